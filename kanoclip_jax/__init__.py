@@ -1,0 +1,1 @@
+"""KAnoCLIP in JAX: zero-shot anomaly detection with a frozen CLIP."""

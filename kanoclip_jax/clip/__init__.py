@@ -1,0 +1,16 @@
+"""The frozen backbone: weights, towers, tokenizer. Only this package knows transformers."""
+
+import logging
+import os
+
+# Set before transformers is imported: its notices (Flax leaves in version 5, no torch
+# found) concern nobody who runs this project.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+logging.getLogger("transformers").setLevel(logging.ERROR)
+
+from kanoclip_jax.clip.tokenizer import Tokenizer, Tokens  # noqa: E402
+from kanoclip_jax.clip.towers import DualPathCLIP, VisualTokens  # noqa: E402
+from kanoclip_jax.clip.weights import Clip, load_clip  # noqa: E402
+
+__all__ = ["Clip", "DualPathCLIP", "Tokenizer", "Tokens", "VisualTokens", "load_clip"]

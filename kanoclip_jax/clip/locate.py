@@ -1,0 +1,96 @@
+"""Where a CLIP's files are: a bundled model, a local directory or the Hugging Face hub."""
+
+import functools
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download, model_info
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+)
+
+from kanoclip_jax.errors import InputError
+
+DEMO = Path(__file__).parent / "demo"
+# In order of preference: the last can hold code, and is read by an allow-list.
+WEIGHTS = ("model.safetensors", "flax_model.msgpack", "pytorch_model.bin")
+INDEX = "model.safetensors.index.json"
+_TOKENIZER = ("vocab.json", "merges.txt")
+_BESIDE = (
+    "preprocessor_config.json",
+    *_TOKENIZER,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+)
+
+
+def locate(name: str) -> Path:
+    """The directory that holds the named model's files.
+
+    Args:
+        name: `demo`, a local directory, or a Hugging Face id such as
+            `openai/clip-vit-large-patch14-336` (taken from the local cache, or fetched).
+
+    Raises:
+        InputError: no such model, saying which files are wanted and where they can
+            come from.
+    """
+    if name == "demo":
+        return DEMO
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if (path / "config.json").is_file() and weights_file(path) is not None:
+            return path
+        raise InputError(
+            f"{name} holds no CLIP: a directory needs config.json, "
+            f"preprocessor_config.json, {' and '.join(_TOKENIZER)}, and one of "
+            f"{', '.join(WEIGHTS)}"
+        )
+    return _fetch(name)
+
+
+def weights_file(directory: Path) -> Path | None:
+    """The safest file of weights there, or None."""
+    for name in (WEIGHTS[0], INDEX, *WEIGHTS[1:]):
+        if (directory / name).is_file():
+            return directory / name
+    return None
+
+
+def _fetch(name: str) -> Path:
+    try:
+        # One short question decides between hub and cache; a download by itself would
+        # retry for half a minute before it admits that there is no network.
+        try:
+            published = {s.rfilename for s in model_info(name, timeout=10).siblings}
+            fetch = functools.partial(hf_hub_download, name)
+        except (OSError, OfflineModeIsEnabled):
+            published = None
+            fetch = functools.partial(hf_hub_download, name, local_files_only=True)
+        config = fetch("config.json")
+        for file in _BESIDE:
+            _if_there(fetch, file, published)
+        if not any(_if_there(fetch, file, published) for file in WEIGHTS):
+            raise EntryNotFoundError(f"none of {', '.join(WEIGHTS)} is there")
+    except (OSError, HFValidationError, EntryNotFoundError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"no CLIP {name!r} here ({type(error).__name__}: {reason}); wanted: "
+            f"config.json, preprocessor_config.json, {' and '.join(_TOKENIZER)}, and "
+            f"one of {', '.join(WEIGHTS)}. Fetch them where there is a network "
+            f"(`huggingface-cli download {name}`), copy the folder here and pass "
+            "--config.clip.name=FOLDER; --config.clip.name=demo needs none of this"
+        ) from None
+    return Path(config).parent
+
+
+def _if_there(fetch: functools.partial, file: str, published: set[str] | None) -> bool:
+    if published is not None and file not in published:
+        return False
+    try:
+        fetch(file)
+    except EntryNotFoundError:
+        return False
+    return True

@@ -1,0 +1,70 @@
+"""Words to token ids, with the positions that the text tower needs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+from transformers import CLIPTokenizerFast
+
+from kanoclip_jax.errors import InputError
+
+
+class Tokens(NamedTuple):
+    """Token ids, truncated after the last prompt's end, and where each prompt ends."""
+
+    ids: Int[np.ndarray, "p t"]
+    end: Int[np.ndarray, " p"]
+
+
+class Tokenizer:
+    """CLIP's byte-pair encoding, read from a model's own directory.
+
+    Args:
+        directory: holds `vocab.json` and `merges.txt`, or `tokenizer.json`.
+        length: the text tower's context length (77).
+    """
+
+    def __init__(self, directory: Path, length: int) -> None:
+        try:
+            self._bpe = CLIPTokenizerFast.from_pretrained(str(directory))
+        except (OSError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{directory} holds no CLIP tokenizer ({str(error).splitlines()[0]}); "
+                "vocab.json and merges.txt, or tokenizer.json, belong beside the weights"
+            ) from None
+        self.length = length
+
+    def count(self, text: str) -> int:
+        """Tokens of a text with its start and end."""
+        return len(self._words(text)) + 2
+
+    def __call__(self, texts: Sequence[str], placeholders: int = 0) -> Tokens:
+        """Encode texts behind room for learned vectors.
+
+        Args:
+            texts: plain words.
+            placeholders: positions to leave free after the start token.
+
+        Raises:
+            InputError: a text does not fit the context length.
+        """
+        start, stop = self._bpe.bos_token_id, self._bpe.eos_token_id
+        rows = [
+            [start, *[stop] * placeholders, *self._words(text), stop] for text in texts
+        ]
+        for text, row in zip(texts, rows, strict=True):
+            if len(row) > self.length:
+                raise InputError(
+                    f"{text!r} needs {len(row)} tokens, at most {self.length} fit; "
+                    "shorten it"
+                )
+        end = np.array([len(row) - 1 for row in rows], np.int32)
+        ids = np.full((len(rows), int(end.max()) + 1), stop, np.int32)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = row
+        return Tokens(ids, end)
+
+    def _words(self, text: str) -> list[int]:
+        return self._bpe(text, add_special_tokens=False)["input_ids"]

@@ -1,0 +1,142 @@
+"""The frozen CLIP with its two extra ways in: the dual-path image tower, the splice.
+
+Wraps transformers' Flax CLIP (Apache-2.0): the modules and the parameter tree are
+theirs, unchanged; only the walk through the blocks is ours.
+"""
+
+from typing import Literal, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+from transformers import CLIPConfig
+from transformers.models.clip.modeling_flax_clip import FlaxCLIPModule
+
+from kanoclip_jax.clip.attention import attend, merge_heads, split_heads
+
+ImageFeature = Literal["post_layernorm", "plain", "vv"]
+
+
+class VisualTokens(NamedTuple):
+    """What one pass over an image gives.
+
+    Attributes:
+        cls: the image feature in the joint space, not normalised.
+        taps: patch tokens of the V-V path after each tapped block, in the tower's own
+            width (before `post_layernorm`).
+    """
+
+    cls: Float[Array, "b joint"]
+    taps: Float[Array, "b l n d"]
+
+
+class DualPathCLIP(FlaxCLIPModule):
+    """CLIP with a value-value path in its image tower and prompts spliced in its text.
+
+    Call its methods through `module.apply({"params": params}, …, method=…)`.
+    """
+
+    def encode_image(
+        self,
+        pixels: Float[Array, "b height width 3"],
+        *,
+        vv_start: int,
+        taps: tuple[int, ...],
+        image_feature: ImageFeature = "post_layernorm",
+    ) -> VisualTokens:
+        """Run both paths once (eq. 4-8 of KAnoCLIP; AnomalyCLIP's DPAM).
+
+        The V-V path reads the *original* path through each block's own `layer_norm1`,
+        `v_proj` and `out_proj`, attends with V for query, key and value, and has no
+        MLP: `vv_l = vv_{l-1} + out_proj(attn(v, v, v))`. Up to `vv_start - 1` it is
+        the original path.
+
+        Args:
+            pixels: normalised images.
+            vv_start: first block (counted from 1) with a V-V path; beyond the depth
+                there is none and the taps are plain CLIP's.
+            taps: blocks (from 1, ascending) after which patch tokens are taken.
+            image_feature: CLS of the original path after `post_layernorm` and
+                projection; `plain` leaves out `post_layernorm`, as AnomalyCLIP; `vv`
+                takes the V-V path's CLS.
+        """
+        vision = self.vision_model
+        heads = self.config.vision_config.num_attention_heads
+        original = vision.pre_layrnorm(vision.embeddings(pixels))
+        value_path = original
+        tapped = []
+        for depth, block in enumerate(vision.encoder.layers.layers, start=1):
+            attention = block.self_attn
+            normed = block.layer_norm1(original)
+            query, key, value = (
+                split_heads(project(normed), heads)
+                for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+            )
+            if depth >= vv_start:
+                value_path += attention.out_proj(
+                    merge_heads(attend(value, value, value))
+                )
+            original += attention.out_proj(merge_heads(attend(query, key, value)))
+            original += block.mlp(block.layer_norm2(original))
+            if depth < vv_start:
+                value_path = original
+            if depth in taps:
+                tapped.append(value_path[:, 1:])
+        source = value_path if image_feature == "vv" else original
+        cls = source[:, 0]
+        if image_feature != "plain":
+            cls = vision.post_layernorm(cls)
+        return VisualTokens(self.visual_projection(cls), jnp.stack(tapped, axis=1))
+
+    def encode_text(
+        self,
+        token_ids: Int[Array, "p t"],
+        end: Int[Array, " p"],
+        context: Float[Array, "p k w"] | None = None,
+        deep: Float[Array, "j m w"] | None = None,
+    ) -> Float[Array, "p joint"]:
+        """Encode prompts, with learned vectors in place of the tokens after the start.
+
+        The causal mask makes everything behind `end` irrelevant, so callers truncate
+        `token_ids` after the last prompt's end; the result is exact.
+
+        Args:
+            token_ids: start token, `k` placeholders, words, end token, padding.
+            end: position of each prompt's end token.
+            context: learned context (eq. 1), put at positions 1 … k.
+            deep: tokens that overwrite positions 1 … m at the entrance of blocks
+                2 … j + 1, as AnomalyCLIP's compound prompts.
+
+        Returns:
+            Text features in the joint space, not normalised.
+        """
+        text = self.text_model
+        heads = self.config.text_config.num_attention_heads
+        hidden = text.embeddings.token_embedding(token_ids)
+        if context is not None:
+            hidden = hidden.at[:, 1 : 1 + context.shape[1]].set(
+                context.astype(hidden.dtype)
+            )
+        positions = jnp.arange(token_ids.shape[1])[None]
+        hidden = (hidden + text.embeddings.position_embedding(positions)).astype(
+            self.dtype
+        )
+        for depth, block in enumerate(text.encoder.layers.layers, start=1):
+            if deep is not None and 2 <= depth <= deep.shape[0] + 1:
+                tokens = deep[depth - 2].astype(hidden.dtype)
+                hidden = hidden.at[:, 1 : 1 + tokens.shape[0]].set(tokens)
+            attention = block.self_attn
+            normed = block.layer_norm1(hidden)
+            query, key, value = (
+                split_heads(project(normed), heads)
+                for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+            )
+            attended = attend(query, key, value, causal=True)
+            hidden += attention.out_proj(merge_heads(attended))
+            hidden += block.mlp(block.layer_norm2(hidden))
+        hidden = text.final_layer_norm(hidden)
+        return self.text_projection(hidden[jnp.arange(hidden.shape[0]), end])
+
+
+def make_config(**overrides: object) -> CLIPConfig:
+    """A CLIP configuration from keywords, as `config.json` holds them."""
+    return CLIPConfig(**overrides)

@@ -1,0 +1,245 @@
+"""From a model's directory to frozen parameters: read, rename, check, fingerprint, resize."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+from safetensors import SafetensorError
+from safetensors.flax import load_file
+from transformers import CLIPConfig
+from transformers.modeling_flax_pytorch_utils import rename_key_and_reshape_tensor
+
+from kanoclip_jax.clip.archive import read_torch_archive
+from kanoclip_jax.clip.locate import INDEX, locate, weights_file
+from kanoclip_jax.clip.tokenizer import Tokenizer
+from kanoclip_jax.clip.towers import DualPathCLIP
+from kanoclip_jax.errors import InputError
+
+PositionGrid = Literal["bilinear", "bicubic"]
+_OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+_POSITIONS = ("vision_model", "embeddings", "position_embedding", "embedding")
+_Flat = dict[tuple[str, ...], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A frozen CLIP, ready to run.
+
+    Attributes:
+        name: as it was asked for.
+        module: the towers; hold no parameters.
+        params: frozen float32 parameters in transformers' Flax tree.
+        tokenizer: the model's own.
+        mean, std: the checkpoint's own preprocessing constants, for pixels in [0, 1].
+        fingerprint: sha256 of the weights as published, in float32, before the position
+            grid is resized: equal for the same weights in any file format.
+    """
+
+    name: str
+    module: DualPathCLIP
+    params: dict[str, Any]
+    tokenizer: Tokenizer
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    fingerprint: str
+
+    @property
+    def depth(self) -> int:
+        """Blocks of the image tower."""
+        return self.module.config.vision_config.num_hidden_layers
+
+    @property
+    def image_size(self) -> int:
+        """Input size in pixels, after the position grid was resized."""
+        return self.module.config.vision_config.image_size
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side."""
+        return self.image_size // self.module.config.vision_config.patch_size
+
+    def normalise(self, images: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
+        """Pixels to the range that the checkpoint was trained with."""
+        scaled = images.astype(jnp.float32) / 255.0
+        return (scaled - jnp.asarray(self.mean)) / jnp.asarray(self.std)
+
+
+def load_clip(
+    name: str,
+    image_size: int | None = None,
+    *,
+    position_grid: PositionGrid = "bilinear",
+    dtype: jnp.dtype = jnp.float32,
+) -> Clip:
+    """Load a CLIP of any size.
+
+    Args:
+        name: `demo`, a local directory or a Hugging Face id.
+        image_size: input size in pixels; the model's own if None.
+        position_grid: how the position grid is resized, without antialias: `bilinear`
+            as AnomalyCLIP, or `bicubic`.
+        dtype: of the computation; parameters stay float32.
+
+    Raises:
+        InputError: no such model, files that do not fit together, or a size that is
+            not a multiple of the patch.
+    """
+    directory = locate(name)
+    config = _read_config(directory)
+    vision = config.vision_config
+    image_size = image_size or vision.image_size
+    _check_size(image_size, vision.patch_size)
+    expected = _expected_shapes(config)
+    flat = _read_weights(weights_file(directory), expected)
+    fingerprint = _fingerprint(flat)
+    vision.image_size = image_size
+    flat[_POSITIONS] = resize_position_grid(
+        flat[_POSITIONS], image_size // vision.patch_size, position_grid
+    )
+    mean, std = _preprocessing(directory)
+    return Clip(
+        name=name,
+        module=DualPathCLIP(config, dtype=dtype),
+        params=jax.tree.map(jnp.asarray, flax.traverse_util.unflatten_dict(flat)),
+        tokenizer=Tokenizer(directory, config.text_config.max_position_embeddings),
+        mean=mean,
+        std=std,
+        fingerprint=fingerprint,
+    )
+
+
+def resize_position_grid(
+    embedding: Float[np.ndarray, "positions d"], grid: int, method: PositionGrid
+) -> Float[np.ndarray, "_ d"]:
+    """Resize learned positions to another grid; the CLS row stays (METHOD: torch's way).
+
+    Args:
+        embedding: CLS row, then a square grid of patch rows.
+        grid: patches along one side of the new grid.
+        method: `bilinear` or `bicubic`, half-pixel centres, no antialias.
+    """
+    cls, patches = embedding[:1], embedding[1:]
+    side = round(len(patches) ** 0.5)
+    if side == grid:
+        return embedding
+    kernel = {"bilinear": "linear", "bicubic": "cubic-pytorch"}[method]
+    resized = jax.image.resize(
+        patches.reshape(side, side, -1),
+        (grid, grid, patches.shape[-1]),
+        method=kernel,
+        antialias=False,
+    )
+    return np.concatenate([cls, np.asarray(resized).reshape(grid * grid, -1)])
+
+
+def _check_size(image_size: int, patch: int) -> None:
+    if image_size <= 0 or image_size % patch:
+        below = max(image_size // patch, 1) * patch
+        raise InputError(
+            f"clip.image_size {image_size} is not a multiple of the patch, {patch} px; "
+            f"the nearest are {below} and {below + patch}"
+        )
+
+
+def _read_config(directory: Path) -> CLIPConfig:
+    path = directory / "config.json"
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}") from None
+    if content.get("model_type") != "clip":
+        raise InputError(
+            f"{path} describes a {content.get('model_type')!r} model; only 'clip' "
+            "(both towers) is supported"
+        )
+    return CLIPConfig.from_dict(content)
+
+
+def _preprocessing(directory: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    path = directory / "preprocessor_config.json"
+    content = json.loads(path.read_text()) if path.is_file() else {}
+    return (
+        tuple(content.get("image_mean", _OPENAI_MEAN)),
+        tuple(content.get("image_std", _OPENAI_STD)),
+    )
+
+
+def _expected_shapes(config: CLIPConfig) -> dict[tuple[str, ...], tuple[int, ...]]:
+    size = config.vision_config.image_size
+    tree = jax.eval_shape(
+        DualPathCLIP(config).init,
+        jax.random.key(0),
+        input_ids=jnp.zeros((1, 2), jnp.int32),
+        pixel_values=jnp.zeros((1, size, size, 3)),
+        attention_mask=jnp.ones((1, 2), jnp.int32),
+        position_ids=jnp.zeros((1, 2), jnp.int32),
+    )["params"]
+    return {
+        key: leaf.shape for key, leaf in flax.traverse_util.flatten_dict(tree).items()
+    }
+
+
+def _read_weights(
+    path: Path, expected: dict[tuple[str, ...], tuple[int, ...]]
+) -> _Flat:
+    """Float32 weights under Flax names; every expected one is there in its shape."""
+    try:
+        if path.suffix == ".msgpack":
+            tree = flax.serialization.msgpack_restore(path.read_bytes())
+            flat = flax.traverse_util.flatten_dict(tree.get("params", tree))
+        else:
+            flat = dict(
+                rename_key_and_reshape_tensor(
+                    tuple(key.split(".")), np.asarray(tensor), expected, ""
+                )
+                for key, tensor in _read_torch_names(path).items()
+            )
+    except InputError:
+        raise
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(
+            f"{path} cannot be read ({error}); fetch the file again"
+        ) from None
+    missing = sorted(".".join(key) for key in expected if key not in flat)
+    if missing:
+        raise InputError(
+            f"{path} lacks {len(missing)} of the weights that its config.json asks for: "
+            f"{', '.join(missing[:3])}, …"
+        )
+    wrong = [key for key, shape in expected.items() if flat[key].shape != shape]
+    if wrong:
+        key = wrong[0]
+        raise InputError(
+            f"{path} does not fit its config.json: {'.'.join(key)} is "
+            f"{flat[key].shape}, not {expected[key]}"
+        )
+    return {key: np.asarray(flat[key], np.float32) for key in sorted(expected)}
+
+
+def _read_torch_names(path: Path) -> dict[str, Any]:
+    if path.name == INDEX:
+        files = sorted(set(json.loads(path.read_text())["weight_map"].values()))
+        merged: dict[str, Any] = {}
+        for file in files:
+            merged |= load_file(path.parent / file)
+        return merged
+    if path.suffix == ".bin":
+        return read_torch_archive(path)
+    return load_file(path)
+
+
+def _fingerprint(flat: _Flat) -> str:
+    digest = hashlib.sha256()
+    for key in sorted(flat):
+        digest.update("/".join(key).encode())
+        digest.update(str(flat[key].shape).encode())
+        digest.update(np.ascontiguousarray(flat[key]))
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""The knowledge base: records on disk, what writes them, and their features."""

@@ -1,0 +1,34 @@
+"""The methods by name, and how to build one from its config."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+
+from kanoclip_jax.clip import Clip
+from kanoclip_jax.errors import InputError
+from kanoclip_jax.models.base import Method
+from kanoclip_jax.models.kanoclip import Kanoclip
+
+METHODS: dict[str, type] = {"kanoclip": Kanoclip}
+
+
+def build_method(name: str, clip: Clip, settings: Mapping[str, object]) -> Method:
+    """Build a method; its constructor's keywords are the config's keys.
+
+    Raises:
+        InputError: an unknown method or setting, naming the nearest valid one.
+    """
+    if name not in METHODS:
+        raise InputError(f"method {name!r} is unknown; {_nearest(name, METHODS)}")
+    method = METHODS[name]
+    allowed = {field.name for field in dataclasses.fields(method)} - {"clip"}
+    for key in settings:
+        if key not in allowed:
+            raise InputError(f"model.{key} is unknown; {_nearest(key, allowed)}")
+    return method(clip=clip, **settings)
+
+
+def _nearest(name: str, allowed: object) -> str:
+    close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.4)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}allowed: {', '.join(sorted(allowed))}"

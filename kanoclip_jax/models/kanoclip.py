@@ -1,0 +1,356 @@
+"""KAnoCLIP (arXiv 2501.03786), composed of a frozen CLIP and four learnable parts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt8
+
+from kanoclip_jax import losses
+from kanoclip_jax.clip import Clip
+from kanoclip_jax.clip.towers import ImageFeature
+from kanoclip_jax.errors import InputError
+from kanoclip_jax.models.base import (
+    ClassPrompts,
+    Detection,
+    Params,
+    PromptTokens,
+    TrainBatch,
+    Visual,
+)
+from kanoclip_jax.nn import alignment, anomaly_map
+from kanoclip_jax.nn.bica import BiCA, expand_text
+from kanoclip_jax.nn.conv_adapter import ConvAdapter
+from kanoclip_jax.nn.prompt_learner import PromptLearner
+
+# Features are kept in this dtype whether or not they are cached, so that a cache
+# changes no result; beyond its range they saturate.
+CACHE_DTYPE = jnp.float16
+
+
+@dataclass(frozen=True, eq=False)
+class Kanoclip:
+    """The method; each keyword is a key of `config.model`.
+
+    Attributes:
+        clip: the frozen backbone.
+        knpl: learn prompts with the knowledge loss; else hand-written prompts.
+        vv: take patch tokens from the value-value path; else from plain CLIP.
+        cmci: four taps, trainable projections and BiCA; else the last tap through
+            CLIP's own projection.
+        adapter: adapt the image feature; else CLIP's own.
+        vv_start: first block of the V-V path, from 1; depth // 4 if 0.
+        taps: tapped blocks, from 1; depth · {1, 2, 3, 4} // 4 if empty.
+        image_feature: see `DualPathCLIP.encode_image`.
+        temperature: τ of every softmax over states.
+        sigma: of the maps' Gaussian, in pixels.
+        context_length: K of eq. 1.
+        deep_prompt_depth, deep_prompt_length: AnomalyCLIP's deep prompts (9 and 4).
+        normal_states, abnormal_states: state words of eq. 1.
+        class_aware: name the class in prompts; else `object` for every class.
+        template: hand-written prompt around «state class», where knpl is off.
+        bica_width, bica_heads, bica_groups, bica_stride, bica_kernel, layer_scale,
+            feed_forward: see `BiCA`.
+        adapter_reduction, adapter_residual, adapter_spatial: see `ConvAdapter`.
+        knowledge_weight, global_weight, local_weight: α, β, γ of eq. 13.
+        margin: of the knowledge loss.
+        focal_gamma: exponent of the focal loss.
+        loss_per_tap: focal and dice on each tap's map and averaged, instead of on the
+            averaged map.
+    """
+
+    clip: Clip
+    knpl: bool = True
+    vv: bool = True
+    cmci: bool = True
+    adapter: bool = True
+    vv_start: int = 0
+    taps: tuple[int, ...] = ()
+    image_feature: ImageFeature = "post_layernorm"
+    temperature: float = 0.07
+    sigma: float = 4.0
+    context_length: int = 12
+    deep_prompt_depth: int = 0
+    deep_prompt_length: int = 4
+    normal_states: tuple[str, ...] = ("normal", "perfect")
+    abnormal_states: tuple[str, ...] = ("abnormal", "defective")
+    class_aware: bool = True
+    template: str = "a photo of a {}"
+    bica_width: int = 256
+    bica_heads: int = 8
+    bica_groups: int = 4
+    bica_stride: int = 4
+    bica_kernel: int = 5
+    layer_scale: float = 0.0
+    feed_forward: bool = False
+    adapter_reduction: int = 4
+    adapter_residual: bool = True
+    adapter_spatial: bool = False
+    knowledge_weight: float = 1.0
+    global_weight: float = 1.0
+    local_weight: float = 1.0
+    margin: float = 0.0
+    focal_gamma: float = 2.0
+    loss_per_tap: bool = False
+
+    def __post_init__(self) -> None:
+        depth = self.clip.depth
+        for tap in self.taps:
+            if not 1 <= tap <= depth:
+                raise InputError(
+                    f"model.taps holds {tap}; this CLIP has blocks 1 to {depth}"
+                )
+        if not self.normal_states or not self.abnormal_states:
+            raise InputError(
+                "model.normal_states and model.abnormal_states need a word each"
+            )
+        if self.joint % self.bica_groups:
+            raise InputError(
+                f"model.bica_groups {self.bica_groups} does not divide the joint width "
+                f"{self.joint} of this CLIP"
+            )
+        for name in ("bica_heads", "bica_groups"):
+            if self.bica_width % getattr(self, name):
+                raise InputError(
+                    f"model.{name} {getattr(self, name)} does not divide "
+                    f"model.bica_width {self.bica_width}"
+                )
+
+    @property
+    def joint(self) -> int:
+        """Width of CLIP's joint space."""
+        return self.clip.module.config.projection_dim
+
+    @property
+    def tapped(self) -> tuple[int, ...]:
+        """Blocks after which tokens are taken."""
+        depth = self.clip.depth
+        if not self.cmci:
+            return (depth,)
+        return tuple(sorted(self.taps)) or tuple(
+            depth * quarter // 4 for quarter in (1, 2, 3, 4)
+        )
+
+    @property
+    def first_vv_block(self) -> int:
+        """First block with a V-V path; beyond the depth where there is none."""
+        depth = self.clip.depth
+        return (self.vv_start or max(depth // 4, 1)) if self.vv else depth + 1
+
+    def visual_settings(self) -> dict[str, object]:
+        """Everything that `visual` depends on besides weights and images."""
+        return {
+            "image_size": self.clip.image_size,
+            "vv_start": self.first_vv_block,
+            "taps": self.tapped,
+            "image_feature": self.image_feature,
+            "projected": not self.cmci,
+            "dtype": jnp.dtype(CACHE_DTYPE).name,
+            "compute": jnp.dtype(self.clip.module.dtype).name,
+        }
+
+    def prompts(self, class_names: Sequence[str]) -> ClassPrompts:
+        """Tokenise the prompts of classes by their names in prompts, on the host."""
+        names = [
+            name if self.class_aware and name else "object" for name in class_names
+        ]
+        return ClassPrompts(
+            self._tokenise(names, self.normal_states),
+            self._tokenise(names, self.abnormal_states),
+        )
+
+    def _tokenise(self, names: Sequence[str], states: Sequence[str]) -> PromptTokens:
+        pattern = "{}." if self.knpl else f"{self.template}."
+        sentences = [
+            pattern.format(f"{state} {name}") for name in names for state in states
+        ]
+        placeholders = self.context_length if self.knpl else 0
+        tokens = self.clip.tokenizer(sentences, placeholders)
+        shape = (len(names), len(states))
+        return PromptTokens(tokens.ids.reshape(*shape, -1), tokens.end.reshape(shape))
+
+    def init(self, key: jax.Array) -> Params:
+        """Fresh trainable parameters; parts that are off have none."""
+        keys = dict(
+            zip(("prompts", "bica", "adapter"), jax.random.split(key, 3), strict=True)
+        )
+        params: dict[str, object] = {}
+        if self.knpl:
+            params["prompts"] = self._prompt_learner.init(keys["prompts"])["params"]
+        text = jnp.zeros((1, 2, self.joint))
+        tokens = jnp.zeros((1, self.clip.grid**2, self.joint))
+        if self.cmci:
+            params["alignment"] = alignment.from_clip(
+                self.clip.params, len(self.tapped)
+            )
+            params["bica"] = {
+                f"tap_{tap}": self._bica.init(stage_key, text, tokens)["params"]
+                for tap, stage_key in zip(
+                    self.tapped,
+                    jax.random.split(keys["bica"], len(self.tapped)),
+                    strict=True,
+                )
+            }
+        if self.adapter:
+            params["adapter"] = self._adapter.init(
+                keys["adapter"], tokens[:, 0], tokens
+            )["params"]
+        return params
+
+    def visual(self, frozen: Params, images: UInt8[Array, "b h w 3"]) -> Visual:
+        """One pass of both paths (eq. 4-8), rounded to the cache's dtype."""
+        tokens = self.clip.module.apply(
+            {"params": frozen},
+            self.clip.normalise(images),
+            vv_start=self.first_vv_block,
+            taps=self.tapped,
+            image_feature=self.image_feature,
+            method="encode_image",
+        )
+        taps = tokens.taps
+        if not self.cmci:
+            own = alignment.from_clip(frozen, taps.shape[1])
+            taps = alignment.project(taps, **own, epsilon=self._epsilon)
+        limit = float(jnp.finfo(CACHE_DTYPE).max)
+        return Visual(
+            *(
+                jnp.clip(leaf, -limit, limit).astype(CACHE_DTYPE)
+                for leaf in (tokens.cls, taps)
+            )
+        )
+
+    def text(
+        self,
+        frozen: Params,
+        params: Params,
+        classes: ClassPrompts,
+        visual: Visual | None = None,
+    ) -> Float[Array, "c 2 joint"]:
+        """Unit features of each class's normal and abnormal prompts.
+
+        Each prompt is normalised, then averaged over its state words, then normalised
+        again (APRIL-GAN's ensemble).
+        """
+        del visual
+        contexts = (
+            self._prompt_learner.apply({"params": params["prompts"]})
+            if self.knpl
+            else None
+        )
+        polarities = []
+        for index, tokens in enumerate(classes):
+            count, states, length = tokens.ids.shape
+            context = None
+            if contexts is not None:
+                shape = (count * states, *contexts.polarity.shape[1:])
+                context = jnp.broadcast_to(contexts.polarity[index], shape)
+            features = self.clip.module.apply(
+                {"params": frozen},
+                tokens.ids.reshape(-1, length),
+                tokens.end.reshape(-1),
+                context=context,
+                deep=None if contexts is None else contexts.deep,
+                method="encode_text",
+            ).astype(jnp.float32)
+            features = anomaly_map.normalise(features).reshape(count, states, -1)
+            polarities.append(anomaly_map.normalise(features.mean(1)))
+        return jnp.stack(polarities, axis=1)
+
+    def detect(
+        self, params: Params, visual: Visual, text: Float[Array, "*b 2 joint"]
+    ) -> Detection:
+        """Maps (eq. 9-10) and score (eq. 11-12)."""
+        cls = visual.cls.astype(jnp.float32)
+        taps = visual.taps.astype(jnp.float32)
+        text = expand_text(text, cls.shape[0])
+        if self.cmci:
+            module = alignment.TapProjection(self.joint, self._epsilon)
+            taps = module.apply({"params": params["alignment"]}, taps)
+        states = []
+        for index, tap in enumerate(self.tapped):
+            refined, tokens = text, taps[:, index]
+            if self.cmci:
+                refined, tokens = self._bica.apply(
+                    {"params": params["bica"][f"tap_{tap}"]}, refined, tokens
+                )
+            states.append(
+                anomaly_map.state_probabilities(tokens, refined, self.temperature)
+            )
+        per_tap = jnp.stack(states, axis=1)
+        maps = anomaly_map.anomaly_map(
+            per_tap.mean(1), self.clip.image_size, self.sigma
+        )
+        if self.adapter:
+            cls = self._adapter.apply({"params": params["adapter"]}, cls, taps[:, -1])
+        abnormal = anomaly_map.state_probabilities(
+            cls[:, None], text, self.temperature
+        )[:, 1, 0]
+        return Detection(maps, anomaly_map.global_score(abnormal, maps), per_tap)
+
+    def objective(
+        self,
+        frozen: Params,
+        params: Params,
+        visual: Visual,
+        batch: TrainBatch,
+        classes: ClassPrompts,
+        knowledge: Float[Array, "c joint"],
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        """α · knowledge + β · global + γ · local (eq. 13), and the terms."""
+        text = self.text(frozen, params, classes)
+        found = self.detect(params, visual, text[batch.class_index])
+        weights = batch.is_real.astype(jnp.float32)
+        states = found.states if self.loss_per_tap else found.states.mean(1)[:, None]
+        focal, dice = 0.0, 0.0
+        for tap in range(states.shape[1]):
+            maps = anomaly_map.render(states[:, tap], self.clip.image_size)
+            tap_focal, tap_dice = losses.local_loss(maps, batch.mask, self.focal_gamma)
+            focal += losses.weighted_mean(tap_focal, weights) / states.shape[1]
+            dice += losses.weighted_mean(tap_dice, weights) / states.shape[1]
+        score = losses.weighted_mean(
+            losses.global_loss(found.score, batch.label), weights
+        )
+        total = self.global_weight * score + self.local_weight * (focal + dice)
+        terms = {"global": score, "focal": focal, "dice": dice}
+        if self.knpl:
+            known = losses.knowledge_loss(knowledge, text, self.margin)
+            total += self.knowledge_weight * known.loss
+            terms |= {
+                "knowledge": known.loss,
+                "distance_abnormal": known.distance_abnormal,
+                "distance_normal": known.distance_normal,
+                "knowledge_active": known.active,
+            }
+        return total, {"loss": total} | terms
+
+    @property
+    def _epsilon(self) -> float:
+        return self.clip.module.config.vision_config.layer_norm_eps
+
+    @property
+    def _prompt_learner(self) -> PromptLearner:
+        return PromptLearner(
+            width=self.clip.module.config.text_config.hidden_size,
+            context_length=self.context_length,
+            deep_depth=self.deep_prompt_depth,
+            deep_length=self.deep_prompt_length,
+        )
+
+    @property
+    def _bica(self) -> BiCA:
+        return BiCA(
+            width=self.bica_width,
+            heads=self.bica_heads,
+            groups=self.bica_groups,
+            stride=self.bica_stride,
+            kernel=self.bica_kernel,
+            layer_scale=self.layer_scale,
+            feed_forward=self.feed_forward,
+        )
+
+    @property
+    def _adapter(self) -> ConvAdapter:
+        return ConvAdapter(
+            self.adapter_reduction, self.adapter_residual, self.adapter_spatial
+        )

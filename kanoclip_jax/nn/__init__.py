@@ -1,0 +1,1 @@
+"""The trainable Linen modules and the pure functions between them."""

@@ -1,0 +1,43 @@
+"""Metadata and extras; tool settings live in pyproject.toml."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="kanoclip-jax",
+    version="0.1.0",
+    description="KAnoCLIP in JAX: zero-shot anomaly detection with a frozen CLIP",
+    license="MIT",
+    python_requires=">=3.11,<3.14",
+    packages=find_packages(include=["kanoclip_jax*", "data_pipelines*"]),
+    package_data={
+        "kanoclip_jax.clip": ["demo/*"],
+        "kanoclip_jax.knowledge": ["data/*"],
+    },
+    install_requires=[
+        "absl-py>=2.1",
+        "array_record>=0.8",
+        "flax>=0.12",
+        "grain>=0.2.12",
+        "huggingface_hub<1",
+        "jax>=0.10",
+        "jaxtyping>=0.3",
+        "ml_collections>=1.0",
+        "ml_dtypes",
+        "numpy>=2",
+        "optax>=0.2.5",
+        "orbax-checkpoint>=0.11.20",
+        "Pillow>=11",
+        "safetensors>=0.5",
+        "scikit-learn>=1.6",
+        "scipy>=1.14",
+        "tensorboard>=2.19",
+        "tensorflow-datasets>=4.9.8",
+        "tokenizers>=0.21,<0.23",
+        "tqdm",
+        "transformers>=4.50,<5",
+    ],
+    extras_require={
+        "cuda12": ["jax[cuda12]"],
+        "test": ["beartype", "hypothesis", "pytest", "ruff", "scikit-image"],
+    },
+)
