@@ -1,0 +1,128 @@
+"""Every setting with its default; the other configurations change a few of these.
+
+    python launch.py --config=configs/base.py --config.KEY=VALUE …
+
+Lists are comma-separated strings: --config.eval.datasets=visa,folder:/my/pictures
+"""
+
+from ml_collections import ConfigDict
+
+# The paper's ablation: each row adds one part (the paper's own ticks are lost).
+ROWS = {
+    "none": {"knpl": False, "vv": False, "cmci": False, "adapter": False},
+    "knpl": {"vv": False, "cmci": False, "adapter": False},
+    "vv": {"cmci": False, "adapter": False},
+    "cmci": {"adapter": False},
+    "adapter": {},
+}
+
+
+def get_config(row: str = "") -> ConfigDict:
+    """The full method, or one row of the ablation."""
+    config = ConfigDict()
+    config.method = "kanoclip"
+    config.seed = 111
+    # An Orbax checkpoint directory (newest step) or one step of it, for every mode but
+    # train; empty means the working directory's own.
+    config.checkpoint = ""
+
+    config.clip = ConfigDict()
+    # A Hugging Face id, a local directory in that format, or `demo`.
+    config.clip.name = "openai/clip-vit-large-patch14-336"
+    # Pixels; a multiple of the patch.
+    config.clip.image_size = 518
+    # How the position grid is resized: bilinear (AnomalyCLIP) or bicubic.
+    config.clip.position_grid = "bilinear"
+    # Of the tower's computation: float32, bfloat16, or auto (bfloat16 on accelerators).
+    config.clip.dtype = "auto"
+
+    # The keywords of the method's constructor (kanoclip_jax/models/kanoclip.py).
+    config.model = ConfigDict()
+    config.model.knpl = True
+    config.model.vv = True
+    config.model.cmci = True
+    config.model.adapter = True
+    config.model.vv_start = 0  # first V-V block, from 1; 0 is depth // 4
+    config.model.taps = ""  # blocks, from 1; empty is depth · {1, 2, 3, 4} // 4
+    config.model.image_feature = "post_layernorm"  # or plain (AnomalyCLIP), vv
+    config.model.temperature = 0.07
+    config.model.sigma = 4.0  # of the maps' Gaussian, in pixels
+    config.model.context_length = 12
+    config.model.deep_prompt_depth = 0  # AnomalyCLIP: 9
+    config.model.deep_prompt_length = 4
+    config.model.normal_states = "normal,perfect"
+    config.model.abnormal_states = "abnormal,defective"
+    config.model.class_aware = True
+    config.model.template = "a photo of a {}"  # hand-written prompts, where knpl is off
+    config.model.bica_width = 256
+    config.model.bica_heads = 8
+    config.model.bica_groups = 4
+    config.model.bica_stride = 4
+    config.model.bica_kernel = 5
+    config.model.layer_scale = 0.0  # 0 is zero-initialised outputs; GroundingDINO: 1e-4
+    config.model.feed_forward = False
+    config.model.adapter_reduction = 4
+    config.model.adapter_residual = True  # False is eq. 11 as printed
+    config.model.adapter_spatial = False
+    config.model.knowledge_weight = 1.0  # α of eq. 13
+    config.model.global_weight = 1.0  # β
+    config.model.local_weight = 1.0  # γ
+    config.model.margin = 0.0  # of the knowledge loss
+    config.model.focal_gamma = 2.0
+    config.model.loss_per_tap = False
+
+    config.knowledge = ConfigDict()
+    # A .jsonl of records; empty is what is bundled, and a template sentence from the
+    # mask of each anomalous training image.
+    config.knowledge.path = ""
+    # Sentences of eq. 3 weigh alike (count), or language and image do (balanced).
+    config.knowledge.weighting = "count"
+
+    config.data = ConfigDict()
+    # Holds one folder per dataset id in its original layout; never written to.
+    config.data.root = ""
+    # For array_record copies and feature caches; empty is the user's cache directory.
+    config.data.prepared = ""
+    # Count and skip unreadable files instead of stopping.
+    config.data.skip_bad_files = False
+    # Sub-folders of folder:PATH that hold normal images.
+    config.data.normal_folders = "good,ok,normal,no"
+    # Reading processes; -1 is threads alone on up to 4 cores, else half of the cores.
+    config.data.workers = -1
+
+    config.train = ConfigDict()
+    config.train.dataset = "mvtec"
+    config.train.classes = ""  # keep these only; empty keeps all
+    config.train.epochs = 15
+    config.train.batch_size = 8
+    config.train.prompt_learning_rate = 1e-3
+    config.train.learning_rate = 1e-4  # of BiCA, projections and adapter
+    config.train.adam_betas = (0.5, 0.999)
+    config.train.checkpoint_every = 200  # steps
+    config.train.log_every = 10  # steps
+    # Keep frozen features on disk: auto (if they fit), never, or a folder.
+    config.train.cache_features = "auto"
+
+    config.eval = ConfigDict()
+    config.eval.datasets = ""
+    config.eval.classes = ""
+    config.eval.batch_size = 8
+    # Evaluating on the dataset that was trained on is not zero-shot.
+    config.eval.allow_training_dataset = False
+
+    config.predict = ConfigDict()
+    # An image, a folder (recursive), a glob or a list file.
+    config.predict.input = ""
+    config.predict.class_name = "object"
+    config.predict.batch_size = 8
+    config.predict.maps = True
+    config.predict.overlays = True
+    return with_row(config, row)
+
+
+def with_row(config: ConfigDict, row: str) -> ConfigDict:
+    """Switch off what a row of the ablation lacks."""
+    if row and row not in ROWS:
+        raise ValueError(f"row {row!r} is unknown; allowed: {', '.join(ROWS)}")
+    config.model.update(ROWS.get(row, {}))
+    return config

@@ -1,0 +1,16 @@
+"""Train on MVTec AD's test split, evaluate elsewhere (the paper's main protocol).
+
+python launch.py --config=configs/mvtec.py --config.data.root=DATA
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(row: str = "") -> ConfigDict:
+    """Auxiliary MVTec AD; targets are named with --config.eval.datasets."""
+    config = base.get_config(row)
+    config.train.dataset = "mvtec"
+    config.eval.datasets = "visa"
+    return config

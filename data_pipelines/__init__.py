@@ -1,0 +1,1 @@
+"""Datasets and users' folders as seeded, resumable streams of numpy batches."""

@@ -1,0 +1,13 @@
+"""TFDS builders of the catalogue's datasets, and their prepared copies."""
+
+from data_pipelines.builders.base import AnomalyBuilder
+from data_pipelines.builders.mvtec import MvtecBuilder
+from data_pipelines.builders.prepared import open_prepared
+from data_pipelines.builders.textures import TexturesEvalBuilder, TexturesTrainBuilder
+
+__all__ = ["BUILDERS", "AnomalyBuilder", "open_prepared"]
+
+BUILDERS: dict[str, type[AnomalyBuilder]] = {
+    builder.name: builder
+    for builder in (MvtecBuilder, TexturesTrainBuilder, TexturesEvalBuilder)
+}

@@ -1,0 +1,228 @@
+"""Prepared copies of catalogue datasets: written once, atomically, then only opened."""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+from absl import logging
+
+from data_pipelines.builders.base import AnomalyBuilder, Survey
+from data_pipelines.catalog import Card, select_classes
+from data_pipelines.errors import DataError
+from data_pipelines.records import Entry, Record, Source
+
+_INDEX = "index.json"
+
+
+class PreparedSource(Source):
+    """The records of a prepared copy; see `Source`.
+
+    Args:
+      card: The dataset.
+      home: The copy's folder.
+      version: The builder's version.
+    """
+
+    def __init__(self, card: Card, home: Path, version: str):
+        self._opened_with = (card, home, version)
+        index = json.loads((home / _INDEX).read_text())
+        self.dataset = card.id
+        self.classes = tuple(index["classes"])
+        self.prompt_names = {name: card.classes[name] for name in self.classes}
+        self.has_masks = card.has_masks
+        self.labelled = True
+        self.index = tuple(Entry(*row[:-1]) for row in index["records"])
+        self.skipped = tuple(index["skipped"])
+        self.missing_classes = tuple(index["missing"])
+        self._keys = tuple(row[-1] for row in index["records"])
+        builder = tfds.builder_from_directory(home / card.id / version)
+        self._records = builder.as_data_source(split="test")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._opened_with
+
+    def __getitem__(self, i: int) -> Record:
+        entry, row = self.index[i], self._records[i]
+        return Record(
+            image=row["image"],
+            mask=row["mask"],
+            label=entry.label,
+            class_name=entry.class_name,
+            defect=entry.defect,
+            path=entry.path,
+        )
+
+    def mask(self, i: int) -> bytes:
+        """Reads the encoded mask of record `i`, `b""` where there is none."""
+        return self._records[i]["mask"]
+
+    def key(self, i: int) -> str:
+        """Returns the stored SHA-256 of the image."""
+        return self._keys[i]
+
+
+def open_prepared(
+    card: Card,
+    builder_class: type[AnomalyBuilder],
+    *,
+    root: str,
+    prepared: Path,
+    classes: tuple[str, ...],
+    skip_bad_files: bool,
+) -> PreparedSource:
+    """Opens a dataset's prepared copy, writing it first where there is none.
+
+    The copy lies in `PREPARED/ID/FINGERPRINT/`, where the fingerprint covers the
+    builder's version, the listing of the source files, the classes and the skip flag.
+    It is written beside its final name and renamed, under a lock: an interrupted
+    preparation leaves no copy, and the next one removes its remains.
+
+    Args:
+      card: The dataset.
+      builder_class: Its builder.
+      root: Folder that holds the dataset's folder, if it has one.
+      prepared: Folder for prepared copies.
+      classes: Keeps these classes only; all where empty.
+      skip_bad_files: Counts and skips unusable files instead of raising.
+
+    Returns:
+      The source.
+
+    Raises:
+      DataError: the root lacks the dataset or a wanted class, a file is unusable, or
+        `prepared` cannot be written.
+    """
+    wanted = select_classes(card.id, classes, card.classes)
+    survey = _survey(card, builder_class, root, wanted, named=bool(classes))
+    home = prepared / card.id / _fingerprint(builder_class, survey, skip_bad_files)
+    if not (home / _INDEX).is_file():
+        try:
+            _prepare(builder_class, survey, skip_bad_files, home)
+        except OSError as error:
+            raise DataError(
+                f"{home} cannot be prepared ({error.strerror or error}); free some "
+                "space, or choose another folder with --config.data.prepared=DIR"
+            ) from error
+    source = PreparedSource(card, home, str(builder_class.VERSION))
+    if survey.missing:
+        logging.warning("%s lacks the classes %s", root, ", ".join(survey.missing))
+    if source.skipped:
+        logging.warning("%s: skipped %d files", card.id, len(source.skipped))
+    return source
+
+
+def _survey(
+    card: Card,
+    builder_class: type[AnomalyBuilder],
+    root: str,
+    wanted: tuple[str, ...],
+    named: bool,
+) -> Survey:
+    """Surveys the dataset's folder; a class that was named must be there."""
+    folder = Path(root).expanduser() / card.id
+    layout = f"{card.id}/<class>/test/<kind>/*.png"
+    expected = f"expected ROOT/{layout}; set the root with --config.data.root=DIR"
+    if builder_class.needs_root:
+        if not root:
+            raise DataError(f"no data root is set for {card.id}: {expected}")
+        if not folder.is_dir():
+            raise DataError(f"{folder} is not a folder: {expected}")
+    survey = builder_class.survey_folder(folder, wanted)
+    if not survey.classes:
+        raise DataError(
+            f"{folder} holds none of the classes {', '.join(wanted)}: {expected}"
+        )
+    if named and survey.missing:
+        raise DataError(
+            f"{folder} lacks the class {survey.missing[0]!r} that was asked for: "
+            f"{expected}, or leave the class out"
+        )
+    return survey
+
+
+def _fingerprint(
+    builder_class: type[AnomalyBuilder], survey: Survey, skip_bad_files: bool
+) -> str:
+    parts = [
+        str(builder_class.VERSION),
+        survey.listing,
+        survey.classes,
+        survey.missing,
+        skip_bad_files,
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _prepare(
+    builder_class: type[AnomalyBuilder],
+    survey: Survey,
+    skip_bad_files: bool,
+    home: Path,
+) -> None:
+    """Writes a complete copy at `home`, or nothing."""
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(home.parent / ".lock"):
+        if (home / _INDEX).is_file():
+            return
+        for remains in home.parent.glob("*.partial"):
+            shutil.rmtree(remains, ignore_errors=True)
+        partial = home.with_suffix(".partial")
+        try:
+            builder = builder_class(
+                survey, skip_bad_files=skip_bad_files, data_dir=partial
+            )
+            _write(builder, partial)
+            partial.rename(home)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write(builder: AnomalyBuilder, folder: Path) -> None:
+    logging.info("preparing %s into %s", builder.name, folder)
+    with _quiet_tfds():
+        builder.download_and_prepare(file_format="array_record")
+    shutil.rmtree(folder / "downloads", ignore_errors=True)
+    if not builder.entries:
+        raise DataError(
+            f"{builder.name} has no usable image: {len(builder.skipped)} were skipped, "
+            f"the first: {builder.skipped[0]}"
+        )
+    index = {
+        "classes": builder.survey.classes,
+        "missing": builder.survey.missing,
+        "skipped": builder.skipped,
+        "records": [
+            [*dataclasses.astuple(entry), key] for entry, key in builder.entries
+        ],
+    }
+    (folder / _INDEX).write_text(json.dumps(index))
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Holds a lock that ends with the process, however it ends.
+
+    The file stays: removing it would let a third process lock a new one.
+    """
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _quiet_tfds() -> Iterator[None]:
+    """Silences TFDS's own bars and its prints on stdout, for the builder has a bar."""
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        tfds.enable_progress_bar()

@@ -1,0 +1,230 @@
+"""Grain streams of padded batches for training, evaluation and prediction."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import grain
+import numpy as np
+
+from data_pipelines.errors import DataError
+from data_pipelines.records import Source
+from data_pipelines.stream import BatchStream
+from data_pipelines.transforms import (
+    decode_image,
+    decode_mask,
+    label_regions,
+    read_image,
+)
+
+Batch: TypeAlias = dict[str, np.ndarray]
+
+
+def steps_per_run(length: int, batch_size: int, epochs: int) -> int:
+    """Returns the number of batches of `train_stream`; only the last is padded."""
+    return -(-length * epochs // batch_size)
+
+
+def train_stream(
+    source: Source,
+    *,
+    image_size: int,
+    batch_size: int,
+    epochs: int,
+    seed: int,
+    workers: int,
+    with_images: bool = True,
+) -> grain.DatasetIterator:
+    """Streams a source for training, shuffled anew each epoch.
+
+    The order is a function of the seed alone, whatever the number of workers. Epochs
+    follow each other without a gap: every image comes exactly `epochs` times, a batch
+    may span two epochs, and only the run's last batch is padded. The state of the
+    iterator is the number of batches taken, so a run may be resumed bit-exactly, also
+    with another number of workers.
+
+    Args:
+      source: Where the records come from.
+      image_size: Side of images and masks in pixels.
+      batch_size: Records per batch.
+      epochs: Passes over the source.
+      seed: Any non-negative integer.
+      workers: Reading processes; 0 reads in threads of this process.
+      with_images: False leaves `image` out and decodes masks only, for training on
+        cached features.
+
+    Returns:
+      A checkpointable iterator of numpy dicts: `image` uint8 `[b, h, w, 3]`, `mask`
+      uint8 `[b, h, w]`, `label`, `class_index` (into `source.classes`) and `index`
+      (into `source`) int32 `[b]`, `is_real` bool `[b]`. Padding is zeros.
+
+    Raises:
+      DataError: a size is not positive, or, while iterating, a file is unusable.
+    """
+    _check_positive(
+        image_size=image_size,
+        batch_size=batch_size,
+        epochs=epochs,
+        source_length=len(source),
+    )
+    # Grain shuffles epoch e with seed + e: neighbouring seeds would share epochs.
+    mixed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+    order = grain.MapDataset.range(len(source)).shuffle(mixed).repeat(epochs)
+    load = _LoadRecords(source, image_size, batch_size, with_images=with_images)
+    return BatchStream(order.batch(batch_size).map(load), workers)
+
+
+def eval_stream(
+    source: Source,
+    *,
+    image_size: int,
+    batch_size: int,
+    workers: int,
+    indices: Sequence[int] | None = None,
+    with_images: bool = True,
+) -> grain.DatasetIterator:
+    """Streams a source once and in order for evaluation.
+
+    Args:
+      source: Where the records come from.
+      image_size: Side of images and masks in pixels.
+      batch_size: Records per batch; the last batch is padded.
+      workers: Reading processes; 0 reads in threads of this process.
+      indices: Which records, in which order; all where None.
+      with_images: False leaves `image` out.
+
+    Returns:
+      An iterator of the dicts of `train_stream`, plus `regions` int32 `[b, h, w]`:
+      the 8-connected regions of each mask numbered from 1 (zeros without a mask).
+
+    Raises:
+      DataError: a size is not positive, or, while iterating, a file is unusable.
+    """
+    _check_positive(image_size=image_size, batch_size=batch_size)
+    chosen = np.asarray(range(len(source)) if indices is None else indices, np.int64)
+    load = _LoadRecords(
+        source, image_size, batch_size, with_images=with_images, with_regions=True
+    )
+    return BatchStream(
+        grain.MapDataset.source(chosen).batch(batch_size).map(load), workers
+    )
+
+
+def predict_stream(
+    paths: Sequence[str | Path], *, image_size: int, batch_size: int, workers: int
+) -> grain.DatasetIterator:
+    """Streams image files for prediction, upright by their EXIF orientation.
+
+    An unreadable file does not stop the stream: it comes as a zero image with `failed`
+    set, and `read_image(path, image_size)` raises its message again.
+
+    Args:
+      paths: The image files.
+      image_size: Side of the images in pixels.
+      batch_size: Files per batch; the last batch is padded.
+      workers: Reading processes; 0 reads in threads of this process.
+
+    Returns:
+      An iterator of dicts: `image` uint8 `[b, h, w, 3]`, `index` (into `paths`),
+      `height` and `width` (of the upright file) int32 `[b]`, `failed` and `is_real`
+      bool `[b]`.
+
+    Raises:
+      DataError: a size is not positive.
+    """
+    _check_positive(image_size=image_size, batch_size=batch_size)
+    load = _LoadFiles(tuple(map(str, paths)), image_size, batch_size)
+    return BatchStream(
+        grain.MapDataset.range(len(paths)).batch(batch_size).map(load), workers
+    )
+
+
+class _LoadRecords(grain.transforms.Map):
+    """Turns a batch of record numbers into a padded batch of arrays."""
+
+    def __init__(
+        self,
+        source: Source,
+        image_size: int,
+        batch_size: int,
+        *,
+        with_images: bool,
+        with_regions: bool = False,
+    ):
+        self._source = source
+        self._class_index = {name: i for i, name in enumerate(source.classes)}
+        self._size = image_size
+        self._batch_size = batch_size
+        self._with_images = with_images
+        self._with_regions = with_regions
+
+    def map(self, element: np.ndarray) -> Batch:
+        b, size = self._batch_size, self._size
+        batch = {
+            "mask": np.zeros((b, size, size), np.uint8),
+            "label": np.zeros(b, np.int32),
+            "class_index": np.zeros(b, np.int32),
+            "index": np.zeros(b, np.int32),
+            "is_real": np.zeros(b, bool),
+        }
+        if self._with_images:
+            batch["image"] = np.zeros((b, size, size, 3), np.uint8)
+        if self._with_regions:
+            batch["regions"] = np.zeros((b, size, size), np.int32)
+        for row, i in enumerate(element):
+            self._fill(batch, row, int(i))
+        return batch
+
+    def _fill(self, batch: Batch, row: int, i: int) -> None:
+        entry = self._source.index[i]
+        if self._with_images:
+            record = self._source[i]
+            mask_bytes = record["mask"]
+            batch["image"][row] = decode_image(record["image"], entry.path, self._size)
+        else:
+            mask_bytes = self._source.mask(i)
+        mask = decode_mask(mask_bytes, f"the mask of {entry.path}", self._size)
+        batch["mask"][row] = mask
+        batch["label"][row] = entry.label
+        batch["class_index"][row] = self._class_index[entry.class_name]
+        batch["index"][row] = i
+        batch["is_real"][row] = True
+        if self._with_regions:
+            batch["regions"][row] = label_regions(mask)
+
+
+class _LoadFiles(grain.transforms.Map):
+    """Turns a batch of file numbers into a padded batch of upright images."""
+
+    def __init__(self, paths: tuple[str, ...], image_size: int, batch_size: int):
+        self._paths = paths
+        self._size = image_size
+        self._batch_size = batch_size
+
+    def map(self, element: np.ndarray) -> Batch:
+        b, size = self._batch_size, self._size
+        batch = {
+            "image": np.zeros((b, size, size, 3), np.uint8),
+            "index": np.zeros(b, np.int32),
+            "height": np.zeros(b, np.int32),
+            "width": np.zeros(b, np.int32),
+            "failed": np.zeros(b, bool),
+            "is_real": np.zeros(b, bool),
+        }
+        for row, i in enumerate(element):
+            batch["index"][row] = i
+            batch["is_real"][row] = True
+            try:
+                image, height, width = read_image(self._paths[i], size)
+            except DataError:
+                batch["failed"][row] = True
+                continue
+            batch["image"][row] = image
+            batch["height"][row], batch["width"][row] = height, width
+        return batch
+
+
+def _check_positive(**sizes: int) -> None:
+    for name, value in sizes.items():
+        if value < 1:
+            raise DataError(f"{name} is {value}; allowed are 1 and above")

@@ -1,0 +1,75 @@
+"""The record, its index entry, and the contract that every source of them keeps."""
+
+import abc
+from dataclasses import dataclass
+from typing import TypedDict
+
+
+class Record(TypedDict):
+    """One image as any source yields it.
+
+    Attributes:
+      image: The encoded image file.
+      mask: The encoded mask file, `b""` where there is none.
+      label: 0 normal, 1 anomalous, -1 unknown (a flat folder).
+      class_name: The dataset's own class id, such as `metal_nut`.
+      defect: The kind of anomaly (its folder's name), `good` for normal images, empty
+        where the label is unknown.
+      path: The image's path relative to the dataset's folder, with `/`.
+    """
+
+    image: bytes
+    mask: bytes
+    label: int
+    class_name: str
+    defect: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of a record without reading its image; fields as in `Record`."""
+
+    path: str
+    class_name: str
+    defect: str
+    label: int
+
+
+class Source(abc.ABC):
+    """A random-access, picklable list of records.
+
+    Attributes:
+      dataset: The id as the user gave it (`mvtec`, `folder:PATH`).
+      classes: The classes present, in the catalogue's order, or sorted.
+      prompt_names: Class id to the name used in prompts.
+      has_masks: Whether anomalous images carry masks.
+      labelled: False for a flat folder, whose labels are all -1.
+      index: One entry per record, in record order.
+      skipped: The message of every file that was left out; it names the file.
+      missing_classes: Classes of the catalogue that the data root lacks.
+    """
+
+    dataset: str
+    classes: tuple[str, ...]
+    prompt_names: dict[str, str]
+    has_masks: bool
+    labelled: bool
+    index: tuple[Entry, ...]
+    skipped: tuple[str, ...]
+    missing_classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @abc.abstractmethod
+    def __getitem__(self, i: int) -> Record:
+        """Reads record `i`; raises DataError where its files cannot be read."""
+
+    @abc.abstractmethod
+    def mask(self, i: int) -> bytes:
+        """Reads only the encoded mask of record `i`, `b""` where there is none."""
+
+    @abc.abstractmethod
+    def key(self, i: int) -> str:
+        """Returns the SHA-256 (hex) of the encoded image of record `i`."""

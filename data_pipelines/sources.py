@@ -1,0 +1,69 @@
+"""The only door to data: opens a catalogue dataset or a user's folder as a source."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_pipelines.catalog import CATALOG, find_card
+from data_pipelines.errors import DataError
+from data_pipelines.folder import NORMAL_FOLDERS, open_folder
+from data_pipelines.records import Entry, Record, Source
+
+__all__ = ["Entry", "Record", "Source", "open_source"]
+
+_FOLDER_PREFIX = "folder:"
+
+
+def open_source(
+    dataset: str,
+    *,
+    root: str,
+    prepared: str,
+    classes: Sequence[str] = (),
+    skip_bad_files: bool = False,
+    normal_folders: Sequence[str] = NORMAL_FOLDERS,
+    labelled: bool = True,
+) -> Source:
+    """Opens a dataset, preparing it first where needed.
+
+    Args:
+      dataset: A catalogue id, or `folder:PATH`.
+      root: Folder that holds one folder per catalogue id; never written to.
+      prepared: Folder for prepared copies; unused for `folder:PATH`.
+      classes: Keeps these classes only; all where empty.
+      skip_bad_files: Counts and skips unusable files instead of raising.
+      normal_folders: Sub-folder names that mean normal, for `folder:PATH`.
+      labelled: Whether labels are needed; False also accepts a flat folder of images.
+
+    Returns:
+      The source.
+
+    Raises:
+      DataError: an unknown dataset or class, a root without it, or unusable files.
+    """
+    if dataset.startswith(_FOLDER_PREFIX):
+        return open_folder(
+            Path(dataset.removeprefix(_FOLDER_PREFIX)).expanduser(),
+            dataset=dataset,
+            classes=tuple(classes),
+            skip_bad_files=skip_bad_files,
+            normal_folders=tuple(normal_folders),
+            labelled=labelled,
+        )
+    card = find_card(dataset)
+    # TFDS takes long to import, and a user's own folder never needs it.
+    from data_pipelines.builders import BUILDERS, open_prepared
+
+    if card.id not in BUILDERS:
+        readable = [name for name in CATALOG if name in BUILDERS]
+        raise DataError(
+            f"dataset {dataset!r} cannot be read yet; use one of "
+            f"{', '.join(readable)}, or folder:PATH"
+        )
+    return open_prepared(
+        card,
+        BUILDERS[card.id],
+        root=root,
+        prepared=Path(prepared).expanduser(),
+        classes=tuple(classes),
+        skip_bad_files=skip_bad_files,
+    )

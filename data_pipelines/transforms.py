@@ -1,0 +1,190 @@
+"""Encoded files to arrays: decoding, square resizing, mask binarisation and regions."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int32, UInt8
+from PIL import Image, ImageOps
+from scipy import ndimage
+
+from data_pipelines.errors import DataError
+
+# JPEG rings around edges, so that > 0 would flood a lossy mask with foreground.
+_LOSSY_MASK_FLOOR = 127
+
+
+SKIP_REMEDY = "or skip such files with --config.data.skip_bad_files=True"
+_REPLACE = "replace or remove the file"
+
+
+def open_image(
+    data: bytes, path: str, remedy: str = f"{_REPLACE}, {SKIP_REMEDY}"
+) -> Image.Image:
+    """Decodes all pixels of an encoded image.
+
+    Args:
+      data: The encoded file.
+      path: Its name, for the message.
+      remedy: What the message tells the user to do.
+
+    Returns:
+      The loaded PIL image, in its own mode and orientation.
+
+    Raises:
+      DataError: the bytes are empty, truncated or not an image, or hold floating-point
+        pixels, whose range nobody knows.
+    """
+    if not data:
+        raise DataError(f"{path} is empty (0 bytes); {remedy}")
+    try:
+        image = Image.open(io.BytesIO(data))
+        image.load()
+    # Pillow's decoders raise nearly anything on damaged files.
+    except Exception as error:
+        raise _undecodable(path, error, remedy) from error
+    if image.mode == "F":
+        raise DataError(
+            f"{path} holds floating-point pixels; allowed are 8- and 16-bit images: "
+            f"convert it, {SKIP_REMEDY}"
+        )
+    return image
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Reads an image's width and height from its header.
+
+    Raises:
+      DataError: the file cannot be read or is not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except Exception as error:
+        raise _undecodable(str(path), error, f"{_REPLACE}, {SKIP_REMEDY}") from error
+
+
+def decode_image(
+    data: bytes, path: str, size: int, upright: bool = False
+) -> UInt8[np.ndarray, "size size 3"]:
+    """Decodes an image to RGB and squashes it to a square.
+
+    The resize is PIL's bicubic on the 8-bit image, as in AnomalyCLIP's
+    `get_transform`. 16-bit grey is scaled to 8 bits over its full range; alpha is
+    dropped, as the field's code does.
+
+    Args:
+      data: The encoded file.
+      path: Its name, for the message.
+      size: Side of the result in pixels.
+      upright: Applies the EXIF orientation. Off for datasets, whose masks are drawn
+        on the pixels as stored; on for a user's photographs.
+
+    Returns:
+      uint8 pixels `[size, size, 3]`.
+
+    Raises:
+      DataError: the bytes are not a readable image.
+    """
+    return _square(_rgb(open_image(data, path), upright), size)
+
+
+def read_image(
+    path: str | Path, size: int
+) -> tuple[UInt8[np.ndarray, "size size 3"], int, int]:
+    """Reads a photograph for prediction, upright.
+
+    Args:
+      path: The image file.
+      size: Side of the result in pixels.
+
+    Returns:
+      uint8 pixels `[size, size, 3]`, and the upright image's own height and width.
+
+    Raises:
+      DataError: the file cannot be read or decoded.
+    """
+    image = _rgb(open_image(read_file(path), str(path), _REPLACE), upright=True)
+    return _square(image, size), image.height, image.width
+
+
+def read_upright(path: str | Path) -> UInt8[np.ndarray, "h w 3"]:
+    """Reads a photograph for prediction at its own size, upright.
+
+    Args:
+      path: The image file.
+
+    Returns:
+      uint8 pixels `[h, w, 3]`.
+
+    Raises:
+      DataError: the file cannot be read or decoded.
+    """
+    image = open_image(read_file(path), str(path), _REPLACE)
+    return np.asarray(_rgb(image, upright=True))
+
+
+def decode_mask(data: bytes, path: str, size: int) -> UInt8[np.ndarray, "size size"]:
+    """Decodes a ground-truth mask to {0, 1} and squashes it to a square.
+
+    Binarised before resizing (any channel above 0: masks may hold class ids), times
+    255, PIL's antialiased bilinear, then above one half, as the peers do. JPEG masks
+    are binarised at 127 instead.
+
+    Args:
+      data: The encoded mask; `b""` gives an empty mask.
+      path: Its name, for the message.
+      size: Side of the result in pixels.
+
+    Returns:
+      uint8 `[size, size]`, 1 on the anomaly.
+
+    Raises:
+      DataError: the bytes are not a readable image.
+    """
+    if not data:
+        return np.zeros((size, size), np.uint8)
+    image = open_image(data, path)
+    floor = _LOSSY_MASK_FLOOR if image.format == "JPEG" else 0
+    if image.mode not in ("L", "I") and not image.mode.startswith("I;16"):
+        image = image.convert("RGB")
+    pixels = np.asarray(image)
+    above = pixels > floor if pixels.ndim == 2 else (pixels > floor).any(axis=-1)
+    binary = Image.fromarray(above.astype(np.uint8) * 255)
+    resized = binary.resize((size, size), Image.Resampling.BILINEAR)
+    return (np.asarray(resized) > 127).astype(np.uint8)
+
+
+def label_regions(mask: UInt8[np.ndarray, "h w"]) -> Int32[np.ndarray, "h w"]:
+    """Numbers the 8-connected regions of a mask from 1; background is 0."""
+    regions = np.zeros(mask.shape, np.int32)
+    ndimage.label(mask, structure=np.ones((3, 3)), output=regions)
+    return regions
+
+
+def read_file(path: str | Path) -> bytes:
+    """Reads a file's bytes; raises DataError naming it where that fails."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
+
+
+def _rgb(image: Image.Image, upright: bool) -> Image.Image:
+    if upright:
+        image = ImageOps.exif_transpose(image)
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        deep = np.asarray(image).astype(np.float64).clip(0, 65535)
+        image = Image.fromarray(np.round(deep / 257).astype(np.uint8))
+    return image.convert("RGB")
+
+
+def _square(image: Image.Image, size: int) -> UInt8[np.ndarray, "size size 3"]:
+    return np.array(image.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def _undecodable(path: str, error: Exception, remedy: str) -> DataError:
+    # Pillow's «cannot identify» names a memory address.
+    anonymous = isinstance(error, Image.UnidentifiedImageError) or not str(error)
+    reason = "not an image" if anonymous else str(error).splitlines()[0]
+    return DataError(f"{path} cannot be decoded ({reason}); {remedy}")

@@ -1,0 +1,43 @@
+"""Once from `pytorch_model.bin` to safetensors, so that no pickle is read again."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from kanoclip_jax.clip.archive import read_torch_archive
+from kanoclip_jax.clip.locate import WEIGHTS, locate, weights_file
+
+
+def to_safetensors(name: str, folder: Path) -> Path:
+    """The directory of a CLIP whose weights are in a safe format.
+
+    Args:
+        name: as `load_clip` takes it.
+        folder: where a converted copy goes, under the model's name.
+
+    Returns:
+        The model's own directory if its weights are safe already; else the copy.
+    """
+    directory = locate(name)
+    source = weights_file(directory)
+    if source.suffix != ".bin":
+        return directory
+    target = folder / name.strip("/").replace("/", "--")
+    if (target / WEIGHTS[0]).is_file():
+        return target
+    temporary = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    tensors = {
+        key: np.ascontiguousarray(tensor)
+        for key, tensor in read_torch_archive(source).items()
+    }
+    save_file(tensors, temporary / WEIGHTS[0], {"format": "pt"})
+    for file in directory.iterdir():
+        if file.suffix in (".json", ".txt") and "index" not in file.name:
+            shutil.copy(file, temporary)
+    os.replace(temporary, target)
+    return target

@@ -1,0 +1,35 @@
+"""The shell around the method: every file, clock and random seed enters here."""
+
+import importlib
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+MODES = ("train", "eval", "predict", "prepare")
+
+
+def run(
+    mode: str,
+    config: ConfigDict,
+    workdir: Path,
+    overrides: frozenset[str] = frozenset(),
+) -> int:
+    """Run one mode to its end.
+
+    Args:
+        mode: one of `MODES`.
+        config: as `configs/base.py` lays it out.
+        workdir: where results go.
+        overrides: dotted keys that the user set by hand; they win over a checkpoint's.
+
+    Returns:
+        The process's exit status: 0, or 1 where some inputs of `predict` failed.
+
+    Raises:
+        InputError, DataError: bad input or configuration.
+    """
+    from kanoclip_jax.engine.settings import resolve
+
+    names = {"train": "train", "eval": "evaluate"}
+    module = importlib.import_module(f"kanoclip_jax.engine.{names.get(mode, mode)}")
+    return module.main(resolve(config), workdir, overrides)

@@ -1,0 +1,160 @@
+"""Evaluation: one pass over each dataset, all metrics, in constant memory."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import FrozenConfigDict
+from tqdm import tqdm
+
+from data_pipelines.pipeline import eval_stream
+from data_pipelines.sources import Source
+from kanoclip_jax.clip import Clip
+from kanoclip_jax.engine.build import (
+    class_names,
+    open_dataset,
+    refuse_training_dataset,
+)
+from kanoclip_jax.engine.report import make_report, to_terminal, write_report
+from kanoclip_jax.engine.restore import load_trained
+from kanoclip_jax.engine.step import ahead, make_detect
+from kanoclip_jax.engine.workdir import Workdir
+from kanoclip_jax.errors import InputError
+from kanoclip_jax.metrics.report import ClassMetrics, mean_of
+from kanoclip_jax.models.base import Method, Params
+
+
+def main(
+    config: FrozenConfigDict, workdir: Path, overrides: frozenset[str] = frozenset()
+) -> int:
+    """Evaluate a checkpoint on `eval.datasets` and write the report."""
+    folder = Workdir(workdir)
+    trained = load_trained(config, folder, overrides)
+    config = trained.config
+    refuse_training_dataset(config, trained.meta.get("dataset", ""))
+    sources = open_targets(config)
+    report = evaluate(
+        config,
+        trained.clip,
+        trained.method,
+        trained.params,
+        sources,
+        checkpoint=trained.checkpoint,
+        train_seconds=trained.meta.get("seconds", 0.0),
+    )
+    write_report(folder, report)
+    print(to_terminal(report))
+    return 0
+
+
+def open_targets(config: FrozenConfigDict) -> dict[str, Source]:
+    """All evaluation datasets by their ids as given.
+
+    Raises:
+        InputError: none is named, or one is no good.
+    """
+    if not config.eval.datasets:
+        raise InputError(
+            "eval.datasets is empty; name catalogue ids or folders, as in "
+            "--config.eval.datasets=visa,folder:/my/pictures"
+        )
+    return {
+        dataset: open_dataset(config, dataset, config.eval.classes)
+        for dataset in config.eval.datasets
+    }
+
+
+def evaluate(
+    config: FrozenConfigDict,
+    clip: Clip,
+    method: Method,
+    params: Params,
+    sources: Mapping[str, Source],
+    *,
+    checkpoint: Path | None,
+    train_seconds: float,
+) -> dict[str, Any]:
+    """The report of a method on datasets.
+
+    Args:
+        config: batch size and readers.
+        clip, method, params: what is evaluated.
+        sources: datasets by id.
+        checkpoint: where `params` came from.
+        train_seconds: wall time of the training.
+    """
+    started = time.monotonic()
+    results = {
+        dataset: evaluate_source(config, clip, method, params, source)
+        for dataset, source in sources.items()
+    }
+    return make_report(
+        results,
+        method=config.method,
+        checkpoint=None if checkpoint is None else str(checkpoint),
+        clip_name=clip.name,
+        fingerprint=clip.fingerprint,
+        train_seconds=train_seconds,
+        eval_seconds=time.monotonic() - started,
+    )
+
+
+def evaluate_source(
+    config: FrozenConfigDict,
+    clip: Clip,
+    method: Method,
+    params: Params,
+    source: Source,
+) -> dict[str, Any]:
+    """Metrics of each class of one dataset, and their unweighted mean."""
+    visual, detect = jax.jit(method.visual), make_detect(method)
+    # The prompts do not depend on the image: they are encoded once.
+    text = jax.jit(method.text)(
+        clip.params, params, method.prompts(class_names(source))
+    )
+    metrics = {
+        name: ClassMetrics.empty(has_masks=source.has_masks) for name in source.classes
+    }
+    stream = eval_stream(
+        source,
+        image_size=clip.image_size,
+        batch_size=config.eval.batch_size,
+        workers=config.data.workers,
+    )
+    host: list[dict[str, np.ndarray]] = []
+
+    def images() -> Any:
+        for batch in stream:
+            host.append(batch)
+            yield batch["image"], batch["class_index"]
+
+    with tqdm(total=len(source), desc=source.dataset[-40:], unit="img") as bar:
+        for image, class_index in ahead(images()):
+            found = detect(params, visual(clip.params, image), text, class_index)
+            batch = host.pop(0)
+            bar.update(_accumulate(metrics, source, batch, *jax.device_get(found)))
+    classes = {name: state.compute() for name, state in metrics.items()}
+    return {"classes": classes, "mean": mean_of(classes)}
+
+
+def _accumulate(
+    metrics: dict[str, ClassMetrics],
+    source: Source,
+    batch: Mapping[str, np.ndarray],
+    maps: np.ndarray,
+    scores: np.ndarray,
+) -> int:
+    """Add a batch to the metrics of its images' classes; returns how many were real."""
+    rows = np.flatnonzero(batch["is_real"])
+    for row in rows:
+        name = source.classes[batch["class_index"][row]]
+        metrics[name] = metrics[name].update(
+            float(scores[row]),
+            int(batch["label"][row]),
+            maps[row] if source.has_masks else None,
+            batch["regions"][row] if source.has_masks else None,
+        )
+    return len(rows)

@@ -1,0 +1,200 @@
+"""Frozen features on disk: each image passes the tower once, whatever trains on it.
+
+A shard is one safetensors file, written beside its final name and renamed, that lists
+its images' keys. A killed fill loses at most the shard it was writing; several
+processes may fill one folder, since shards have unique names and equal content.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from tqdm import tqdm
+
+from data_pipelines.pipeline import eval_stream
+from data_pipelines.sources import Source
+from kanoclip_jax.clip import Clip
+from kanoclip_jax.engine.step import ahead
+from kanoclip_jax.errors import InputError
+from kanoclip_jax.models.base import Method, Params, Visual
+
+Tower = Callable[[Params, np.ndarray], Visual]
+_VERSION = 1
+_SHARD_BYTES = 256 * 2**20
+# `auto` leaves this share of the free disk alone.
+_SPARE = 0.5
+
+
+class FeatureCache:
+    """Features of images by key, for one backbone and one set of visual settings.
+
+    Args:
+        folder: the cache's root; a sub-folder per backbone and settings is made.
+        clip: the frozen backbone.
+        method: whose `visual` is cached.
+    """
+
+    def __init__(self, folder: Path, clip: Clip, method: Method) -> None:
+        settings = {
+            "version": _VERSION,
+            "clip": clip.fingerprint,
+            "mean": clip.mean,
+            "std": clip.std,
+            # The resized grid itself stands for how it was resized.
+            "positions": _digest(
+                clip.params["vision_model"]["embeddings"]["position_embedding"][
+                    "embedding"
+                ]
+            ),
+            **method.visual_settings(),
+        }
+        name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        self.folder = folder / name[:24]
+        self._settings = settings
+        self._rows: dict[str, tuple[Path, int]] = {}
+        self._open: dict[Path, safe_open] = {}
+        self.refresh()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._rows
+
+    def refresh(self) -> None:
+        """Read the key lists of all shards there are."""
+        for path in sorted(self.folder.glob("*.safetensors")):
+            try:
+                with safe_open(path, framework="np") as shard:
+                    keys = json.loads(shard.metadata()["keys"])
+            except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+                # Not one of ours, or damaged: what it held is computed again.
+                continue
+            self._rows |= {key: (path, row) for row, key in enumerate(keys)}
+
+    def read(self, keys: Sequence[str]) -> Visual:
+        """Features of images as a batch of numpy arrays."""
+        rows = []
+        for key in keys:
+            path, row = self._rows[key]
+            shard = self._open.get(path)
+            if shard is None:
+                shard = self._open[path] = safe_open(path, framework="np").__enter__()
+            rows.append([shard.get_slice(name)[row] for name in Visual._fields])
+        return Visual(*map(np.stack, zip(*rows, strict=True)))
+
+    def fill(
+        self,
+        source: Source,
+        visual: Tower,
+        frozen: Params,
+        *,
+        batch_size: int,
+        workers: int,
+    ) -> None:
+        """Compute what is missing of a source, with a progress bar."""
+        keys = [source.key(i) for i in range(len(source))]
+        missing = list({k: i for i, k in enumerate(keys) if k not in self}.values())
+        if not missing:
+            return
+        self._describe()
+        stream = eval_stream(
+            source,
+            image_size=self._settings["image_size"],
+            batch_size=batch_size,
+            workers=workers,
+            indices=missing,
+        )
+        shard: list[tuple[str, Visual]] = []
+        with tqdm(total=len(missing), desc="features", unit="img") as bar:
+            batches = ((b["image"], b["index"], b["is_real"]) for b in stream)
+            for image, index, is_real in ahead(batches):
+                features = jax.device_get(visual(frozen, image))
+                real = np.flatnonzero(is_real)
+                shard += [
+                    (keys[index[row]], Visual(*(leaf[row] for leaf in features)))
+                    for row in real
+                ]
+                bar.update(len(real))
+                if len(shard) * _bytes(shard[0][1]) >= _SHARD_BYTES:
+                    self._write(shard)
+                    shard = []
+        if shard:
+            self._write(shard)
+
+    def _write(self, shard: list[tuple[str, Visual]]) -> None:
+        path = self.folder / f"{uuid.uuid4().hex}.safetensors"
+        temporary = path.with_suffix(".partial")
+        keys = [key for key, _ in shard]
+        stacked = Visual(*map(np.stack, zip(*(f for _, f in shard), strict=True)))
+        try:
+            save_file(stacked._asdict(), temporary, {"keys": json.dumps(keys)})
+            os.replace(temporary, path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise InputError(
+                f"the feature cache {self.folder} cannot be written "
+                f"({error.strerror}); name another folder with "
+                "--config.train.cache_features=FOLDER, or never"
+            ) from None
+        self._rows |= {key: (path, row) for row, key in enumerate(keys)}
+
+    def _describe(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(self._settings, indent=2, default=str)
+            (self.folder / "settings.json").write_text(text)
+        except OSError as error:
+            raise InputError(
+                f"the feature cache {self.folder} cannot be made ({error.strerror}); "
+                "name another folder with --config.train.cache_features=FOLDER"
+            ) from None
+
+
+def choose_cache(
+    setting: str, prepared: Path, clip: Clip, method: Method, source: Source
+) -> FeatureCache | None:
+    """Decide by setting and free disk whether features are kept, and say so.
+
+    Args:
+        setting: `train.cache_features`: auto, never or a folder.
+        prepared: where `auto` keeps them.
+        clip, method, source: what would be cached.
+    """
+    if setting == "never":
+        return None
+    folder = prepared / "features" if setting == "auto" else Path(setting).expanduser()
+    cache = FeatureCache(folder, clip, method)
+    keys = {source.key(i) for i in range(len(source))}
+    missing = sum(key not in cache for key in keys)
+    shapes = jax.eval_shape(
+        method.visual,
+        clip.params,
+        jax.ShapeDtypeStruct((1, clip.image_size, clip.image_size, 3), np.uint8),
+    )
+    needed = missing * _bytes(shapes)
+    free = shutil.disk_usage(_existing(folder)).free
+    size = f"{needed / 1e9:.1f} GB for {missing} images, {free / 1e9:.0f} GB free"
+    if setting == "auto" and needed > _SPARE * free:
+        print(f"features are not cached: {size}; the tower runs in every epoch")
+        return None
+    print(f"features are cached in {cache.folder} ({size})")
+    return cache
+
+
+def _existing(folder: Path) -> Path:
+    folder = folder.absolute()
+    return next(parent for parent in (folder, *folder.parents) if parent.exists())
+
+
+def _bytes(features: Visual) -> int:
+    return sum(int(np.prod(x.shape)) * x.dtype.itemsize for x in features)
+
+
+def _digest(array: jax.Array) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()

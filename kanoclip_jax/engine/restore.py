@@ -1,0 +1,76 @@
+"""A trained method back from its checkpoint, as `eval` and `predict` need it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import FrozenConfigDict
+
+from kanoclip_jax.clip import Clip
+from kanoclip_jax.engine.build import load_method
+from kanoclip_jax.engine.checkpoint import locate_step, read_meta, read_params
+from kanoclip_jax.engine.settings import adopt
+from kanoclip_jax.engine.workdir import Workdir
+from kanoclip_jax.errors import InputError
+from kanoclip_jax.models.base import Method, Params
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A method with its parameters.
+
+    Attributes:
+        config: the settings, those of the checkpoint adopted.
+        clip, method, params: what runs.
+        checkpoint: the step's folder, None where the method learns nothing.
+        meta: what the checkpoint says of its training, empty where there is none.
+    """
+
+    config: FrozenConfigDict
+    clip: Clip
+    method: Method
+    params: Params
+    checkpoint: Path | None
+    meta: Mapping[str, Any]
+
+
+def load_trained(
+    config: FrozenConfigDict, workdir: Workdir, overrides: frozenset[str]
+) -> Trained:
+    """Load `checkpoint`, or the working directory's newest.
+
+    The checkpoint's own method and backbone settings hold, except those that the
+    command line overrides.
+
+    Raises:
+        InputError: no checkpoint, or one of another backbone or architecture.
+    """
+    if not config.checkpoint and not workdir.checkpoints.is_dir():
+        return _untrained(config, workdir)
+    step = locate_step(
+        Path(config.checkpoint) if config.checkpoint else workdir.checkpoints
+    )
+    meta = read_meta(step)
+    config = adopt(config, meta["config"], overrides)
+    clip, method = load_method(config)
+    if clip.fingerprint != meta["clip"]["fingerprint"]:
+        raise InputError(
+            f"{step} was trained with the CLIP {meta['clip']['name']!r} (weights "
+            f"{meta['clip']['fingerprint'][:12]}), not with {clip.name!r} "
+            f"({clip.fingerprint[:12]}); name the former with --config.clip.name=…"
+        )
+    params = read_params(step, meta, method)
+    return Trained(config, clip, method, params, step, meta)
+
+
+def _untrained(config: FrozenConfigDict, workdir: Workdir) -> Trained:
+    clip, method = load_method(config)
+    params = method.init(jax.random.key(config.seed))
+    if jax.tree.leaves(params):
+        raise InputError(
+            f"{workdir.path} holds no checkpoints; train first, or name one with "
+            "--config.checkpoint=DIR"
+        )
+    return Trained(config, clip, method, params, None, {})

@@ -1,0 +1,173 @@
+"""From flags to settings: lists split, defaults filled in, wrong values refused early."""
+
+import os
+from pathlib import Path
+
+from ml_collections import ConfigDict, FrozenConfigDict
+
+from kanoclip_jax.errors import InputError
+
+_LISTS = (
+    "data.normal_folders",
+    "train.classes",
+    "eval.datasets",
+    "eval.classes",
+    "model.normal_states",
+    "model.abnormal_states",
+)
+_POSITIVE = (
+    "clip.image_size",
+    "model.temperature",
+    "model.context_length",
+    "model.bica_width",
+    "model.bica_heads",
+    "model.bica_groups",
+    "model.bica_stride",
+    "model.bica_kernel",
+    "model.adapter_reduction",
+    "train.epochs",
+    "train.batch_size",
+    "train.checkpoint_every",
+    "train.log_every",
+    "eval.batch_size",
+    "predict.batch_size",
+)
+_CHOICES = {
+    "clip.position_grid": ("bilinear", "bicubic"),
+    "clip.dtype": ("auto", "float32", "bfloat16"),
+    "model.image_feature": ("post_layernorm", "plain", "vv"),
+    "knowledge.weighting": ("count", "balanced"),
+}
+# What a run may be continued with a different value of.
+_IMMATERIAL = ("checkpoint", "data.", "predict.", "train.checkpoint_every") + (
+    "train.log_every",
+    "train.cache_features",
+)
+_MATERIAL = ("data.skip_bad_files", "data.normal_folders")
+
+
+def resolve(config: ConfigDict) -> FrozenConfigDict:
+    """A checked, immutable copy of a configuration.
+
+    Raises:
+        InputError: a value that cannot be meant, naming key, value and what is allowed.
+    """
+    config = config.copy_and_resolve_references()
+    with config.ignore_type():
+        for key in _LISTS:
+            _set(config, key, _split(_get(config, key)))
+        config.model.taps = _blocks(config.model.taps)
+        if not config.data.prepared:
+            config.data.prepared = str(cache_directory())
+        if config.data.workers < 0:
+            cores = os.cpu_count() or 1
+            config.data.workers = 0 if cores <= 4 else cores // 2
+    for key in _POSITIVE:
+        if _get(config, key) <= 0:
+            raise InputError(
+                f"{key} is {_get(config, key)}; it must be positive, as in "
+                f"--config.{key}=8"
+            )
+    for key, allowed in _CHOICES.items():
+        if _get(config, key) not in allowed:
+            raise InputError(
+                f"{key} is {_get(config, key)!r}; allowed: {', '.join(allowed)}"
+            )
+    if config.seed < 0:
+        raise InputError(f"seed is {config.seed}; it must not be negative")
+    return FrozenConfigDict(config)
+
+
+def cache_directory() -> Path:
+    """The user's cache directory for this project (XDG)."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "kanoclip"
+
+
+def adopt(
+    config: FrozenConfigDict, saved: dict, overrides: frozenset[str]
+) -> FrozenConfigDict:
+    """The settings with a checkpoint's own method and backbone.
+
+    Args:
+        config: the command's resolved settings.
+        saved: the checkpoint's.
+        overrides: dotted keys that the command line sets; these win.
+    """
+    merged = ConfigDict(config.to_dict())
+    mine, theirs = _flatten(_plain(config.to_dict())), _flatten(saved)
+    adopted = []
+    with merged.ignore_type(), merged.unlocked():
+        for key in sorted(theirs):
+            belongs = key == "method" or key.startswith(("model.", "clip."))
+            if not belongs or key in overrides or mine.get(key) == theirs[key]:
+                continue
+            value = theirs[key]
+            _set(merged, key, tuple(value) if isinstance(value, list) else value)
+            adopted.append(f"{key}={value}")
+    if adopted:
+        print(f"settings taken from the checkpoint: {', '.join(adopted)}")
+    return FrozenConfigDict(merged)
+
+
+def differing_keys(old: dict, new: dict) -> list[str]:
+    """Dotted keys that matter to a result and differ between two resolved configs."""
+    old, new = _flatten(old), _flatten(new)
+    return [
+        key
+        for key in sorted(old.keys() | new.keys())
+        if _is_material(key) and old.get(key) != new.get(key)
+    ]
+
+
+def to_dict(config: FrozenConfigDict) -> dict:
+    """Plain JSON types, for `config.json` and checkpoints."""
+    return _plain(config.to_dict())
+
+
+def _is_material(key: str) -> bool:
+    return key in _MATERIAL or not key.startswith(_IMMATERIAL)
+
+
+def _split(value: object) -> tuple[str, ...]:
+    # A comma-separated string: config_flags would take `folder:A,B` for bad Python.
+    parts = value.split(",") if isinstance(value, str) else value
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def _blocks(value: object) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in _split(value))
+    except ValueError:
+        raise InputError(
+            f"model.taps is {value!r}; block numbers are expected, as in "
+            "--config.model.taps=6,12,18,24"
+        ) from None
+
+
+def _get(config: ConfigDict, key: str) -> object:
+    section, _, name = key.rpartition(".")
+    return (config[section] if section else config)[name]
+
+
+def _set(config: ConfigDict, key: str, value: object) -> None:
+    section, _, name = key.rpartition(".")
+    (config[section] if section else config)[name] = value
+
+
+def _flatten(tree: dict, prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return value

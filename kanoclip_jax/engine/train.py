@@ -1,0 +1,254 @@
+"""Training: frozen features in, a few million parameters out, then an evaluation."""
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import FrozenConfigDict
+from tqdm import tqdm
+
+from data_pipelines.pipeline import steps_per_run, train_stream
+from data_pipelines.sources import Source
+from kanoclip_jax.clip import Clip
+from kanoclip_jax.engine.build import (
+    class_names,
+    load_method,
+    open_dataset,
+    refuse_training_dataset,
+)
+from kanoclip_jax.engine.checkpoint import Checkpoints
+from kanoclip_jax.engine.evaluate import evaluate, open_targets
+from kanoclip_jax.engine.features import FeatureCache, Tower, choose_cache
+from kanoclip_jax.engine.knowledge import training_knowledge
+from kanoclip_jax.engine.optimizer import make_optimizer
+from kanoclip_jax.engine.report import to_terminal, write_report
+from kanoclip_jax.engine.settings import to_dict
+from kanoclip_jax.engine.step import (
+    TrainState,
+    ahead,
+    count_parameters,
+    make_train_step,
+)
+from kanoclip_jax.engine.workdir import Workdir
+from kanoclip_jax.engine.writer import MetricWriter
+from kanoclip_jax.errors import InputError
+from kanoclip_jax.models.base import Method, TrainBatch, Visual
+
+
+def main(
+    config: FrozenConfigDict, workdir: Path, overrides: frozenset[str] = frozenset()
+) -> int:
+    """Train, or continue, or find finished; then evaluate on `eval.datasets`."""
+    del overrides
+    refuse_training_dataset(config, config.train.dataset)
+    folder = Workdir(workdir)
+    clip, method = load_method(config)
+    targets = open_targets(config)
+    source = open_dataset(config, config.train.dataset, config.train.classes)
+    if not source.has_masks:
+        raise InputError(
+            f"{config.train.dataset} has no masks; training needs them, so name a "
+            "dataset with masks in --config.train.dataset"
+        )
+    folder.claim(config)
+    run = Run(config, folder, clip, method, source)
+    report = folder.report()
+    if run.finished and report and list(report["datasets"]) == list(targets):
+        print(f"{workdir} has finished:")
+    else:
+        state = run.train()
+        report = evaluate(
+            config,
+            clip,
+            method,
+            state.params,
+            targets,
+            checkpoint=run.checkpoint,
+            train_seconds=run.seconds,
+        )
+        write_report(folder, report)
+    print(to_terminal(report))
+    return 0
+
+
+class Run:
+    """One training, from its first step or from its last checkpoint.
+
+    Args:
+        config: the settings.
+        folder: where checkpoints and logs go.
+        clip, method: what is trained.
+        source: the auxiliary dataset.
+
+    Attributes:
+        seconds: wall time of training so far, over all resumes.
+    """
+
+    def __init__(
+        self,
+        config: FrozenConfigDict,
+        folder: Workdir,
+        clip: Clip,
+        method: Method,
+        source: Source,
+    ) -> None:
+        self._config, self._folder = config, folder
+        self._clip, self._method, self._source = clip, method, source
+        self._steps = steps_per_run(
+            len(source), config.train.batch_size, config.train.epochs
+        )
+        self._optimizer = make_optimizer(
+            prompt_learning_rate=config.train.prompt_learning_rate,
+            learning_rate=config.train.learning_rate,
+            betas=config.train.adam_betas,
+        )
+        self.seconds = 0.0
+        params = method.init(jax.random.key(config.seed))
+        self._state = TrainState(
+            params, self._optimizer.init(params), jnp.zeros((), jnp.int32)
+        )
+        self._checkpoints = None
+        if jax.tree.leaves(params):
+            self._checkpoints = Checkpoints(folder.checkpoints)
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to train."""
+        if self._checkpoints is None:
+            return True
+        return self._checkpoints.latest == self._steps
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The last step's folder; None for a method that learns nothing."""
+        if self._checkpoints is None:
+            return None
+        return self._folder.checkpoints / str(self._steps)
+
+    def train(self) -> TrainState:
+        """Run the steps that are left."""
+        if self._checkpoints is None:
+            print("this configuration has nothing to train")
+            return self._state
+        if self._checkpoints.latest is not None:
+            self._state, meta = self._checkpoints.restore(self._state)
+            self.seconds = meta["seconds"]
+            print(f"continuing from step {int(self._state.step)} of {self._steps}")
+        if not self.finished:
+            self._train()
+        self._checkpoints.close()
+        return self._state
+
+    def _train(self) -> None:
+        earlier, started = self.seconds, time.monotonic()
+        config, batch_size = self._config.train, self._config.train.batch_size
+        classes = self._method.prompts(class_names(self._source))
+        knowledge = self._knowledge()
+        step_function = make_train_step(self._method, self._optimizer)
+        visual = jax.jit(self._method.visual)
+        cache = self._filled_cache(visual)
+        writer = MetricWriter(self._folder.path, int(self._state.step))
+        print(
+            f"training {count_parameters(self._state.params):,} parameters on "
+            f"{len(self._source)} images, {self._steps} steps of {batch_size}"
+        )
+        first = int(self._state.step)
+        bar = tqdm(
+            total=self._steps * batch_size,
+            initial=first * batch_size,
+            desc="train",
+            unit="img",
+        )
+        batches = self._batches(first, cache, visual)
+        for step, (visual, batch) in enumerate(batches, start=first + 1):
+            self._state, terms = step_function(
+                self._clip.params, self._state, visual, batch, classes, knowledge
+            )
+            bar.update(batch_size)
+            if step % config.log_every == 0 or step == self._steps:
+                values = {name: float(value) for name, value in terms.items()}
+                writer.write(step, values)
+                bar.set_postfix(
+                    {k: f"{v:.3f}" for k, v in values.items() if "dist" not in k}
+                )
+            if step % config.checkpoint_every == 0 or step == self._steps:
+                self.seconds = earlier + time.monotonic() - started
+                self._save(step)
+        bar.close()
+        writer.close()
+
+    def _filled_cache(self, visual: Tower) -> FeatureCache | None:
+        config = self._config
+        cache = choose_cache(
+            config.train.cache_features,
+            Path(config.data.prepared),
+            self._clip,
+            self._method,
+            self._source,
+        )
+        if cache is not None:
+            cache.fill(
+                self._source,
+                visual,
+                self._clip.params,
+                batch_size=config.train.batch_size,
+                workers=config.data.workers,
+            )
+        return cache
+
+    def _batches(
+        self, first: int, cache: FeatureCache | None, visual: Tower
+    ) -> Iterator[tuple[Visual, TrainBatch]]:
+        """Frozen features and labels, from step `first` on."""
+        config = self._config
+        stream = train_stream(
+            self._source,
+            image_size=self._clip.image_size,
+            batch_size=config.train.batch_size,
+            epochs=config.train.epochs,
+            seed=config.seed,
+            workers=config.data.workers,
+            with_images=cache is None,
+        )
+        stream.set_state({"next_index": first})
+        host = (
+            (self._features(cache, batch), TrainBatch(*(batch[k] for k in _LABELS)))
+            for batch in stream
+        )
+        for features, batch in ahead(host):
+            if cache is None:
+                features = visual(self._clip.params, features)
+            yield features, batch
+
+    def _features(
+        self, cache: FeatureCache | None, batch: Mapping[str, np.ndarray]
+    ) -> Visual | np.ndarray:
+        if cache is None:
+            return batch["image"]
+        # Padded rows point at image 0; they weigh nothing.
+        return cache.read([self._source.key(int(i)) for i in batch["index"]])
+
+    def _knowledge(self) -> np.ndarray:
+        if not self._config.model.get("knpl", True):
+            joint = self._clip.module.config.projection_dim
+            return np.zeros((len(self._source.classes), joint), np.float32)
+        return training_knowledge(self._config, self._source, self._clip)
+
+    def _save(self, step: int) -> None:
+        meta: dict[str, Any] = {
+            "config": to_dict(self._config),
+            "clip": {"name": self._clip.name, "fingerprint": self._clip.fingerprint},
+            "dataset": self._config.train.dataset,
+            "classes": list(self._source.classes),
+            "seconds": self.seconds,
+            "data": {"next_index": step},
+            "seed": self._config.seed,
+        }
+        self._checkpoints.save(self._state, meta)
+
+
+_LABELS = TrainBatch._fields

@@ -1,0 +1,65 @@
+"""The folder of a run: what belongs to it, and whether this command may continue it."""
+
+import json
+from pathlib import Path
+
+from ml_collections import FrozenConfigDict
+
+from kanoclip_jax.engine.settings import differing_keys, to_dict
+from kanoclip_jax.errors import InputError
+from kanoclip_jax.knowledge.store import write_atomically
+
+
+class Workdir:
+    """A run's folder.
+
+    Attributes:
+        path: the folder.
+        checkpoints: where its checkpoints are.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+
+    def claim(self, config: FrozenConfigDict) -> None:
+        """Make the folder this configuration's, or check that it already is.
+
+        Raises:
+            InputError: the folder cannot be made, or holds a run of another
+                configuration.
+        """
+        file = self.path / "config.json"
+        new = to_dict(config)
+        if file.is_file():
+            try:
+                old = json.loads(file.read_text(encoding="utf-8"))
+            except ValueError:
+                raise InputError(
+                    f"{file} is damaged; remove {self.path} or pass another --workdir"
+                ) from None
+            keys = differing_keys(old, new)
+            if keys:
+                raise InputError(
+                    f"{self.path} holds a run with another {', '.join(keys)}; pass "
+                    "--workdir=ANOTHER, or the same settings to continue it"
+                )
+            return
+        self.write("config.json", json.dumps(new, indent=2) + "\n")
+
+    def write(self, name: str, text: str) -> None:
+        """Write one file whole or not at all."""
+        try:
+            write_atomically(self.path / name, text.encode("utf-8"))
+        except OSError as error:
+            raise InputError(
+                f"{self.path / name} cannot be written ({error.strerror}); pass another "
+                "--workdir"
+            ) from None
+
+    def report(self) -> dict | None:
+        """The report, if the run has ended with one."""
+        try:
+            return json.loads((self.path / "report.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None

@@ -1,0 +1,57 @@
+"""Entry point: `python launch.py --config=configs/NAME.py [--mode=…] [--config.KEY=…]`."""
+
+import sys
+import traceback
+from pathlib import Path
+
+from absl import flags, logging
+from ml_collections import config_flags
+
+from data_pipelines.errors import DataError
+from kanoclip_jax import engine
+from kanoclip_jax.errors import InputError
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Configuration file, e.g. configs/demo.py.", lock_config=True
+)
+_MODE = flags.DEFINE_enum("mode", "train", engine.MODES, "What to do.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Where results go (default: runs/<configuration>)."
+)
+_DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an input error.")
+
+
+def main(argv: list[str]) -> int:
+    """Parse flags, run one mode, and return the process's exit status."""
+    try:
+        rest = flags.FLAGS(argv)[1:]
+        if rest:
+            raise InputError(f"argument {rest[0]!r} is not understood; flags begin --")
+        if _CONFIG.value is None:
+            raise InputError("--config is missing; try --config=configs/demo.py")
+    except Exception as error:
+        # config_flags raises nearly anything on a wrong path, key or value.
+        return _refuse(error, debug="--debug" in argv)
+    logging.set_verbosity(logging.WARNING)
+    name = Path(flags.FLAGS["config"].config_filename.partition(":")[0]).stem
+    workdir = Path(_WORKDIR.value or Path("runs") / name)
+    overrides = frozenset(config_flags.get_override_values(flags.FLAGS["config"]))
+    try:
+        return engine.run(_MODE.value, _CONFIG.value, workdir, overrides)
+    except (InputError, DataError) as error:
+        return _refuse(error, debug=_DEBUG.value)
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        return 130
+
+
+def _refuse(error: Exception, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    message = " ".join(str(error).strip("'\"").split())
+    print(f"error: {message or type(error).__name__}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -1,0 +1,44 @@
+"""Fixtures that several packages' tests share: one tiny CLIP, written and loaded once."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_clip
+
+from kanoclip_jax.clip import Clip, load_clip
+
+
+@pytest.fixture(scope="session")
+def tiny_weights() -> Mapping[str, np.ndarray]:
+    """The tiny CLIP's weights under PyTorch's names."""
+    return tiny_clip.draw_weights()
+
+
+@pytest.fixture(scope="session")
+def tiny_directory(
+    tmp_path_factory: pytest.TempPathFactory, tiny_weights: Mapping[str, np.ndarray]
+) -> Path:
+    """The tiny CLIP on disk; read it only."""
+    return tiny_clip.write_directory(
+        tmp_path_factory.mktemp("clip") / "tiny", weights=tiny_weights
+    )
+
+
+@pytest.fixture(scope="session")
+def clip(tiny_directory: Path) -> Clip:
+    """The tiny CLIP at its own size: 4 × 4 patches of 8 px, 4 blocks."""
+    return load_clip(str(tiny_directory))
+
+
+@pytest.fixture(scope="session")
+def wide_clip(tiny_directory: Path) -> Clip:
+    """The same at 72 px: 9 × 9 patches."""
+    return load_clip(str(tiny_directory), 72)
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    """Three images of 32 px."""
+    return np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), np.uint8)

@@ -1,0 +1,138 @@
+"""Decoding and resizing against literal pixels, Pillow and scikit-image."""
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+
+from data_pipelines.errors import DataError
+from data_pipelines.transforms import (
+    decode_image,
+    decode_mask,
+    label_regions,
+    read_image,
+    read_size,
+)
+
+
+def png(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "kind", "expected"),
+    [
+        ("1", 1, "PNG", (255, 255, 255)),
+        ("L", 77, "PNG", (77, 77, 77)),
+        ("LA", (77, 9), "PNG", (77, 77, 77)),
+        ("RGB", (1, 2, 3), "PNG", (1, 2, 3)),
+        ("RGBA", (1, 2, 3, 0), "PNG", (1, 2, 3)),
+        ("CMYK", (255, 0, 0, 0), "TIFF", (0, 255, 255)),
+        ("I;16", 257 * 77, "PNG", (77, 77, 77)),
+        ("I;16", 65535, "TIFF", (255, 255, 255)),
+        ("I", 257 * 10, "TIFF", (10, 10, 10)),
+    ],
+)
+def test_every_mode_becomes_rgb(mode, colour, kind, expected):
+    data = png(Image.new(mode, (5, 3), colour), kind)
+    pixels = decode_image(data, "x", 4)
+    assert pixels.shape == (4, 4, 3) and pixels.dtype == np.uint8
+    assert (pixels == expected).all()
+
+
+def test_palette_is_resolved_before_resizing():
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([0, 0, 0, 200, 100, 50])
+    assert (decode_image(png(image), "x", 8) == (200, 100, 50)).all()
+
+
+def test_resize_is_pillows_bicubic_square():
+    noise = np.random.default_rng(0).integers(0, 256, (31, 17, 3), np.uint8)
+    expected = Image.fromarray(noise).resize((14, 14), Image.Resampling.BICUBIC)
+    pixels = decode_image(png(Image.fromarray(noise)), "x", 14)
+    np.testing.assert_array_equal(pixels, np.asarray(expected))
+
+
+def test_exif_orientation_is_applied_for_prediction_only(tmp_path):
+    image = Image.new("RGB", (8, 4))
+    image.paste((255, 255, 255), (0, 0, 4, 4))
+    exif = image.getexif()
+    exif[0x0112] = 6  # stored rotated: turn a quarter clockwise to view
+    path = tmp_path / "photo.png"
+    path.write_bytes(png(image, exif=exif))
+    stored = decode_image(path.read_bytes(), "x", 4)
+    upright, height, width = read_image(path, 4)
+    assert (height, width) == (8, 4)
+    assert (stored[0, :, 0] > 127).tolist() == [True, True, False, False]
+    assert (upright[:, 0, 0] > 127).tolist() == [True, True, False, False]
+    assert read_size(path) == (8, 4)
+
+
+@pytest.mark.parametrize("cut", [0, 5, 60])
+def test_damaged_bytes_are_named(cut):
+    noise = np.random.default_rng(0).integers(0, 256, (9, 9, 3), np.uint8)
+    data = png(Image.fromarray(noise))[:cut]
+    with pytest.raises(DataError, match=r"a/b\.png .*skip_bad_files=True") as caught:
+        decode_image(data, "a/b.png", 4)
+    assert "\n" not in str(caught.value) and "0x" not in str(caught.value)
+
+
+def test_float_images_are_refused():
+    with pytest.raises(DataError, match="floating-point"):
+        decode_image(png(Image.new("F", (2, 2), 0.5), "TIFF"), "depth.tif", 2)
+
+
+def test_mask_holds_class_ids_not_only_255():
+    ids = np.zeros((4, 4), np.uint8)
+    ids[:2] = 3
+    expected = (ids > 0).astype(np.uint8)
+    np.testing.assert_array_equal(
+        decode_mask(png(Image.fromarray(ids)), "m", 4), expected
+    )
+    deep = Image.fromarray(ids.astype(np.uint16))
+    np.testing.assert_array_equal(decode_mask(png(deep), "m", 4), expected)
+
+
+def test_jpeg_mask_keeps_its_outline():
+    clean = np.zeros((64, 64), np.uint8)
+    clean[20:41, 13:34] = 255
+    lossy = png(Image.fromarray(clean), "JPEG", quality=60)
+    np.testing.assert_array_equal(decode_mask(lossy, "m", 64), clean // 255)
+
+
+def test_mask_resize_equals_torchvision():
+    transforms = pytest.importorskip("torchvision.transforms")
+    mask = np.random.default_rng(1).random((40, 30)) > 0.6
+    image = Image.fromarray(mask.astype(np.uint8) * 255)
+    peers = transforms.ToTensor()(transforms.Resize((16, 16))(image)) > 0.5
+    np.testing.assert_array_equal(decode_mask(png(image), "m", 16), peers[0].numpy())
+
+
+def test_mask_majority_decides_when_shrinking():
+    mask = np.zeros((8, 8), np.uint8)
+    mask[:4, :4] = 1
+    mask[7, 7] = 1
+    expected = [[1, 0], [0, 0]]
+    assert decode_mask(png(Image.fromarray(mask)), "m", 2).tolist() == expected
+
+
+def test_no_mask_is_empty():
+    assert not decode_mask(b"", "m", 3).any()
+
+
+@settings(deadline=None, max_examples=50)
+@given(hnp.arrays(np.uint8, (7, 9), elements=st.integers(0, 1)))
+def test_regions_equal_scikit_image(mask):
+    measure = pytest.importorskip("skimage.measure")
+    regions = label_regions(mask)
+    assert regions.dtype == np.int32
+    expected = measure.label(mask, connectivity=2)
+    assert len(np.unique(regions)) == len(np.unique(expected))
+    pairs = set(zip(regions.ravel().tolist(), expected.ravel().tolist(), strict=True))
+    assert len(pairs) == len(np.unique(expected))

@@ -1,0 +1,78 @@
+"""A whole world in miniature: a CLIP, two datasets in original layouts, a configuration."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from PIL import Image
+
+from configs import base
+
+SIZE = 32
+
+
+def write_class(folder: Path, normal: int, anomalous: int, seed: int) -> None:
+    """One MVTec-like class: grey noise, and a bright square where it is anomalous."""
+    rng = np.random.default_rng(seed)
+    for kind, count in (("good", normal), ("spot", anomalous)):
+        (folder / "test" / kind).mkdir(parents=True)
+        for i in range(count):
+            image = rng.integers(60, 120, (40, 40, 3), np.uint8)
+            if kind == "spot":
+                top, left = rng.integers(2, 24, 2)
+                image[top : top + 12, left : left + 12] = (230, 60, 60)
+                mask = np.zeros((40, 40), np.uint8)
+                mask[top : top + 12, left : left + 12] = 255
+                truth = folder / "ground_truth" / kind
+                truth.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(mask).save(truth / f"{i:03}_mask.png")
+            Image.fromarray(image).save(folder / "test" / kind / f"{i:03}.png")
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of MVTec AD, and a folder of the user's own; read it only."""
+    root = tmp_path_factory.mktemp("data")
+    write_class(root / "mvtec" / "bottle", 5, 6, seed=1)
+    write_class(root / "mvtec" / "metal_nut", 4, 6, seed=2)
+    write_class(root / "mine" / "cup", 6, 5, seed=3)
+    write_class(root / "mine" / "plate", 4, 4, seed=4)
+    return root
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where converted copies go; shared by the session's runs, as by a user's."""
+    return tmp_path_factory.mktemp("prepared")
+
+
+@pytest.fixture
+def settings(
+    tiny_directory: Path, data_root: Path, prepared: Path
+) -> Callable[..., ConfigDict]:
+    """Makes a configuration; keywords set dotted keys, with `__` for the dot."""
+
+    def make(**overrides: object) -> ConfigDict:
+        config = base.get_config()
+        config.clip.name = str(tiny_directory)
+        config.clip.image_size = SIZE
+        config.model.bica_width = 16
+        config.model.bica_heads = 2
+        config.model.bica_groups = 2
+        config.model.context_length = 4
+        config.data.root = str(data_root)
+        config.data.prepared = str(prepared)
+        config.train.epochs = 2
+        config.train.batch_size = 4
+        config.train.checkpoint_every = 3
+        config.train.log_every = 1
+        config.eval.datasets = f"folder:{data_root / 'mine'}"
+        config.eval.batch_size = 4
+        for key, value in overrides.items():
+            section, _, name = key.rpartition("__")
+            (config[section] if section else config)[name] = value
+        return config
+
+    return make

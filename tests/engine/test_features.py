@@ -1,0 +1,113 @@
+"""The feature cache: shards, completion after a kill, keys, and its choice by disk."""
+
+import shutil
+from collections import namedtuple
+
+import jax
+import numpy as np
+import pytest
+
+from kanoclip_jax.engine import features
+from kanoclip_jax.engine.build import load_method, open_dataset
+from kanoclip_jax.engine.features import FeatureCache, choose_cache
+from kanoclip_jax.engine.settings import resolve
+
+
+@pytest.fixture
+def world(settings):
+    config = resolve(settings())
+    clip, method = load_method(config)
+    return clip, method, open_dataset(config, "mvtec", ())
+
+
+def fill(cache, world, visual=None):
+    clip, method, source = world
+    visual = visual or jax.jit(method.visual)
+    cache.fill(source, visual, clip.params, batch_size=4, workers=0)
+
+
+def test_what_is_read_is_what_the_tower_gives(world, tmp_path):
+    clip, method, source = world
+    cache = FeatureCache(tmp_path, clip, method)
+    fill(cache, world)
+    again = FeatureCache(tmp_path, clip, method)
+    from data_pipelines.transforms import decode_image
+
+    order = [7, 2, 2]
+    images = np.stack(
+        [decode_image(source[i]["image"], "", clip.image_size) for i in order]
+    )
+    expected = jax.device_get(jax.jit(method.visual)(clip.params, images))
+    found = again.read([source.key(i) for i in order])
+    assert found.cls.dtype == found.taps.dtype == np.float16
+    # Another batch size may differ in the last bit of a half.
+    np.testing.assert_allclose(found.cls, expected.cls, rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(found.taps, expected.taps, rtol=2e-3, atol=2e-3)
+
+
+def test_a_killed_fill_is_completed(world, tmp_path, monkeypatch):
+    clip, method, source = world
+    monkeypatch.setattr(features, "_SHARD_BYTES", 1)
+    visual = jax.jit(method.visual)
+    seen = []
+
+    def dies(frozen, image):
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        seen.append(image)
+        return visual(frozen, image)
+
+    cache = FeatureCache(tmp_path, clip, method)
+    with pytest.raises(KeyboardInterrupt):
+        fill(cache, world, dies)
+    left = FeatureCache(tmp_path, clip, method)
+    done = sum(source.key(i) in left for i in range(len(source)))
+    assert done == 12
+    counted = []
+
+    def counts(frozen, image):
+        counted.append(len(image))
+        return visual(frozen, image)
+
+    fill(left, world, counts)
+    assert len(counted) == -(-(len(source) - 12) // 4)
+    assert all(source.key(i) in left for i in range(len(source)))
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_damaged_shard_is_computed_again(world, tmp_path):
+    clip, method, source = world
+    cache = FeatureCache(tmp_path, clip, method)
+    fill(cache, world)
+    (shard,) = tmp_path.rglob("*.safetensors")
+    shard.write_bytes(shard.read_bytes()[:100])
+    again = FeatureCache(tmp_path, clip, method)
+    assert source.key(0) not in again
+    fill(again, world)
+    assert source.key(0) in again
+
+
+def test_other_settings_have_another_folder(settings, world, tmp_path):
+    clip, method, _ = world
+    here = FeatureCache(tmp_path, clip, method).folder
+    for key, value in (
+        ("model__vv_start", 2),
+        ("model__taps", "1,2"),
+        ("model__image_feature", "vv"),
+        ("clip__image_size", 64),
+    ):
+        other_clip, other = load_method(resolve(settings(**{key: value})))
+        assert FeatureCache(tmp_path, other_clip, other).folder != here
+    _, same = load_method(resolve(settings(model__bica_width=32, seed=5)))
+    assert FeatureCache(tmp_path, clip, same).folder == here
+
+
+def test_auto_looks_at_the_disk_and_says_so(world, tmp_path, monkeypatch, capsys):
+    clip, method, source = world
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1000))
+    assert choose_cache("auto", tmp_path, clip, method, source) is None
+    assert "features are not cached" in capsys.readouterr().out
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12))
+    assert choose_cache("auto", tmp_path, clip, method, source) is not None
+    assert choose_cache("never", tmp_path, clip, method, source) is None

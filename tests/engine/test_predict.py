@@ -1,0 +1,95 @@
+"""Prediction on odd folders: every good picture is done, every bad one is named."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kanoclip_jax import engine
+from kanoclip_jax.engine.predict import find_inputs
+from kanoclip_jax.errors import InputError
+
+OFF = {f"model__{part}": False for part in ("knpl", "vv", "cmci", "adapter")}
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    (folder / "deep").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (30, 50, 3), np.uint8)).save(folder / "a.png")
+    Image.fromarray(rng.integers(0, 255, (70, 20), np.uint8)).save(
+        folder / "deep" / "ünï.JPG"
+    )
+    (folder / "broken.png").write_bytes(b"\x89PNG no more")
+    (folder / "notes.txt").write_text("not a picture")
+    return folder
+
+
+def lines_of(workdir: Path) -> dict[str, dict]:
+    text = (workdir / "predictions.jsonl").read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in text.splitlines()]
+    return {Path(line["path"]).name: line for line in lines}
+
+
+def test_a_folder_with_a_bad_file(settings, pictures, tmp_path):
+    config = settings(predict__input=str(pictures), predict__class_name="cup", **OFF)
+    workdir = tmp_path / "out"
+    assert engine.run("predict", config, workdir) == 1
+    lines = lines_of(workdir)
+    assert set(lines) == {"a.png", "ünï.JPG", "broken.png"}
+    assert "cannot be decoded" in lines["broken.png"]["error"]
+    assert "score" not in lines["broken.png"]
+    for name, shape in (("a.png", (30, 50)), ("ünï.JPG", (70, 20))):
+        line = lines[name]
+        assert line["class_name"] == "cup"
+        assert 0 <= line["score"] <= 1
+        anomaly_map = np.load(workdir / line["map"])
+        assert anomaly_map.dtype == np.float16
+        assert anomaly_map.shape == shape
+        left, top, right, bottom = line["box"]
+        assert 0 <= left < right <= shape[1] and 0 <= top < bottom <= shape[0]
+        peak = np.unravel_index(anomaly_map.argmax(), shape)
+        assert top <= peak[0] < bottom and left <= peak[1] < right
+    overlays = sorted(path.name for path in (workdir / "overlays").iterdir())
+    assert overlays == ["a.png.png", "deep__ünï.JPG.png"]
+    assert Image.open(workdir / "overlays" / "a.png.png").size == (50, 30)
+
+
+def test_one_image_alone(settings, pictures, tmp_path):
+    config = settings(
+        predict__input=str(pictures / "a.png"),
+        predict__maps=False,
+        predict__overlays=False,
+        **OFF,
+    )
+    assert engine.run("predict", config, tmp_path / "out") == 0
+    assert lines_of(tmp_path / "out")["a.png"]["map"] is None
+    assert os.listdir(tmp_path / "out") == ["predictions.jsonl"]
+
+
+def test_inputs_by_glob_list_and_folder(pictures, tmp_path):
+    assert find_inputs(str(pictures / "*.png")) == [
+        pictures / "a.png",
+        pictures / "broken.png",
+    ]
+    listing = tmp_path / "list.txt"
+    listing.write_text("pictures/deep/ünï.JPG\n\npictures/a.png\n", encoding="utf-8")
+    assert [path.name for path in find_inputs(str(listing))] == ["ünï.JPG", "a.png"]
+    (pictures / "loop").symlink_to(pictures)
+    assert len(find_inputs(str(pictures))) == 3
+
+
+@pytest.mark.parametrize("given", ["", "nowhere", "*.nothing"])
+def test_no_picture_is_an_error(given):
+    with pytest.raises(InputError, match="predict.input"):
+        find_inputs(given)
+
+
+def test_prediction_needs_something_trained(settings, pictures, tmp_path):
+    config = settings(predict__input=str(pictures))
+    with pytest.raises(InputError, match="holds no checkpoints"):
+        engine.run("predict", config, tmp_path / "out")

@@ -1,0 +1,75 @@
+"""Settings: lists split, values checked, differences found, checkpoints adopted."""
+
+import pytest
+
+from configs import ablation, base, demo, mvtec, visa
+from kanoclip_jax.engine.settings import adopt, differing_keys, resolve, to_dict
+from kanoclip_jax.errors import InputError
+
+
+@pytest.mark.parametrize("module", [base, demo, mvtec, visa])
+def test_every_configuration_resolves(module):
+    resolve(module.get_config())
+
+
+def test_the_rows_add_one_part_each():
+    parts = ("knpl", "vv", "cmci", "adapter")
+    rows = {row: ablation.get_config(row).model for row in base.ROWS}
+    on = {row: [part for part in parts if model[part]] for row, model in rows.items()}
+    assert on == {
+        "none": [],
+        "knpl": ["knpl"],
+        "vv": ["knpl", "vv"],
+        "cmci": ["knpl", "vv", "cmci"],
+        "adapter": ["knpl", "vv", "cmci", "adapter"],
+    }
+
+
+def test_lists_are_split_at_commas():
+    config = base.get_config()
+    config.eval.datasets = "visa, folder:/a/b ,mpdd"
+    config.model.taps = "3,6"
+    resolved = resolve(config)
+    assert resolved.eval.datasets == ("visa", "folder:/a/b", "mpdd")
+    assert resolved.model.taps == (3, 6)
+    assert resolved.model.normal_states == ("normal", "perfect")
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "words"),
+    [
+        ("train", "batch_size", -1, "train.batch_size is -1"),
+        ("clip", "position_grid", "nearest", "bilinear, bicubic"),
+        ("knowledge", "weighting", "most", "count, balanced"),
+        ("model", "taps", "last", "block numbers"),
+    ],
+)
+def test_wrong_values_are_named(section, key, value, words):
+    config = base.get_config()
+    config[section][key] = value
+    with pytest.raises(InputError, match=words):
+        resolve(config)
+
+
+def test_differences_that_matter():
+    first, second = base.get_config(), base.get_config()
+    second.train.epochs = 3
+    second.data.root = "/elsewhere"
+    second.data.skip_bad_files = True
+    second.train.cache_features = "never"
+    found = differing_keys(to_dict(resolve(first)), to_dict(resolve(second)))
+    assert found == ["data.skip_bad_files", "train.epochs"]
+
+
+def test_a_checkpoint_wins_over_the_file_and_loses_to_the_command_line():
+    trained = base.get_config()
+    trained.model.sigma = 2.0
+    trained.model.taps = "1,2"
+    trained.train.epochs = 99
+    here = base.get_config()
+    here.clip.name = "mine"
+    merged = adopt(resolve(here), to_dict(resolve(trained)), frozenset({"clip.name"}))
+    assert merged.model.sigma == 2.0
+    assert merged.model.taps == (1, 2)
+    assert merged.clip.name == "mine"
+    assert merged.train.epochs == 15

@@ -1,0 +1,145 @@
+"""Training end to end on a miniature: resume, cache, frozen weights, one compilation."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from kanoclip_jax import engine
+from kanoclip_jax.engine import train
+from kanoclip_jax.engine.build import load_method, open_dataset
+from kanoclip_jax.engine.checkpoint import locate_step, read_meta, read_params
+from kanoclip_jax.engine.settings import resolve
+from kanoclip_jax.engine.workdir import Workdir
+from kanoclip_jax.engine.writer import MetricWriter
+from kanoclip_jax.errors import InputError
+
+
+def metrics_of(workdir: Path) -> dict:
+    return json.loads((workdir / "report.json").read_text())["datasets"]
+
+
+def params_of(config, workdir: Path) -> dict:
+    step = locate_step(workdir / "checkpoints")
+    _, method = load_method(resolve(config))
+    params = read_params(step, read_meta(step), method)
+    return {
+        jax.tree_util.keystr(path): np.asarray(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+    }
+
+
+def assert_same(first: dict, second: dict) -> None:
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert value.tobytes() == second[name].tobytes(), name
+
+
+class Killed(BaseException):
+    """Stands in for a signal: nothing in the code may catch it."""
+
+
+def test_an_interrupted_run_ends_bit_identical(settings, tmp_path, monkeypatch):
+    config = settings()
+    assert engine.run("train", config, tmp_path / "whole") == 0
+
+    original = MetricWriter.write
+    for stop_at in (5, 8):
+
+        def write(self, step, values, stop_at=stop_at):
+            original(self, step, values)
+            if step == stop_at:
+                raise Killed
+
+        monkeypatch.setattr(MetricWriter, "write", write)
+        with pytest.raises(Killed):
+            engine.run("train", config, tmp_path / "broken")
+    monkeypatch.setattr(MetricWriter, "write", original)
+    assert engine.run("train", config, tmp_path / "broken") == 0
+
+    assert metrics_of(tmp_path / "whole") == metrics_of(tmp_path / "broken")
+    assert_same(
+        params_of(config, tmp_path / "whole"), params_of(config, tmp_path / "broken")
+    )
+    for run in ("whole", "broken"):
+        lines = (tmp_path / run / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line)["step"] for line in lines] == list(range(1, 12))
+
+
+def test_the_cache_changes_no_bit(settings, tmp_path):
+    cached = settings(train__cache_features=str(tmp_path / "features"))
+    uncached = settings(train__cache_features="never")
+    assert engine.run("train", cached, tmp_path / "cached") == 0
+    assert engine.run("train", uncached, tmp_path / "uncached") == 0
+    assert list((tmp_path / "features").rglob("*.safetensors"))
+    assert_same(
+        params_of(cached, tmp_path / "cached"), params_of(cached, tmp_path / "uncached")
+    )
+
+
+def test_training_moves_its_own_parameters_and_no_other(settings, tmp_path):
+    config = resolve(settings())
+    clip, method = load_method(config)
+    before = jax.tree.map(lambda leaf: np.asarray(leaf).tobytes(), clip.params)
+    source = open_dataset(config, "mvtec", ())
+    run = train.Run(config, Workdir(tmp_path), clip, method, source)
+    start = {
+        jax.tree_util.keystr(path): np.asarray(leaf).copy()
+        for path, leaf in jax.tree_util.tree_leaves_with_path(
+            method.init(jax.random.key(config.seed))
+        )
+    }
+    run.train()
+    assert before == jax.tree.map(lambda leaf: np.asarray(leaf).tobytes(), clip.params)
+    trained = params_of(settings(), tmp_path)
+    assert start.keys() == trained.keys()
+    still = [name for name in start if np.array_equal(start[name], trained[name])]
+    assert still == []
+
+
+def test_the_train_step_compiles_once(settings, tmp_path, monkeypatch):
+    made = []
+
+    def remember(method, optimizer, original=train.make_train_step):
+        made.append(original(method, optimizer))
+        return made[-1]
+
+    monkeypatch.setattr(train, "make_train_step", remember)
+    assert engine.run("train", settings(), tmp_path) == 0
+    assert [step._cache_size() for step in made] == [1]
+
+
+def test_a_finished_run_is_reported_and_not_repeated(
+    settings, tmp_path, monkeypatch, capsys
+):
+    assert engine.run("train", settings(), tmp_path) == 0
+    first = (tmp_path / "report.json").read_bytes()
+
+    def fail(*_):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(train.Run, "train", fail)
+    assert engine.run("train", settings(), tmp_path) == 0
+    assert (tmp_path / "report.json").read_bytes() == first
+    assert "has finished" in capsys.readouterr().out
+
+
+def test_another_configuration_is_refused_by_its_keys(settings, tmp_path):
+    assert engine.run("train", settings(), tmp_path) == 0
+    with pytest.raises(InputError, match="another model.sigma, train.epochs"):
+        engine.run("train", settings(train__epochs=3, model__sigma=2.0), tmp_path)
+
+
+def test_what_does_not_matter_may_change(settings, tmp_path):
+    assert engine.run("train", settings(), tmp_path) == 0
+    assert engine.run("train", settings(train__checkpoint_every=1), tmp_path) == 0
+
+
+def test_a_method_without_parameters_is_evaluated_only(settings, tmp_path):
+    off = {f"model__{part}": False for part in ("knpl", "vv", "cmci", "adapter")}
+    assert engine.run("train", settings(**off), tmp_path) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["checkpoint"] is None
+    assert not (tmp_path / "checkpoints").exists()

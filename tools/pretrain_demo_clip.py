@@ -1,0 +1,387 @@
+"""The making of `kanoclip_jax/clip/demo`: a small CLIP learned from procedural pictures.
+
+    nice -n 5 python tools/pretrain_demo_clip.py --out kanoclip_jax/clip/demo
+
+Two contrastive terms: picture with caption, and mean patch token of a region with the
+words for what is there. Pictures come from the training surfaces and defects of
+`data_pipelines.textures` and from three further surfaces; the evaluation surfaces, and
+the defects kept for evaluation, are never shown. The product is then measured on the
+evaluation set: zero-shot, and with a linear probe learned on the training set.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, UInt8
+from safetensors.numpy import save_file
+from tokenizers import Regex, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer as BytePairs
+
+from data_pipelines.textures.captions import INSPECTION, caption, region_captions
+from data_pipelines.textures.pretraining import Example, augment, make_example
+from kanoclip_jax.clip.attention import attend, merge_heads, split_heads
+from kanoclip_jax.clip.tokenizer import Tokenizer
+from kanoclip_jax.clip.towers import DualPathCLIP, make_config
+
+SIZE, PATCH, GRID, WINDOW, LENGTH = 128, 8, 16, 10, 28
+VOCABULARY = 1400
+JOINT = 128
+TEXT = {
+    "hidden_size": 128,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 256,
+    "max_position_embeddings": 77,
+    "projection_dim": JOINT,
+}
+VISION = {
+    "hidden_size": 128,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 2,
+    "intermediate_size": 256,
+    "image_size": SIZE,
+    "patch_size": PATCH,
+    "projection_dim": JOINT,
+}
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+START, STOP = "<|startoftext|>", "<|endoftext|>"
+
+
+class Batch(NamedTuple):
+    """What one step reads.
+
+    Attributes:
+        images: pictures, 0 … 255.
+        keep: the tokens that are run: 0 for CLS, then a square window of patches.
+        damaged, clean: shares with which each patch counts towards the altered region
+            and towards a clean one.
+        ids, end: tokens of b captions, b damaged-region and b clean-region captions.
+        shown: whether a picture has an altered region.
+    """
+
+    images: UInt8[Array, "b height width 3"]
+    keep: Int[Array, "b kept"]
+    damaged: Float[Array, "b n"]
+    clean: Float[Array, "b n"]
+    ids: Int[Array, "texts t"]
+    end: Int[Array, " texts"]
+    shown: Float[Array, " b"]
+
+
+class Pretrained(DualPathCLIP):
+    """The towers, with every token of the ordinary path projected."""
+
+    def project_tokens(
+        self, pixels: Float[Array, "b height width 3"], keep: Int[Array, "b kept"]
+    ) -> Float[Array, "b kept joint"]:
+        """Run the image tower on some of the tokens only."""
+        vision = self.vision_model
+        heads = self.config.vision_config.num_attention_heads
+        hidden = jnp.take_along_axis(vision.embeddings(pixels), keep[..., None], axis=1)
+        hidden = vision.pre_layrnorm(hidden)
+        for block in vision.encoder.layers.layers:
+            attention = block.self_attn
+            normed = block.layer_norm1(hidden)
+            query, key, value = (
+                split_heads(project(normed), heads)
+                for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+            )
+            hidden += attention.out_proj(merge_heads(attend(query, key, value)))
+            hidden += block.mlp(block.layer_norm2(hidden))
+        return self.visual_projection(vision.post_layernorm(hidden))
+
+    def scale(self) -> Float[Array, ""]:
+        """The learned inverse temperature."""
+        return jnp.exp(jnp.minimum(self.logit_scale, np.log(100.0)))
+
+
+def learn_tokenizer(sentences: list[str], directory: Path) -> None:
+    """Byte-level BPE in CLIP's layout: any text encodes, the end token comes last."""
+    bpe = BytePairs(models.BPE(end_of_word_suffix="</w>"))
+    bpe.normalizer = normalizers.Sequence(
+        [
+            normalizers.NFC(),
+            normalizers.Replace(Regex(r"\s+"), " "),
+            normalizers.Lowercase(),
+        ]
+    )
+    words = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(words), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY - len(alphabet),
+        initial_alphabet=alphabet,
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
+    bpe.train_from_iterator(sentences, trainer)
+    merges = [tuple(m) for m in json.loads(bpe.to_str())["model"]["merges"]]
+    tokens = [*alphabet, *(f"{letter}</w>" for letter in alphabet)]
+    tokens += ["".join(m) for m in merges] + [START, STOP]
+    tokens = list(dict.fromkeys(tokens))
+    directory.mkdir(parents=True, exist_ok=True)
+    _write_json(directory / "vocab.json", {t: i for i, t in enumerate(tokens)})
+    lines = ["#version: 0.2", *(" ".join(m) for m in merges)]
+    (directory / "merges.txt").write_text("\n".join(lines) + "\n")
+    special = {
+        "bos_token": START,
+        "eos_token": STOP,
+        "unk_token": STOP,
+        "pad_token": STOP,
+    }
+    _write_json(directory / "special_tokens_map.json", special)
+    settings = special | {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77}
+    _write_json(directory / "tokenizer_config.json", settings)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def make_batch(
+    examples: list[Example], words: Tokenizer, window: int, rng: np.random.Generator
+) -> Batch:
+    """Augment, describe and cut: a square window of patches that shows the defect."""
+    examples = [augment(example, rng) for example in examples]
+    regions = [region_captions(example, rng) for example in examples]
+    texts = [caption(example, rng) for example in examples]
+    tokens = words(texts + [r[0] for r in regions] + [r[1] for r in regions])
+    room = LENGTH - tokens.ids.shape[1]
+    masks = np.stack([example.mask for example in examples]).astype(np.float32)
+    cover = masks.reshape(-1, GRID, PATCH, GRID, PATCH).mean((2, 4))
+    damaged, clean, keep = [], [], []
+    for patches in cover:
+        inside = np.zeros((GRID, GRID), bool)
+        centre = np.argwhere(patches >= patches.max())[0] if patches.any() else [8, 8]
+        low = np.maximum(np.asarray(centre) - window + 1, 0)
+        top, left = rng.integers(low, np.minimum(centre, GRID - window) + 1)
+        inside[top : top + window, left : left + window] = True
+        keep.append([0, *(1 + np.flatnonzero(inside))])
+        spot = np.zeros((GRID, GRID), bool)
+        side = rng.integers(3, 8)
+        y, x = rng.integers(0, window - side + 1, 2) + (top, left)
+        spot[y : y + side, x : x + side] = True
+        free = inside & (patches == 0)
+        clean.append(free & spot if (free & spot).any() else free)
+        damaged.append(patches * inside * (patches > 0.15))
+    return Batch(
+        images=np.stack([example.image for example in examples]),
+        keep=np.asarray(keep, np.int32),
+        damaged=_shares(damaged),
+        clean=_shares(clean),
+        ids=np.pad(tokens.ids, ((0, 0), (0, room))),
+        end=tokens.end,
+        shown=np.asarray([weights.any() for weights in damaged], np.float32),
+    )
+
+
+def _shares(weights: list[np.ndarray]) -> Float[np.ndarray, "b n"]:
+    flat = np.stack(weights).reshape(len(weights), -1).astype(np.float32)
+    return flat / np.maximum(flat.sum(-1, keepdims=True), 1e-6)
+
+
+def contrast(
+    first: Float[Array, "n joint"],
+    second: Float[Array, "n joint"],
+    ids: Int[Array, "n t"],
+    real: Float[Array, " n"],
+    scale: Float[Array, ""],
+) -> Float[Array, ""]:
+    """Symmetric InfoNCE in which equal captions are positives of each other."""
+    first, second = (
+        x / jnp.linalg.norm(x + 1e-9, axis=-1, keepdims=True) for x in (first, second)
+    )
+    logits = scale * first @ second.T - 1e9 * (1 - real[:, None] * real)
+    same = (ids[:, None] == ids[None]).all(-1) * real[:, None] * real
+    target = same / jnp.maximum(same.sum(-1, keepdims=True), 1)
+    loss = -(target * jax.nn.log_softmax(logits)).sum(-1)
+    loss -= (target * jax.nn.log_softmax(logits.T)).sum(-1)
+    return (loss * real).sum() / (2 * real.sum())
+
+
+def loss(
+    module: Pretrained, params: dict[str, Any], batch: Batch, region_weight: float
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """Picture-caption plus region-caption contrast."""
+
+    def run(method: Any, *inputs: Any) -> Any:
+        return module.apply({"params": params}, *inputs, method=method)
+
+    pixels = (batch.images / 255.0 - jnp.asarray(MEAN)) / jnp.asarray(STD)
+    tokens = run(Pretrained.project_tokens, pixels, batch.keep)
+    words = run(Pretrained.encode_text, batch.ids, batch.end)
+    scale = run(Pretrained.scale)
+    size = batch.images.shape[0]
+    ones = jnp.ones(size)
+    whole = contrast(tokens[:, 0], words[:size], batch.ids[:size], ones, scale)
+    patches = batch.keep[:, 1:] - 1
+    regions = [
+        jnp.einsum(
+            "bk,bkd->bd", jnp.take_along_axis(weights, patches, 1), tokens[:, 1:]
+        )
+        for weights in (batch.damaged, batch.clean)
+    ]
+    part = contrast(
+        jnp.concatenate(regions),
+        words[size:],
+        batch.ids[size:],
+        jnp.concatenate([batch.shown, ones]),
+        scale,
+    )
+    return whole + region_weight * part, {"picture": whole, "region": part}
+
+
+def initialise(module: Pretrained, seed: int) -> dict[str, Any]:
+    """Random parameters of the scale that a small model learns fast from.
+
+    Transformers' own start (deviation 0.01 everywhere) suits long trainings only: here
+    kernels have deviation 1/√inputs, those that end a residual branch a quarter of it.
+    """
+    params = module.init(
+        jax.random.key(seed),
+        input_ids=jnp.zeros((1, 2), jnp.int32),
+        pixel_values=jnp.zeros((1, SIZE, SIZE, 3)),
+        attention_mask=jnp.ones((1, 2), jnp.int32),
+        position_ids=jnp.zeros((1, 2), jnp.int32),
+    )["params"]
+    rng = np.random.default_rng([seed, 4])
+    flat = flax.traverse_util.flatten_dict(params)
+    for path, value in flat.items():
+        if path[-1] == "kernel":
+            deviation = np.prod(value.shape[:-1]) ** -0.5
+            deviation *= 0.25 if path[-2] in ("out_proj", "fc2") else 1.0
+        elif path[-1] in ("embedding", "class_embedding"):
+            deviation = 0.2
+        else:
+            continue
+        flat[path] = jnp.asarray(rng.normal(0, deviation, value.shape), jnp.float32)
+    return flax.traverse_util.unflatten_dict(flat)
+
+
+def train(
+    module: Pretrained,
+    pool: list[Example],
+    words: Tokenizer,
+    *,
+    seed: int,
+    steps: int,
+    batch_size: int,
+    region_weight: float,
+) -> dict[str, Any]:
+    """AdamW with a cosine schedule; the last fifth of the steps sees whole pictures."""
+    rng = np.random.default_rng([seed, 2])
+    rate = optax.warmup_cosine_decay_schedule(0.0, 1.5e-3, steps // 15, steps, 1e-5)
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adamw(rate, 0.9, 0.98, weight_decay=0.05)
+    )
+    params = initialise(module, seed)
+    state = optimizer.init(params)
+
+    @jax.jit
+    def step(params: Any, state: Any, batch: Batch) -> Any:
+        gradient, parts = jax.grad(loss, argnums=1, has_aux=True)(
+            module, params, batch, region_weight
+        )
+        updates, state = optimizer.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state, parts
+
+    begin = time.time()
+    for number in range(steps):
+        window = WINDOW if number < 0.8 * steps else GRID
+        chosen = rng.choice(len(pool), batch_size, replace=False)
+        batch = make_batch([pool[i] for i in chosen], words, window, rng)
+        params, state, parts = step(params, state, batch)
+        if number % 25 == 0 or number == steps - 1:
+            shown = "  ".join(f"{k} {float(v):.3f}" for k, v in parts.items())
+            print(f"{number:5d}  {time.time() - begin:6.0f} s  {shown}", flush=True)
+    return params
+
+
+def save(params: dict[str, Any], config: dict[str, Any], directory: Path) -> None:
+    """Write config and float16 weights under the names that PyTorch gives them."""
+    tensors = {}
+    for path, value in flax.traverse_util.flatten_dict(params).items():
+        array = np.asarray(value, np.float16)
+        if path[-1] == "kernel":
+            array = array.transpose((3, 2, 0, 1) if array.ndim == 4 else (1, 0))
+        kinds = {"kernel": "weight", "embedding": "weight", "scale": "weight"}
+        name = ".".join((*path[:-1], kinds.get(path[-1], path[-1])))
+        tensors[name] = np.ascontiguousarray(array)
+    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+    _write_json(directory / "config.json", config)
+    preprocessing = {
+        "do_resize": True,
+        "size": {"height": SIZE, "width": SIZE},
+        "do_center_crop": False,
+        "do_rescale": True,
+        "do_normalize": True,
+        "do_convert_rgb": True,
+        "resample": 3,
+        "image_mean": MEAN,
+        "image_std": STD,
+        "image_processor_type": "CLIPImageProcessor",
+    }
+    _write_json(directory / "preprocessor_config.json", preprocessing)
+
+
+def main() -> None:
+    """Pool, tokenizer, training, files."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--pool", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--region-weight", type=float, default=1.0)
+    options = parser.parse_args()
+    begin = time.time()
+    pool = [make_example(options.seed, i) for i in range(options.pool)]
+    print(f"{len(pool)} pictures after {time.time() - begin:.0f} s", flush=True)
+    rng = np.random.default_rng([options.seed, 3])
+    sentences = [caption(example, rng) for example in pool] + INSPECTION * 20
+    learn_tokenizer(sentences, options.out)
+    words = Tokenizer(options.out, LENGTH)
+    vocabulary = json.loads((options.out / "vocab.json").read_text())
+    config = {
+        "architectures": ["CLIPModel"],
+        "model_type": "clip",
+        "projection_dim": JOINT,
+        "logit_scale_init_value": 2.6592,
+        "text_config": TEXT
+        | {
+            "vocab_size": len(vocabulary),
+            "bos_token_id": vocabulary[START],
+            "eos_token_id": vocabulary[STOP],
+            "pad_token_id": vocabulary[STOP],
+        },
+        "vision_config": VISION,
+    }
+    module = Pretrained(make_config(**config))
+    params = train(
+        module,
+        pool,
+        words,
+        seed=options.seed,
+        steps=options.steps,
+        batch_size=options.batch_size,
+        region_weight=options.region_weight,
+    )
+    save(params, config, options.out)
+    print(f"done after {time.time() - begin:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
