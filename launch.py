@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
             raise InputError(f"argument {rest[0]!r} is not understood; flags begin --")
         if _CONFIG.value is None:
             raise InputError("--config is missing; try --config=configs/demo.py")
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         # config_flags raises nearly anything on a wrong path, key or value.
         return _refuse(error, debug="--debug" in argv)
     logging.set_verbosity(logging.WARNING)

@@ -4,22 +4,25 @@ Written from the equations alone (pre-norm transformer, QuickGELU; eq. 4-8 of KA
 for the value-value path), one image or prompt batch at a time, no jax.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 Weights = Mapping[str, np.ndarray]
-ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "quick_gelu": lambda x: x / (1 + np.exp(-1.702 * x)),
-}
+
+
+def quick_gelu(x: np.ndarray) -> np.ndarray:
+    return x / (1 + np.exp(-1.702 * x))
 
 
 def layer_norm(
     x: np.ndarray, weights: Weights, name: str, epsilon: float = 1e-5
 ) -> np.ndarray:
     x = np.asarray(x, np.float64)
-    normed = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + epsilon)
+    normed = (x - x.mean(-1, keepdims=True)) / np.sqrt(
+        x.var(-1, keepdims=True) + epsilon
+    )
     return normed * weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
 
@@ -70,7 +73,7 @@ def block(
     hidden = linear(
         layer_norm(x, weights, f"{prefix}.layer_norm2"), weights, f"{prefix}.mlp.fc1"
     )
-    hidden = ACTIVATIONS["quick_gelu"](hidden)
+    hidden = quick_gelu(hidden)
     return x + linear(hidden, weights, f"{prefix}.mlp.fc2"), branch
 
 
@@ -104,7 +107,9 @@ def image_streams(
     return original, value_path
 
 
-def image_feature(tokens: np.ndarray, weights: Weights, norm: bool = True) -> np.ndarray:
+def image_feature(
+    tokens: np.ndarray, weights: Weights, norm: bool = True
+) -> np.ndarray:
     """Tokens in the joint space."""
     if norm:
         tokens = layer_norm(tokens, weights, "vision_model.post_layernorm")

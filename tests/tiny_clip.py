@@ -80,7 +80,9 @@ def change(**sections: Any) -> dict[str, Any]:
 
 def _block_shapes(prefix: str, width: int, inner: int) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
-    linear = {f"self_attn.{name}_proj": (width, width) for name in ("q", "k", "v", "out")}
+    linear = {
+        f"self_attn.{name}_proj": (width, width) for name in ("q", "k", "v", "out")
+    }
     linear |= {"mlp.fc1": (inner, width), "mlp.fc2": (width, inner)}
     for name, shape in linear.items():
         shapes |= {f"{prefix}.{name}.weight": shape, f"{prefix}.{name}.bias": shape[:1]}
@@ -92,7 +94,11 @@ def _block_shapes(prefix: str, width: int, inner: int) -> dict[str, tuple[int, .
 def torch_shapes(config: Mapping[str, Any] = CONFIG) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a CLIP's weights, as PyTorch has them."""
     text, vision = config["text_config"], config["vision_config"]
-    width, words, patch = vision["hidden_size"], text["hidden_size"], vision["patch_size"]
+    width, words, patch = (
+        vision["hidden_size"],
+        text["hidden_size"],
+        vision["patch_size"],
+    )
     joint, grid = config["projection_dim"], vision["image_size"] // patch
     shapes: dict[str, tuple[int, ...]] = {
         "logit_scale": (),

@@ -4,10 +4,16 @@ from data_pipelines.builders.base import AnomalyBuilder
 from data_pipelines.builders.mvtec import MvtecBuilder
 from data_pipelines.builders.prepared import open_prepared
 from data_pipelines.builders.textures import TexturesEvalBuilder, TexturesTrainBuilder
+from data_pipelines.builders.visa import VisaBuilder
 
 __all__ = ["BUILDERS", "AnomalyBuilder", "open_prepared"]
 
 BUILDERS: dict[str, type[AnomalyBuilder]] = {
     builder.name: builder
-    for builder in (MvtecBuilder, TexturesTrainBuilder, TexturesEvalBuilder)
+    for builder in (
+        MvtecBuilder,
+        VisaBuilder,
+        TexturesTrainBuilder,
+        TexturesEvalBuilder,
+    )
 }

@@ -123,7 +123,7 @@ def read_torch_archive(path: Path) -> dict[str, np.ndarray]:
         ) from None
     except InputError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         # A hostile pickle can fail in any way; none of them may reach the user raw.
         raise InputError(f"{path} was refused: {error}; {remedy}") from None
     if not isinstance(state, dict) or not all(

@@ -31,8 +31,9 @@ def to_safetensors(name: str, folder: Path) -> Path:
     temporary = target.with_name(f"{target.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
+    # Not ascontiguousarray, which makes a vector of the scalar `logit_scale`.
     tensors = {
-        key: np.ascontiguousarray(tensor)
+        key: np.require(tensor, requirements="C")
         for key, tensor in read_torch_archive(source).items()
     }
     save_file(tensors, temporary / WEIGHTS[0], {"format": "pt"})

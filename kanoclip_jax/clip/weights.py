@@ -214,6 +214,10 @@ def _read_weights(
             f"{path} lacks {len(missing)} of the weights that its config.json asks for: "
             f"{', '.join(missing[:3])}, …"
         )
+    for key, shape in expected.items():
+        if shape == () and np.size(flat[key]) == 1:
+            # Some files hold the scalar `logit_scale` as a vector of one.
+            flat[key] = np.reshape(flat[key], ())
     wrong = [key for key, shape in expected.items() if flat[key].shape != shape]
     if wrong:
         key = wrong[0]

@@ -104,10 +104,11 @@ def read_meta(step: Path) -> dict[str, Any]:
     Raises:
         InputError: its meta cannot be read.
     """
+    # Orbax promises no exception types, and a traceback helps nobody here.
     try:
         with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
             return reader.restore(step / "meta")
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         reason = str(error).splitlines()[0][:120]
         raise InputError(
             f"{step} cannot be read as a checkpoint ({reason}); give another step"
@@ -132,7 +133,7 @@ def read_params(step: Path, meta: Mapping[str, Any], method: Method) -> Params:
                 abstract,
             )
             return reader.restore(step / "params", target)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         reason = str(error).splitlines()[0][:120]
         raise InputError(
             f"{step} cannot be read ({reason}); give another step"

@@ -81,7 +81,9 @@ def evaluate(
 
     Args:
         config: batch size and readers.
-        clip, method, params: what is evaluated.
+        clip: the frozen backbone.
+        method: what is evaluated,
+        params: with these parameters.
         sources: datasets by id.
         checkpoint: where `params` came from.
         train_seconds: wall time of the training.
@@ -116,7 +118,7 @@ def evaluate_source(
         clip.params, params, method.prompts(class_names(source))
     )
     metrics = {
-        name: ClassMetrics.empty(has_masks=source.has_masks) for name in source.classes
+        name: ClassMetrics(has_masks=source.has_masks) for name in source.classes
     }
     stream = eval_stream(
         source,
@@ -151,10 +153,10 @@ def _accumulate(
     rows = np.flatnonzero(batch["is_real"])
     for row in rows:
         name = source.classes[batch["class_index"][row]]
-        metrics[name] = metrics[name].update(
+        metrics[name].update(
             float(scores[row]),
             int(batch["label"][row]),
-            maps[row] if source.has_masks else None,
-            batch["regions"][row] if source.has_masks else None,
+            maps[row],
+            batch["regions"][row],
         )
     return len(rows)

@@ -164,7 +164,9 @@ def choose_cache(
     Args:
         setting: `train.cache_features`: auto, never or a folder.
         prepared: where `auto` keeps them.
-        clip, method, source: what would be cached.
+        clip: the frozen backbone.
+        method: whose `visual` would be cached,
+        source: for these images.
     """
     if setting == "never":
         return None

@@ -22,9 +22,7 @@ def make_optimizer(
 
     def labels(params: Params) -> Params:
         return {
-            part: jax.tree.map(
-                lambda _: "prompts" if part == "prompts" else "rest", tree
-            )
+            part: _constant("prompts" if part == "prompts" else "rest", tree)
             for part, tree in params.items()
         }
 
@@ -36,3 +34,7 @@ def make_optimizer(
         },
         labels,
     )
+
+
+def _constant(value: str, tree: Params) -> Params:
+    return jax.tree.map(lambda _: value, tree)

@@ -15,8 +15,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from data_pipelines.errors import DataError
+from data_pipelines.layouts import IMAGE_SUFFIXES
 from data_pipelines.pipeline import predict_stream
-from data_pipelines.transforms import IMAGE_EXTENSIONS, read_upright
+from data_pipelines.transforms import read_upright
 from kanoclip_jax.engine.restore import Trained, load_trained
 from kanoclip_jax.engine.step import ahead, make_detect
 from kanoclip_jax.engine.workdir import Workdir
@@ -63,7 +64,7 @@ def find_inputs(given: str) -> list[Path]:
             Path(parent) / name
             for parent, _, names in os.walk(path)
             for name in names
-            if Path(name).suffix.lower() in IMAGE_EXTENSIONS
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES
         ]
     elif path.is_file() and path.suffix.lower() in (".txt", ".lst", ".list"):
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -80,7 +81,7 @@ def find_inputs(given: str) -> list[Path]:
 def _nothing(given: str) -> list[Path]:
     raise InputError(
         f"predict.input {given!r} names no picture; allowed are an image, a folder with "
-        f"images ({', '.join(sorted(IMAGE_EXTENSIONS))}), a glob or a list file (.txt)"
+        f"images ({', '.join(sorted(IMAGE_SUFFIXES))}), a glob or a list file (.txt)"
     )
 
 

@@ -47,13 +47,13 @@ def write_report(workdir: Workdir, report: Report) -> None:
 
 def to_markdown(report: Report) -> str:
     """The report as a page: a table for each dataset, in percent."""
+    clip, seconds = report["clip"], report["seconds"]
     lines = [
         f"# {report['method']}",
         "",
-        f"CLIP `{report['clip']['name']}`, weights `{report['clip']['fingerprint'][:16]}`",
+        f"CLIP `{clip['name']}`, weights `{clip['fingerprint'][:16]}`",
         f"checkpoint `{report['checkpoint'] or 'none: nothing was trained'}`",
-        f"training {report['seconds']['train']:.0f} s, "
-        f"evaluation {report['seconds']['eval']:.0f} s",
+        f"training {seconds['train']:.0f} s, evaluation {seconds['eval']:.0f} s",
     ]
     for dataset, result in report["datasets"].items():
         lines += ["", f"## {dataset}", "", *_table(result)]

@@ -73,7 +73,7 @@ def read_records(path: Path) -> list[Record]:
             content = json.loads(line)
             extra = set(content) - _KEYS
             if extra:
-                raise ValueError(f"unknown key {sorted(extra)[0]!r}")
+                raise ValueError(f"unknown key {min(extra)!r}")
             records.append(Record(class_name=content.pop("class"), **content))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(

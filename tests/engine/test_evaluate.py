@@ -57,7 +57,7 @@ def test_a_checkpoint_alone_reproduces_the_report(trained, tmp_path, capsys):
 
 
 def test_the_report_keeps_its_contract(trained, data_root):
-    workdir, config = trained
+    workdir, _ = trained
     report = json.loads((workdir / "report.json").read_text())
     assert set(report) == {"datasets", "method", "checkpoint", "clip", "seconds"}
     assert set(report["clip"]) == {"name", "fingerprint"}

@@ -1,0 +1,155 @@
+"""VisA in its original layout, test split of the one-class protocol only.
+
+Zou et al., SPot-the-Difference Self-supervised Pre-training for Anomaly Detection and
+Segmentation, ECCV 2022 (amazon-science/spot-diff). CC BY 4.0.
+"""
+
+import csv
+import functools
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import ClassVar
+
+from data_pipelines.builders.base import AnomalyBuilder, Survey
+from data_pipelines.checks import read_checked
+from data_pipelines.errors import DataError
+from data_pipelines.layouts import Item, list_images
+from data_pipelines.records import Entry, Record
+from data_pipelines.transforms import SKIP_REMEDY
+
+_SPLIT = "split_csv/1cls.csv"
+_COLUMNS = ("object", "split", "label", "image", "mask")
+_LABELS = {"normal": 0, "anomaly": 1}
+_EXPECTED = (
+    f"expected ROOT/visa/{_SPLIT} with the columns {','.join(_COLUMNS)} and the images "
+    "it names, ROOT/visa/<class>/Data/Images/{Normal,Anomaly}/*.JPG; set the root with "
+    "--config.data.root=DIR"
+)
+
+
+class VisaBuilder(AnomalyBuilder):
+    """VisA: `CLASS/Data/{Images/{Normal,Anomaly},Masks/Anomaly}/NNN.*`, by its csv.
+
+    The csv has no kinds of anomaly, so that all are called `anomaly`.
+    """
+
+    name: ClassVar[str] = "visa"
+
+    @classmethod
+    def survey_folder(cls, folder: Path, classes: tuple[str, ...]) -> Survey:
+        """Lists the test rows of the classes present, normal images first.
+
+        Raises:
+          DataError: the csv is missing or damaged, or names no image of the classes; or
+            two files may be meant by one name.
+        """
+        items: dict[str, list[Item]] = {name: [] for name in classes}
+        find = functools.cache(_images_by_stem)
+        for row in _test_rows(folder / _SPLIT):
+            name = row["object"]
+            if name in items and (folder / name).is_dir():
+                items[name].append(_item(row, folder, find))
+        present = tuple(name for name in classes if items[name])
+        if not present:
+            raise DataError(
+                f"{folder} holds none of the classes {', '.join(classes)}: {_EXPECTED}"
+            )
+        kept = tuple(
+            item
+            for name in present
+            for item in sorted(items[name], key=lambda i: (i.entry.label, i.entry.path))
+        )
+        files = [path for item in kept for path in (item.image, item.mask) if path]
+        return Survey(
+            classes=present,
+            missing=tuple(name for name in classes if not items[name]),
+            items=kept,
+            listing=tuple(
+                (path.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns)
+                for path in (folder / _SPLIT, *files)
+                if path.is_file()
+                for stat in (path.stat(),)
+            ),
+        )
+
+    def count(self) -> int:
+        """Returns the number of test rows."""
+        return len(self.survey.items)
+
+    def candidates(self) -> Sequence[Item]:
+        """Returns the images that the test rows name, present or not."""
+        return self.survey.items
+
+    def record(self, candidate: Item) -> Record:
+        """Reads and fully decodes an image and its mask."""
+        for path in (candidate.image, candidate.mask):
+            if path and not path.is_file():
+                raise DataError(
+                    f"{path} is named in {_SPLIT} but is not there; restore it, "
+                    f"{SKIP_REMEDY}"
+                )
+        image, mask = read_checked(candidate, needs_mask=True)
+        return Record(image=image, mask=mask, **asdict(candidate.entry))
+
+
+def _test_rows(path: Path) -> Iterator[dict[str, str]]:
+    """Yields the csv's rows of split `test`, checked, without surrounding spaces."""
+    if not path.is_file():
+        raise DataError(f"{path} is missing: {_EXPECTED}")
+    # Spreadsheets put a byte order mark before the header.
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        rows = csv.reader(file)
+        header = [cell.strip() for cell in next(rows, ())]
+        if not set(_COLUMNS) <= set(header):
+            raise DataError(f"{path} has the columns {','.join(header)}: {_EXPECTED}")
+        for cells in rows:
+            row = dict.fromkeys(_COLUMNS, "")
+            row.update(zip(header, (cell.strip() for cell in cells), strict=False))
+            if row["split"] != "test":
+                continue
+            if row["label"] not in _LABELS or not _is_below(row["image"], row["mask"]):
+                raise DataError(
+                    f"{path} line {rows.line_num} reads {','.join(cells)!r}; allowed "
+                    f"are the labels {' and '.join(_LABELS)}, and paths below "
+                    "ROOT/visa: restore the file"
+                )
+            yield row
+
+
+def _is_below(image: str, mask: str) -> bool:
+    paths = Path(image), Path(mask)
+    return bool(image) and not any(p.is_absolute() or ".." in p.parts for p in paths)
+
+
+def _item(
+    row: dict[str, str], folder: Path, find: Callable[[Path], dict[str, list[Path]]]
+) -> Item:
+    label = _LABELS[row["label"]]
+    image = _resolve(folder / row["image"], find)
+    mask = _resolve(folder / row["mask"], find) if label and row["mask"] else None
+    path = image.relative_to(folder).as_posix()
+    return Item(
+        image, mask, Entry(path, row["object"], "anomaly" if label else "good", label)
+    )
+
+
+def _resolve(path: Path, find: Callable[[Path], dict[str, list[Path]]]) -> Path:
+    """Returns the file, or the one of its stem where it was renamed or re-encoded."""
+    if path.is_file():
+        return path
+    found = find(path.parent).get(path.stem, [path])
+    if len(found) > 1:
+        raise DataError(
+            f"{path} is named in {_SPLIT}, and {found[0].name} and {found[1].name} "
+            "share its stem; remove one"
+        )
+    return found[0]
+
+
+def _images_by_stem(folder: Path) -> dict[str, list[Path]]:
+    by_stem = defaultdict(list)
+    for path in list_images(folder) if folder.is_dir() else ():
+        by_stem[path.stem].append(path)
+    return by_stem

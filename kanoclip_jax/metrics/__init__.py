@@ -1,0 +1,1 @@
+"""Metrics as mergeable states: accumulate in one pass, add, then compute."""

@@ -1,0 +1,263 @@
+"""A torch archive is read as data: hand-written zips, and hostile ones refused."""
+
+import collections
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from kanoclip_jax.clip.archive import read_torch_archive
+from kanoclip_jax.errors import InputError
+
+VALUES = np.arange(12, dtype=np.float32)
+
+
+class Named:
+    """Pickles as a reference to a global that need not exist here."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self.module, self.name = module, name
+
+
+class Storage:
+    """Pickles as torch's persistent id of a storage."""
+
+    def __init__(self, kind: str, key: str, size: int) -> None:
+        self.pid = ("storage", Named("torch", kind), key, "cpu", size)
+
+
+class Call:
+    """Pickles as a call of a global."""
+
+    def __init__(self, function: Named, *arguments: object) -> None:
+        self.function, self.arguments = function, arguments
+
+
+def opcodes(value: object) -> bytes:
+    """A minimal pickler: torch's globals by name, without torch."""
+    if isinstance(value, Named):
+        return f"c{value.module}\n{value.name}\n".encode()
+    if isinstance(value, Storage):
+        return opcodes(value.pid) + pickle.BINPERSID
+    if isinstance(value, Call):
+        return opcodes(value.function) + opcodes(value.arguments) + pickle.REDUCE
+    if isinstance(value, tuple):
+        return pickle.MARK + b"".join(map(opcodes, value)) + pickle.TUPLE
+    if isinstance(value, dict):
+        items = b"".join(opcodes(k) + opcodes(v) for k, v in value.items())
+        return pickle.EMPTY_DICT + pickle.MARK + items + pickle.SETITEMS
+    # Python's own pickler serves the plain values; its frame and STOP are cut off.
+    return pickle.dumps(value, protocol=2)[2:-1]
+
+
+def tensor(
+    storage: Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...]
+) -> Call:
+    rebuild = Named("torch._utils", "_rebuild_tensor_v2")
+    hooks = Call(Named("collections", "OrderedDict"))
+    return Call(rebuild, storage, offset, shape, stride, False, hooks)
+
+
+def write_archive(path: Path, root: object, **storages: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02" + opcodes(root) + pickle.STOP)
+        archive.writestr("archive/byteorder", "little")
+        for key, data in storages.items():
+            archive.writestr(f"archive/data/{key}", data)
+    return path
+
+
+def test_tensors_views_and_parameters(tmp_path: Path) -> None:
+    shared = Storage("FloatStorage", "a", 12)
+    parameter = Named("torch._utils", "_rebuild_parameter")
+    root = {
+        "whole": tensor(shared, 0, (3, 4), (4, 1)),
+        "transposed": tensor(shared, 0, (4, 3), (1, 4)),
+        "row": tensor(shared, 4, (4,), (1,)),
+        "scalar": tensor(shared, 7, (), ()),
+        "empty": tensor(shared, 0, (0, 4), (4, 1)),
+        "parameter": Call(parameter, tensor(shared, 0, (2,), (6,)), True, {}),
+    }
+    state = read_torch_archive(write_archive(tmp_path / "m.bin", root, a=bytes(VALUES)))
+    whole = VALUES.reshape(3, 4)
+    expected = {
+        "whole": whole,
+        "transposed": whole.T,
+        "row": whole[1],
+        "scalar": np.float32(7),
+        "empty": np.zeros((0, 4), np.float32),
+        "parameter": np.float32([0, 6]),
+    }
+    assert state.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(state[name], value)
+        assert state[name].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        ("HalfStorage", np.float16),
+        ("BFloat16Storage", ml_dtypes.bfloat16),
+        ("DoubleStorage", np.float64),
+        ("LongStorage", np.int64),
+        ("BoolStorage", np.bool_),
+    ],
+)
+def test_dtypes(tmp_path: Path, kind: str, dtype: Any) -> None:
+    values = np.asarray([0, 1, 1], dtype)
+    root = {"x": tensor(Storage(kind, "0", 3), 0, (3,), (1,))}
+    path = write_archive(tmp_path / "m.bin", root, **{"0": values.tobytes()})
+    found = read_torch_archive(path)["x"]
+    assert found.dtype == values.dtype
+    np.testing.assert_array_equal(found, values)
+
+
+@pytest.mark.parametrize(
+    ("offset", "shape", "stride"),
+    [
+        (0, (13,), (1,)),
+        (12, (1,), (1,)),
+        (0, (3, 4), (5, 1)),
+        (1 << 40, (1,), (1,)),
+        (-1, (4,), (1,)),
+        (4, (3,), (-1,)),
+        (0, (3, 4), (1,)),
+        (0, (1 << 62, 1 << 62), (0, 1)),
+    ],
+)
+def test_geometry_beyond_the_storage_is_refused(
+    tmp_path: Path, offset: int, shape: tuple[int, ...], stride: tuple[int, ...]
+) -> None:
+    root = {"x": tensor(Storage("FloatStorage", "a", 12), offset, shape, stride)}
+    path = write_archive(tmp_path / "m.bin", root, a=bytes(VALUES))
+    with pytest.raises(InputError, match="was refused"):
+        read_torch_archive(path)
+
+
+class Reduce:
+    """Pickles as any call, by Python's own protocol: the usual attack."""
+
+    def __init__(self, function: Callable[..., object], *arguments: object) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize("function", [os.system, eval, exec, os.mkdir])
+def test_code_in_the_pickle_is_named_and_not_run(
+    tmp_path: Path, function: Callable[..., object], protocol: int
+) -> None:
+    proof = tmp_path / "ran"
+    argument = {
+        os.system: f"touch {proof}",
+        eval: f"__import__('os').mkdir({str(proof)!r})",
+        exec: f"__import__('os').mkdir({str(proof)!r})",
+        os.mkdir: str(proof),
+    }[function]
+    path = tmp_path / "m.bin"
+    with zipfile.ZipFile(path, "w") as archive:
+        attack = collections.OrderedDict(x=Reduce(function, argument))
+        archive.writestr("m/data.pkl", pickle.dumps(attack, protocol))
+    with pytest.raises(InputError, match="it asks for") as caught:
+        read_torch_archive(path)
+    assert function.__name__ in str(caught.value)
+    assert "safetensors" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not proof.exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("torch.storage", "_load_from_bytes"),
+        ("torch", "load"),
+        ("torch._utils", "_rebuild_tensor_v2.__globals__"),
+        ("collections", "namedtuple"),
+        ("builtins", "getattr"),
+    ],
+)
+def test_any_other_global_is_refused(tmp_path: Path, module: str, name: str) -> None:
+    path = write_archive(tmp_path / "m.bin", {"x": Named(module, name)})
+    with pytest.raises(InputError, match=f"it asks for {module}.{name}"):
+        read_torch_archive(path)
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        {"x": "a text"},
+        {1: 2},
+        ("a", "tuple"),
+        Named("torch", "FloatStorage"),
+        {"x": Call(Named("torch", "FloatStorage"), 3)},
+    ],
+    ids=["text", "number", "tuple", "storage class", "call of a storage class"],
+)
+def test_anything_but_named_tensors_is_refused(tmp_path: Path, root: object) -> None:
+    path = write_archive(tmp_path / "m.bin", root)
+    with pytest.raises(InputError, match="safetensors"):
+        read_torch_archive(path)
+
+
+def test_missing_storage_is_refused(tmp_path: Path) -> None:
+    root = {"x": tensor(Storage("FloatStorage", "a", 12), 0, (12,), (1,))}
+    with pytest.raises(InputError, match="was refused"):
+        read_torch_archive(write_archive(tmp_path / "m.bin", root))
+
+
+def test_short_storage_is_refused(tmp_path: Path) -> None:
+    root = {"x": tensor(Storage("FloatStorage", "a", 12), 0, (12,), (1,))}
+    path = write_archive(tmp_path / "m.bin", root, a=bytes(VALUES)[:-4])
+    with pytest.raises(InputError, match="beyond its storage"):
+        read_torch_archive(path)
+
+
+def test_legacy_pickle_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "m.bin"
+    path.write_bytes(pickle.dumps({"x": 1}))
+    with pytest.raises(InputError, match="no torch archive of the zip kind"):
+        read_torch_archive(path)
+
+
+def test_other_zip_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.bin"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    with pytest.raises(InputError, match="a zip but no torch archive"):
+        read_torch_archive(path)
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.99])
+def test_truncated_zip_is_refused(tmp_path: Path, kept: float) -> None:
+    root = {"x": tensor(Storage("FloatStorage", "a", 12), 0, (12,), (1,))}
+    path = write_archive(tmp_path / "m.bin", root, a=bytes(VALUES))
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    with pytest.raises(InputError, match=str(path)):
+        read_torch_archive(path)
+
+
+def test_corrupt_storage_is_refused(tmp_path: Path) -> None:
+    root = {"x": tensor(Storage("FloatStorage", "a", 12), 0, (12,), (1,))}
+    path = write_archive(tmp_path / "m.bin", root, a=bytes(VALUES))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(bytes(VALUES), bytes(48)))
+    with pytest.raises(InputError, match=str(path)):
+        read_torch_archive(path)
+
+
+def test_big_endian_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.bin"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("m/data.pkl", pickle.dumps({}))
+        archive.writestr("m/byteorder", "big")
+    with pytest.raises(InputError, match="big-endian"):
+        read_torch_archive(path)

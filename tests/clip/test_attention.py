@@ -1,0 +1,48 @@
+"""Attention against a loop over heads in numpy, and the choice of its backend."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy_clip
+import pytest
+
+from kanoclip_jax.clip.attention import attend, backend, merge_heads, split_heads
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_heads_attend_as_in_numpy(causal: bool) -> None:
+    draw = np.random.default_rng(0)
+    query, key, value = draw.normal(size=(3, 2, 5, 12)).astype(np.float32)
+    heads = (split_heads(jnp.asarray(x), 3) for x in (query, key, value))
+    found = attend(*heads, causal=causal)
+    expected = numpy_clip.attention(query, key, value, 3, causal)
+    np.testing.assert_allclose(merge_heads(found), expected, atol=1e-6)
+
+
+def test_heads_are_contiguous_parts_of_the_width() -> None:
+    tokens = jnp.arange(12, dtype=jnp.float32).reshape(1, 2, 6)
+    heads = split_heads(tokens, 3)
+    np.testing.assert_array_equal(heads[0, 1, 2], [10, 11])
+    np.testing.assert_array_equal(merge_heads(heads), tokens)
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "head_size", "expected"),
+    [
+        ("cpu", jnp.bfloat16, 64, "xla"),
+        ("gpu", jnp.float32, 64, "xla"),
+        ("gpu", jnp.bfloat16, 64, "cudnn"),
+        ("gpu", jnp.float16, 64, "cudnn"),
+        ("gpu", jnp.bfloat16, 20, "xla"),
+        ("tpu", jnp.bfloat16, 64, "xla"),
+    ],
+)
+def test_cudnn_is_chosen_only_where_it_runs(
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    dtype: jnp.dtype,
+    head_size: int,
+    expected: str,
+) -> None:
+    monkeypatch.setattr(jax, "default_backend", lambda: device)
+    assert backend(jnp.dtype(dtype), head_size) == expected

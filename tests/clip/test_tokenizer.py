@@ -1,0 +1,71 @@
+"""Token ids by hand, room for contexts, and what does not fit."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_clip
+
+from kanoclip_jax.clip import Clip, Tokenizer
+from kanoclip_jax.errors import InputError
+
+WORD = {word: tiny_clip.VOCABULARY.index(f"{word}</w>") for word in tiny_clip.WORDS}
+START, END = tiny_clip.START, tiny_clip.END
+POINT = tiny_clip.VOCABULARY.index(".</w>")
+
+
+def test_ids_are_framed_and_padded_with_the_end(clip: Clip) -> None:
+    tokens = clip.tokenizer(["normal bottle.", "Perfect"])
+    np.testing.assert_array_equal(
+        tokens.ids,
+        [
+            [START, WORD["normal"], WORD["bottle"], POINT, END],
+            [START, WORD["perfect"], END, END, END],
+        ],
+    )
+    np.testing.assert_array_equal(tokens.end, [4, 2])
+
+
+def test_placeholders_stand_behind_the_start(clip: Clip) -> None:
+    tokens = clip.tokenizer(["object"], placeholders=2)
+    assert tokens.ids[0, 0] == START
+    assert tokens.ids[0, 3:].tolist() == [WORD["object"], END]
+    assert tokens.end.tolist() == [4]
+
+
+def test_count_includes_start_and_end(clip: Clip) -> None:
+    assert clip.tokenizer.count("normal bottle.") == 5
+
+
+def test_text_beyond_the_context_is_refused(clip: Clip) -> None:
+    fits = "object " * 75
+    assert clip.tokenizer([fits]).ids.shape == (1, 77)
+    with pytest.raises(InputError, match="needs 78 tokens, at most 77 fit; shorten"):
+        clip.tokenizer([f"{fits} object"])
+    with pytest.raises(InputError, match="needs 78 tokens"):
+        clip.tokenizer([fits], placeholders=1)
+
+
+def test_directory_without_a_vocabulary_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no CLIP tokenizer .*vocab\.json"):
+        Tokenizer(tmp_path, 77)
+
+
+def test_openai_vocabulary_places_the_end_as_published() -> None:
+    """Positions that AnomalyCLIP's and KAnoCLIP's prompts have in OpenAI's BPE."""
+    shared = os.environ.get("KANOCLIP_SHARED")
+    if not shared:
+        pytest.skip("KANOCLIP_SHARED, with a CLIP's own vocabulary, is not set")
+    tokenizer = Tokenizer(Path(shared) / "clip" / "dinov2s-clip", 77)
+    texts = [
+        "object.",
+        "damaged object.",
+        "abnormal metal nut.",
+        "defective electrical commutator.",
+    ]
+    tokens = tokenizer(texts, placeholders=12)
+    assert tokens.end.tolist() == [15, 16, 17, 19]
+    assert tokens.ids[0, 0] == 49406
+    assert set(tokens.ids[np.arange(4), tokens.end]) == {49407}
+    assert tokenizer(["X."]).ids.tolist() == [[49406, 343, 269, 49407]]

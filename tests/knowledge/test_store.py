@@ -1,0 +1,116 @@
+"""Knowledge files: what is written is read, whole or not at all."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kanoclip_jax.errors import InputError
+from kanoclip_jax.knowledge import store
+from kanoclip_jax.knowledge.store import (
+    Record,
+    bundled_records,
+    read_records,
+    write_atomically,
+    write_records,
+)
+
+RECORDS = [
+    Record("mvtec", "bottle", "llm", "Ein Riß im „Glas“.", created="2025-01-02"),
+    Record(
+        "mvtec",
+        "metal_nut",
+        "vqa",
+        "A scratch.",
+        image="metal_nut/test/scratch/000.png",
+        provider="openai:some",
+        model="some",
+        prompt_sha="00ff",
+        sample=2,
+        seed=7,
+    ),
+    Record("mine", "bolt", "template", "Clean.", polarity="background"),
+]
+
+
+def test_records_survive_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "mine.jsonl"
+    write_records(path, RECORDS)
+    assert read_records(path) == RECORDS
+    first = json.loads(path.read_text(encoding="utf-8").splitlines()[0])
+    assert first["class"] == "bottle"
+    assert "class_name" not in first
+    assert "Riß" in path.read_text(encoding="utf-8")
+
+
+def test_minimal_record_and_blank_lines(tmp_path: Path) -> None:
+    path = tmp_path / "k.jsonl"
+    line = '{"dataset": "d", "class": "c", "source": "llm", "text": "t"}'
+    path.write_text(f"\n{line}\n\n")
+    assert read_records(path) == [Record("d", "c", "llm", "t")]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("{", "Expecting"),
+        ('{"dataset": "d", "source": "llm", "text": "t"}', "class"),
+        ('{"dataset": "d", "class": "c", "source": "llm"}', "text"),
+        ('{"class": "c", "colour": 1}', "unknown key 'colour'"),
+        ('["a", "list"]', "no knowledge record"),
+        ("3", "no knowledge record"),
+    ],
+)
+def test_bad_line_is_named(tmp_path: Path, line: str, reason: str) -> None:
+    path = tmp_path / "k.jsonl"
+    good = '{"dataset": "d", "class": "c", "source": "llm", "text": "t"}'
+    path.write_text(f"{good}\n{line}\n")
+    with pytest.raises(
+        InputError, match=r"k\.jsonl:2 is no knowledge record"
+    ) as caught:
+        read_records(path)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_names_the_flag(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--config\.knowledge\.path"):
+        read_records(tmp_path / "none.jsonl")
+
+
+def test_failed_write_leaves_the_old_file_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "k.jsonl"
+    write_atomically(path, b"old")
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(store.os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["k.jsonl"]
+
+
+def test_write_replaces_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "k.jsonl"
+    write_records(path, RECORDS)
+    write_records(path, RECORDS[:1])
+    assert read_records(path) == RECORDS[:1]
+
+
+def test_bundled_prefers_the_datasets_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user's folder takes a class of the same id from any file, a dataset its own."""
+    own, other = Record("a", "bolt", "llm", "own"), Record("b", "bolt", "llm", "other")
+    nut = Record("b", "nut", "llm", "nut")
+    write_records(tmp_path / "a.jsonl", [own])
+    write_records(tmp_path / "b.jsonl", [other, nut])
+    monkeypatch.setattr(store, "BUNDLED", tmp_path)
+    assert bundled_records("a", ["bolt"]) == [own]
+    assert bundled_records("a", ["nut", "bolt"]) == [nut, own]
+    assert bundled_records("folder:/x", ["bolt"]) == [own, other]
+    assert bundled_records("a", ["screw"]) == []

@@ -1,0 +1,444 @@
+"""The composition: plain CLIP-VV at the start, a frozen backbone, and its options."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy_clip
+import pytest
+import tiny_clip
+from scipy.ndimage import gaussian_filter, map_coordinates
+
+from kanoclip_jax.clip import Clip, DualPathCLIP
+from kanoclip_jax.clip.towers import make_config
+from kanoclip_jax.models.base import ClassPrompts, Detection, TrainBatch, Visual
+from kanoclip_jax.models.kanoclip import Kanoclip
+
+Weights = Mapping[str, np.ndarray]
+SMALL: dict[str, Any] = {
+    "taps": (2, 4),
+    "bica_width": 8,
+    "bica_heads": 2,
+    "bica_groups": 2,
+    "bica_stride": 2,
+}
+NAMES = ("bottle", "object")
+# Its bits compile in half of the time of jax's default generator.
+KEY = jax.random.key(0, impl="rbg")
+
+
+@pytest.fixture(scope="module")
+def method(clip: Clip) -> Kanoclip:
+    """Everything on; unequal weights, so that no term can stand in for another."""
+    return Kanoclip(
+        clip,
+        **SMALL,
+        knowledge_weight=2.0,
+        global_weight=3.0,
+        local_weight=5.0,
+        margin=3.0,
+    )
+
+
+@pytest.fixture(scope="module")
+def params(method: Kanoclip) -> Any:
+    return jax.jit(method.init)(KEY)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def visual(method: Kanoclip, pictures: np.ndarray) -> Visual:
+    return jax.jit(method.visual)(method.clip.params, pictures)
+
+
+@pytest.fixture(scope="module")
+def prompts(method: Kanoclip) -> ClassPrompts:
+    return method.prompts(NAMES)
+
+
+@pytest.fixture(scope="module")
+def text(method: Kanoclip, params: Any, prompts: ClassPrompts) -> np.ndarray:
+    return np.asarray(jax.jit(method.text)(method.clip.params, params, prompts))
+
+
+@pytest.fixture(scope="module")
+def detection(
+    method: Kanoclip, params: Any, visual: Visual, text: np.ndarray
+) -> Detection:
+    return jax.jit(method.detect)(params, visual, text[0])
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def plain_detection(
+    cls: np.ndarray, taps: list[np.ndarray], text: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Maps and scores from features in the joint space, in numpy and scipy."""
+    abnormal = np.mean(
+        [numpy_clip.softmax(unit(tap) @ unit(text).T / 0.07)[..., 1] for tap in taps], 0
+    )
+    side = round(abnormal.shape[1] ** 0.5)
+    centres = (np.arange(size) + 0.5) * side / size - 0.5
+    points = np.meshgrid(centres, centres, indexing="ij")
+    maps = np.stack(
+        [
+            gaussian_filter(
+                map_coordinates(
+                    one.reshape(side, side), points, order=1, mode="nearest"
+                ),
+                sigma=4.0,
+                truncate=4.0,
+                mode="reflect",
+            )
+            for one in abnormal
+        ]
+    )
+    probability = numpy_clip.softmax(unit(cls) @ unit(text).T / 0.07)[:, 1]
+    return maps, (probability + maps.max((1, 2))) / 2
+
+
+def test_start_equals_plain_clip_with_a_value_path(
+    detection: Detection, visual: Visual, text: np.ndarray, tiny_weights: Weights
+) -> None:
+    """BiCA, projections and adapter are there and change nothing yet."""
+    cls, taps = (np.asarray(leaf, np.float64) for leaf in visual)
+    projected = [
+        numpy_clip.image_feature(taps[:, tap], tiny_weights) for tap in range(2)
+    ]
+    maps, score = plain_detection(cls, projected, text[0], 32)
+    np.testing.assert_allclose(detection.anomaly_map, maps, atol=1e-5)
+    np.testing.assert_allclose(detection.score, score, atol=1e-5)
+    assert np.ptp(maps) > 0.01
+
+
+def test_visual_equals_numpy_within_half_precision(
+    visual: Visual, pictures: np.ndarray, tiny_weights: Weights
+) -> None:
+    assert visual.cls.dtype == visual.taps.dtype == jnp.float16
+    pixels = (pictures / 255 - tiny_clip.MEAN) / tiny_clip.STD
+    original, value_path = numpy_clip.image_streams(
+        pixels, tiny_weights, tiny_clip.CONFIG, vv_start=1
+    )
+    taps = np.stack([stream[:, 1:] for stream in value_path[2::2]], 1)
+    np.testing.assert_allclose(visual.taps, taps, rtol=1e-3, atol=1e-4)
+    cls = numpy_clip.image_feature(original[-1][:, 0], tiny_weights)
+    np.testing.assert_allclose(visual.cls, cls, rtol=1e-3, atol=1e-4)
+
+
+def test_visual_does_not_depend_on_its_neighbours(
+    method: Kanoclip, visual: Visual, pictures: np.ndarray
+) -> None:
+    order = np.array([2, 0, 1])
+    found = jax.jit(method.visual)(method.clip.params, pictures[order])
+    for after, before in zip(found, visual, strict=True):
+        np.testing.assert_array_equal(after, before[order])
+
+
+def test_features_beyond_half_precision_saturate(
+    method: Kanoclip, pictures: np.ndarray
+) -> None:
+    frozen = dict(method.clip.params)
+    frozen["visual_projection"] = jax.tree.map(
+        lambda kernel: 1e6 * kernel, frozen["visual_projection"]
+    )
+    found = jax.jit(method.visual)(frozen, pictures)
+    assert np.isfinite(found.cls).all()
+    assert np.abs(found.cls).max() == 65504
+
+
+def test_text_is_the_mean_over_state_words(
+    text: np.ndarray, params: Any, prompts: ClassPrompts, tiny_weights: Weights
+) -> None:
+    table = tiny_weights["text_model.embeddings.token_embedding.weight"]
+    for polarity, tokens in enumerate(prompts):
+        for name in range(2):
+            embedded = table[tokens.ids[name]]
+            embedded[:, 1:13] = params["prompts"]["context"][polarity]
+            features = numpy_clip.text_feature(
+                embedded, tokens.end[name], tiny_weights, tiny_clip.CONFIG
+            )
+            expected = unit(unit(features).mean(0))
+            np.testing.assert_allclose(text[name, polarity], expected, atol=1e-5)
+
+
+def test_one_text_for_all_images_equals_a_row_for_each(
+    method: Kanoclip,
+    params: Any,
+    visual: Visual,
+    text: np.ndarray,
+    detection: Detection,
+) -> None:
+    rows = np.stack([text[0]] * 3)
+    found = jax.jit(method.detect)(params, visual, rows)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, detection
+    )
+
+
+def test_detection_is_a_probability(detection: Detection) -> None:
+    assert detection.anomaly_map.shape == (3, 32, 32)
+    assert detection.states.shape == (3, 2, 2, 16)
+    np.testing.assert_allclose(detection.states.sum(2), 1, atol=1e-6)
+    for part in (detection.anomaly_map, detection.score):
+        assert (part >= 0).all() and (part <= 1).all()
+
+
+BATCH = TrainBatch(
+    mask=np.random.default_rng(1).integers(0, 2, (3, 32, 32), np.uint8),
+    label=np.array([1, 0, 1], np.int32),
+    class_index=np.array([0, 1, 0], np.int32),
+    is_real=np.array([True, True, False]),
+)
+
+
+@pytest.fixture(scope="module")
+def differentiate(method: Kanoclip, prompts: ClassPrompts) -> Any:
+    """The objective's value, terms and gradient; compiled once."""
+    knowledge = unit(np.random.default_rng(2).normal(size=(2, 48))).astype(np.float32)
+    compiled = jax.jit(jax.value_and_grad(method.objective, argnums=1, has_aux=True))
+
+    def run(params: Any, visual: Visual, batch: TrainBatch) -> Any:
+        return compiled(method.clip.params, params, visual, batch, prompts, knowledge)
+
+    return run
+
+
+def test_gradient_has_the_trainable_tree_and_reaches_every_part(
+    differentiate: Any, params: Any, visual: Visual
+) -> None:
+    """At the start, behind zero outputs, only the outputs themselves can learn."""
+    _, gradient = differentiate(params, visual, BATCH)
+    assert jax.tree.structure(gradient) == jax.tree.structure(params)
+    assert set(gradient) == {"prompts", "alignment", "bica", "adapter"}
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    reached = [gradient["prompts"]["context"], gradient["adapter"]["up"]["kernel"]]
+    reached += jax.tree.leaves(gradient["alignment"])
+    for tap in (2, 4):
+        block = gradient["bica"][f"tap_{tap}"]
+        reached += [
+            block[name]["output"]["kernel"]
+            for name in ("text_self", "visual_self", "visual_to_text", "text_to_visual")
+        ]
+    assert all(np.abs(leaf).max() > 0 for leaf in reached)
+
+
+def test_objective_weighs_its_terms(
+    differentiate: Any, params: Any, visual: Visual
+) -> None:
+    (loss, terms), _ = differentiate(params, visual, BATCH)
+    expected = (
+        2 * terms["knowledge"]
+        + 3 * terms["global"]
+        + 5 * (terms["focal"] + terms["dice"])
+    )
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    np.testing.assert_allclose(terms["loss"], loss)
+    assert terms["knowledge_active"] == 1.0
+    gap = terms["distance_abnormal"] - terms["distance_normal"]
+    np.testing.assert_allclose(terms["knowledge"], gap + 3.0, rtol=1e-5)
+
+
+def test_padding_changes_neither_loss_nor_gradient(
+    differentiate: Any, params: Any, visual: Visual
+) -> None:
+    other = Visual(*(np.asarray(leaf).copy() for leaf in visual))
+    for leaf in other:
+        leaf[2] = leaf[2, ..., ::-1]
+    batch = BATCH._replace(
+        mask=BATCH.mask * np.uint8([1, 1, 0])[:, None, None],
+        label=np.array([1, 0, 0], np.int32),
+        class_index=np.array([0, 1, 1], np.int32),
+    )
+    padded = differentiate(params, other, batch)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5),
+        padded,
+        differentiate(params, visual, BATCH),
+    )
+
+
+def test_backbone_is_an_argument_of_the_compiled_functions(
+    method: Kanoclip, params: Any, prompts: ClassPrompts, pictures: np.ndarray
+) -> None:
+    """A closed-over weight would be a constant of the program."""
+    programs = (
+        jax.make_jaxpr(method.visual)(method.clip.params, pictures),
+        jax.make_jaxpr(method.text)(method.clip.params, params, prompts),
+    )
+    for program in programs:
+        assert sum(np.size(constant) for constant in program.consts) < 100
+
+
+PARTS = {"knpl": False, "vv": False, "cmci": False, "adapter": False}
+
+
+def test_none_is_plain_clip_with_hand_written_prompts(
+    clip: Clip, pictures: np.ndarray, tiny_weights: Weights
+) -> None:
+    method = Kanoclip(clip, **PARTS)
+    assert method.init(KEY) == {}
+    visual = jax.jit(method.visual)(clip.params, pictures)
+    assert visual.taps.shape == (3, 1, 16, 48)
+    pixels = (pictures / 255 - tiny_clip.MEAN) / tiny_clip.STD
+    original, _ = numpy_clip.image_streams(pixels, tiny_weights, tiny_clip.CONFIG, 5)
+    patches = numpy_clip.image_feature(original[-1][:, 1:], tiny_weights)
+    np.testing.assert_allclose(visual.taps[:, 0], patches, rtol=1e-3, atol=1e-3)
+    text = jax.jit(method.text)(clip.params, {}, method.prompts(["bottle"]))[0]
+    found = jax.jit(method.detect)({}, visual, text)
+    cls, taps = (np.asarray(leaf, np.float64) for leaf in visual)
+    maps, score = plain_detection(cls, [taps[:, 0]], np.asarray(text), 32)
+    np.testing.assert_allclose(found.anomaly_map, maps, atol=1e-5)
+    np.testing.assert_allclose(found.score, score, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("off", "kept"),
+    [
+        ({"cmci", "adapter", "vv"}, {"prompts"}),
+        ({"cmci", "adapter"}, {"prompts"}),
+        ({"adapter"}, {"prompts", "alignment", "bica"}),
+        ({"knpl"}, {"alignment", "bica", "adapter"}),
+    ],
+)
+def test_parts_that_are_off_have_no_parameters(
+    clip: Clip, off: set[str], kept: set[str]
+) -> None:
+    method = Kanoclip(clip, **SMALL, **dict.fromkeys(off, False))
+    assert set(jax.eval_shape(method.init, KEY)) == kept
+
+
+def test_blocks_follow_from_the_depth(clip: Clip) -> None:
+    method = Kanoclip(clip)
+    assert (method.first_vv_block, method.tapped) == (1, (1, 2, 3, 4))
+    assert Kanoclip(clip, vv=False, cmci=False).first_vv_block == 5
+    assert Kanoclip(clip, vv=False, cmci=False).tapped == (4,)
+    assert Kanoclip(clip, taps=(4, 2)).tapped == (2, 4)
+
+
+def test_prompts_name_the_class_unless_told_otherwise(clip: Clip) -> None:
+    def words(ids: np.ndarray) -> list[str]:
+        kept = [i for i in ids.tolist() if i not in (tiny_clip.START, tiny_clip.END)]
+        joined = "".join(tiny_clip.VOCABULARY[i] for i in kept)
+        return joined.replace("</w>", " ").split()
+
+    aware = Kanoclip(clip, **SMALL).prompts(["bottle", ""])
+    assert aware.normal.ids.shape[:2] == aware.normal.end.shape == (2, 2)
+    assert words(aware.normal.ids[0, 0]) == ["normal", "bottle", "."]
+    assert words(aware.abnormal.ids[0, 1]) == ["defective", "bottle", "."]
+    assert words(aware.normal.ids[1, 1]) == ["perfect", "object", "."]
+    assert aware.normal.end.tolist() == [[16, 16], [16, 16]]
+    blind = Kanoclip(clip, **SMALL, class_aware=False).prompts(["bottle"])
+    assert words(blind.abnormal.ids[0, 0]) == ["abnormal", "object", "."]
+    written = Kanoclip(clip, **PARTS).prompts(["bottle"])
+    expected = ["a", "photo", "o", "f", "a", "normal", "bottle", "."]
+    found = "".join(words(written.normal.ids[0, 0]))
+    assert found == "".join(expected)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"taps": (), "vv_start": 3},
+        {"image_feature": "plain"},
+        {"image_feature": "vv", "vv": False},
+        {"deep_prompt_depth": 3, "deep_prompt_length": 2},
+        {"context_length": 5},
+        {"normal_states": ("normal",), "abnormal_states": ("abnormal", "a", "b")},
+        {"layer_scale": 1e-4, "feed_forward": True, "bica_kernel": 3},
+        {"adapter_spatial": True, "adapter_reduction": 8},
+        {"adapter_residual": False},
+        {"loss_per_tap": True, "focal_gamma": 1.5},
+        {"cmci": False},
+        {"adapter": False},
+        {"knpl": False, "template": "one {}"},
+    ],
+    ids=str,
+)
+def test_options_build(clip: Clip, options: dict[str, Any]) -> None:
+    """Init and objective agree about every shape."""
+    method = Kanoclip(clip, **(SMALL | options))
+    pictures = jax.ShapeDtypeStruct((3, 32, 32, 3), jnp.uint8)
+
+    def everything(
+        frozen: Any, pictures: jax.Array, batch: TrainBatch, prompts: ClassPrompts
+    ) -> Any:
+        visual = method.visual(frozen, pictures)
+        knowledge = jnp.zeros((2, 48))
+        return method.objective(
+            frozen, method.init(KEY), visual, batch, prompts, knowledge
+        )
+
+    loss, terms = jax.eval_shape(
+        everything, clip.params, pictures, BATCH, method.prompts(NAMES)
+    )
+    assert loss.shape == ()
+    assert {"loss", "global", "focal", "dice"} <= set(terms)
+    assert ("knowledge" in terms) == method.knpl
+
+
+def test_visual_settings_tell_apart_what_visual_does(clip: Clip) -> None:
+    base = Kanoclip(clip, **SMALL)
+    changed = [{"vv": False}, {"taps": (1, 4)}, {"cmci": False}, {"vv_start": 2}]
+    changed += [{"image_feature": "plain"}]
+    seen = [base.visual_settings()]
+    for options in changed:
+        settings = dataclasses.replace(base, **options).visual_settings()
+        assert settings not in seen
+        seen.append(settings)
+    assert dataclasses.replace(base, margin=1.0).visual_settings() == seen[0]
+
+
+def large(clip: Clip) -> Clip:
+    """ViT-L/14 at 336 px by its sizes alone; its weights are shapes."""
+    vision = {"hidden_size": 1024, "num_hidden_layers": 24}
+    config = make_config(
+        projection_dim=768,
+        vision_config=vision | {"image_size": 336, "patch_size": 14},
+        text_config={"hidden_size": 768},
+    )
+    norm, kernel = (
+        jax.ShapeDtypeStruct(s, jnp.float32) for s in ((1024,), (1024, 768))
+    )
+    params = {
+        "vision_model": {"post_layernorm": {"scale": norm, "bias": norm}},
+        "visual_projection": {"kernel": kernel},
+    }
+    return dataclasses.replace(clip, module=DualPathCLIP(config), params=params)
+
+
+@pytest.mark.parametrize(
+    ("options", "part", "count"),
+    [
+        # Two contexts of twelve vectors; eight sets of four more.
+        ({}, "prompts", 2 * 12 * 768),
+        ({"deep_prompt_depth": 9}, "prompts", 43_008),
+        # A norm and a 1024 × 768 matrix for each of four taps.
+        ({}, "alignment", 3_153_920),
+        # Four taps of 3 159 936: four norms, three cross-attentions of 787 968, and a
+        # deformable one with 1 920 more for its offsets.
+        ({}, "bica", 12_639_744),
+        ({"taps": (24,)}, "bica", 3_159_936),
+        ({}, "adapter", 297_600),
+    ],
+)
+def test_parameter_counts_on_vit_large(
+    clip: Clip, options: dict[str, Any], part: str, count: int
+) -> None:
+    clip = large(clip)
+
+    def init(frozen: Any, key: jax.Array) -> Any:
+        return Kanoclip(dataclasses.replace(clip, params=frozen), **options).init(key)
+
+    shapes = jax.eval_shape(init, clip.params, KEY)[part]
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == count
+    assert Kanoclip(clip).tapped == (6, 12, 18, 24)
+    assert Kanoclip(clip).first_vv_block == 6

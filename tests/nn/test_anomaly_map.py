@@ -1,0 +1,92 @@
+"""Maps and scores against scipy and torch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
+
+from kanoclip_jax.nn.anomaly_map import (
+    anomaly_map,
+    global_score,
+    normalise,
+    render,
+    state_probabilities,
+    upsampling_matrix,
+)
+
+
+@given(st.integers(1, 40), st.integers(1, 90), st.sampled_from([0.0, 0.7, 4.0]))
+@settings(max_examples=40, deadline=None)
+def test_rows_of_the_matrix_are_means(grid: int, size: int, sigma: float) -> None:
+    """No weight is negative and a constant map stays what it is."""
+    matrix = upsampling_matrix(grid, size, sigma)
+    assert matrix.shape == (size, grid)
+    assert (matrix >= 0).all()
+    np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(("grid", "size"), [(4, 32), (9, 72), (5, 7), (37, 518)])
+def test_upsampling_equals_torch(grid: int, size: int) -> None:
+    torch = pytest.importorskip("torch")
+    maps = np.random.default_rng(0).random((2, 3, grid**2), np.float32)
+    # In float32, torch's own pixel positions are off by more than the tolerance.
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(maps.reshape(2, 3, grid, grid)).double(),
+        (size, size),
+        mode="bilinear",
+        align_corners=False,
+    )
+    np.testing.assert_allclose(
+        render(jnp.asarray(maps), size), expected.numpy(), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("size", [8, 32, 60])
+def test_blur_equals_scipy(size: int) -> None:
+    """Also where the kernel, 33 pixels wide, is wider than the image."""
+    maps = jnp.asarray(np.random.default_rng(1).random((2, 16), np.float32))
+    upsampled = np.asarray(render(maps, size), np.float64)
+    expected = [
+        gaussian_filter(one, 4.0, truncate=4.0, mode="reflect") for one in upsampled
+    ]
+    np.testing.assert_allclose(render(maps, size, 4.0), expected, atol=1e-6)
+
+
+def test_map_of_complementary_states_is_the_blurred_abnormal_one() -> None:
+    abnormal = jnp.asarray(np.random.default_rng(2).random((2, 16), np.float32))
+    states = jnp.stack([1 - abnormal, abnormal], 1)
+    found = anomaly_map(states, 32, 4.0)
+    np.testing.assert_allclose(found, render(abnormal, 32, 4.0), atol=1e-6)
+
+
+def test_map_weighs_both_states_alike() -> None:
+    """Eq. 10 by hand, on constant maps: (0.9 + 1 - 0.3) / 2."""
+    states = jnp.stack([jnp.full((1, 4), 0.3), jnp.full((1, 4), 0.9)], 1)
+    np.testing.assert_allclose(anomaly_map(states, 6, 0.0), np.full((1, 6, 6), 0.8))
+
+
+def test_probabilities_by_hand() -> None:
+    """Cosines 1 and 0 at temperature ½: 1 / (1 + e⁻²)."""
+    visual = jnp.float32([[[3, 0], [0, 5], [1, 1]]])
+    text = jnp.float32([[[0.1, 0], [0, 7]]])
+    found = state_probabilities(visual, text, 0.5)
+    high = 0.8807970779778823
+    expected = [[[high, 1 - high, 0.5], [1 - high, high, 0.5]]]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_score_is_half_of_the_sum() -> None:
+    maps = np.zeros((2, 3, 3), np.float32)
+    maps[0, 1, 2], maps[1] = 0.6, 1.0
+    found = global_score(jnp.float32([0.2, 1.0]), jnp.asarray(maps))
+    np.testing.assert_allclose(found, [0.4, 1.0])
+
+
+def test_unit_vectors_and_a_finite_gradient_at_zero() -> None:
+    vectors = jnp.float32([[3, 4], [-6, 8]])
+    np.testing.assert_allclose(normalise(vectors), [[0.6, 0.8], [-0.6, 0.8]])
+    gradient = jax.grad(lambda x: normalise(x).sum())(jnp.zeros(3))
+    assert np.isfinite(gradient).all()

@@ -1,0 +1,106 @@
+"""The floors of the house: who may import whom, read from the source without running it."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TREES = ("kanoclip_jax", "data_pipelines", "configs", "tools", "benchmarks", "tests")
+MODULES = sorted(
+    path
+    for path in [
+        *ROOT.glob("*.py"),
+        *(p for t in TREES for p in (ROOT / t).rglob("*.py")),
+    ]
+    if path.name != "setup.py"
+)
+# What a package of kanoclip_jax may import of its sisters; all may import errors.
+MIDDLE = {"nn", "knowledge", "losses", "metrics", "viz"}
+ALLOWED = {
+    "errors": set(),
+    "clip": set(),
+    **{part: {"clip"} for part in MIDDLE},
+    "models": MIDDLE | {"clip"},
+    "engine": MIDDLE | {"clip", "models"},
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Absolute dotted names, with the imported name where it may be a module."""
+    package = path.relative_to(ROOT).with_suffix("").parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def floor(path: Path) -> str:
+    """The part of kanoclip_jax that a file belongs to; its own name for a module."""
+    return path.relative_to(ROOT / "kanoclip_jax").with_suffix("").parts[0]
+
+
+def of(tree: str) -> list[Path]:
+    return [path for path in MODULES if path.is_relative_to(ROOT / tree)]
+
+
+def shown(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", of("kanoclip_jax"), ids=shown)
+def test_imports_go_downwards(path: Path) -> None:
+    own = floor(path)
+    for name in imports(path):
+        head, *rest = name.split(".")
+        if head != "kanoclip_jax" or not rest:
+            continue
+        if own == "__init__":
+            pytest.fail(f"the package itself imports {name}")
+        if rest[0] not in {own, "errors"}:
+            assert rest[0] in ALLOWED[own], f"{own} must not import {name}"
+
+
+@pytest.mark.parametrize("path", of("data_pipelines"), ids=shown)
+def test_data_pipelines_is_an_island(path: Path) -> None:
+    heads = {name.split(".")[0] for name in imports(path)}
+    assert not heads & {"jax", "jaxlib", "flax", "optax", "orbax", "kanoclip_jax"}
+
+
+@pytest.mark.parametrize("path", of("kanoclip_jax"), ids=shown)
+def test_only_engine_uses_data_pipelines_and_only_clip_transformers(path: Path) -> None:
+    heads = {name.split(".")[0] for name in imports(path)}
+    if floor(path) != "engine":
+        assert "data_pipelines" not in heads
+    if floor(path) != "clip":
+        assert not heads & {"transformers", "tokenizers", "huggingface_hub"}
+    assert not heads & {"torch", "tensorflow", "launch", "configs", "tests", "tools"}
+
+
+def test_launcher_uses_the_engine_alone() -> None:
+    own = [n for n in imports(ROOT / "launch.py") if n.startswith("kanoclip_jax")]
+    allowed = ("kanoclip_jax.engine", "kanoclip_jax.errors")
+    assert own
+    assert all(name.startswith(allowed) for name in own)
+    assert not any(n.startswith("data_pipelines") for n in imports(ROOT / "launch.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=shown)
+def test_module_says_what_it_is(path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert docstring, "a module opens with one sentence that says what it is"
+    first = docstring.splitlines()[0]
+    assert first == first.strip() and first[-1] in ".;:,?!" or "\n" in docstring
+
+
+def test_nothing_is_called_utils() -> None:
+    parts = {part for path in MODULES for part in path.relative_to(ROOT).parts}
+    assert not {part for part in parts if "utils" in part.lower()}
+
+
+def test_every_part_of_the_package_has_a_floor() -> None:
+    assert {floor(path) for path in of("kanoclip_jax")} - {"__init__"} <= set(ALLOWED)

@@ -1,0 +1,63 @@
+"""The box of the hottest region."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from kanoclip_jax.viz import hottest_box
+
+
+def test_half_of_the_maximum_bounds_the_region():
+    scores = np.zeros((6, 8), np.float32)
+    scores[1:4, 2:5] = 0.4
+    scores[2, 3] = 0.8
+    scores[1, 5] = 0.39
+    assert hottest_box(scores) == (2, 1, 5, 4)
+
+
+def test_regions_touch_over_corners():
+    scores = np.eye(4, dtype=np.float32)
+    assert hottest_box(scores) == (0, 0, 4, 4)
+
+
+def test_a_larger_but_cooler_region_is_left_out():
+    scores = np.zeros((8, 8), np.float32)
+    scores[4:, 4:] = 0.7
+    scores[0, 1] = 0.9
+    assert hottest_box(scores) == (1, 0, 2, 1)
+
+
+def test_threshold_is_absolute():
+    scores = np.float32([[0.1, 0.3, 0.8, 0.5, 0.0]])
+    assert hottest_box(scores) == (2, 0, 4, 1)
+    assert hottest_box(scores, threshold=0.2) == (1, 0, 4, 1)
+    assert hottest_box(scores, threshold=0.9) == (2, 0, 3, 1)
+
+
+def test_a_constant_map_is_one_region():
+    assert hottest_box(np.zeros((3, 5), np.float32)) == (0, 0, 5, 3)
+    assert hottest_box(np.full((3, 5), 0.3, np.float16)) == (0, 0, 5, 3)
+
+
+@pytest.mark.parametrize("scores", [np.zeros((0, 4)), np.array([[0.0, np.nan]])])
+def test_maps_without_a_maximum_are_refused(scores: np.ndarray):
+    with pytest.raises(ValueError, match="empty or holds NaN"):
+        hottest_box(scores)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    hnp.arrays(
+        np.float32,
+        hnp.array_shapes(min_dims=2, max_dims=2),
+        elements=st.floats(0, 1, width=32),
+    )
+)
+def test_the_box_holds_the_maximum_and_every_side_is_warm(scores: np.ndarray):
+    left, top, right, bottom = hottest_box(scores)
+    crop = scores[top:bottom, left:right]
+    assert crop.max() == scores.max()
+    warm = crop >= float(scores.max()) / 2
+    assert warm[0].any() and warm[-1].any() and warm[:, 0].any() and warm[:, -1].any()
