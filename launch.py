@@ -7,9 +7,7 @@ from pathlib import Path
 from absl import flags, logging
 from ml_collections import config_flags
 
-from data_pipelines.errors import DataError
 from kanoclip_jax import engine
-from kanoclip_jax.errors import InputError
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Configuration file, e.g. configs/demo.py.", lock_config=True
@@ -26,9 +24,9 @@ def main(argv: list[str]) -> int:
     try:
         rest = flags.FLAGS(argv)[1:]
         if rest:
-            raise InputError(f"argument {rest[0]!r} is not understood; flags begin --")
+            raise flags.Error(f"argument {rest[0]!r} is not understood; flags begin --")
         if _CONFIG.value is None:
-            raise InputError("--config is missing; try --config=configs/demo.py")
+            raise flags.Error("--config is missing; try --config=configs/demo.py")
     except Exception as error:  # noqa: BLE001
         # config_flags raises nearly anything on a wrong path, key or value.
         return _refuse(error, debug="--debug" in argv)
@@ -38,7 +36,7 @@ def main(argv: list[str]) -> int:
     overrides = frozenset(config_flags.get_override_values(flags.FLAGS["config"]))
     try:
         return engine.run(_MODE.value, _CONFIG.value, workdir, overrides)
-    except (InputError, DataError) as error:
+    except engine.BAD_INPUT as error:
         return _refuse(error, debug=_DEBUG.value)
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)

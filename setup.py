@@ -38,6 +38,12 @@ setup(
     ],
     extras_require={
         "cuda12": ["jax[cuda12]"],
-        "test": ["beartype", "hypothesis", "pytest", "ruff>=0.17,<0.18", "scikit-image"],
+        "test": [
+            "beartype",
+            "hypothesis",
+            "pytest",
+            "ruff>=0.17,<0.18",
+            "scikit-image",
+        ],
     },
 )

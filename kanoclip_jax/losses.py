@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int, Integer
 
 _SMOOTH = 1e-5
 
@@ -17,7 +17,7 @@ def weighted_mean(
 
 def focal_loss(
     states: Float[Array, "b 2 h w"],
-    mask: Int[Array, "b h w"] | Bool[Array, "b h w"],
+    mask: Integer[Array, "b h w"],
     gamma: float = 2.0,
 ) -> Float[Array, " b"]:
     """Focal loss on softmax probabilities, mean over pixels, for each image.
@@ -43,7 +43,7 @@ def dice_loss(
 
 
 def local_loss(
-    states: Float[Array, "b 2 h w"], mask: Int[Array, "b h w"], gamma: float = 2.0
+    states: Float[Array, "b 2 h w"], mask: Integer[Array, "b h w"], gamma: float = 2.0
 ) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
     """Eq. 15: focal, and dice of the abnormal map with G and the normal with 1 - G.
 

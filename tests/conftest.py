@@ -1,13 +1,26 @@
 """Fixtures that several packages' tests share: one tiny CLIP, written and loaded once."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
+# Tiny programs run once: compiling them well takes longer than running them.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+import jax
 import numpy as np
 import pytest
 import tiny_clip
 
 from kanoclip_jax.clip import Clip, load_clip
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Share compiled programs between tests: most of their time is compilation."""
+    folder = tmp_path_factory.mktemp("compiled")
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 @pytest.fixture(scope="session")

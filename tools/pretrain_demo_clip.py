@@ -2,8 +2,8 @@
 
     nice -n 5 python tools/pretrain_demo_clip.py --out kanoclip_jax/clip/demo
 
-Two contrastive terms: picture with caption, and mean patch token of a region with the
-words for what is there. Pictures come from the training surfaces and defects of
+Two contrastive terms: picture with caption, and each patch token with the words for
+what it shows. Pictures come from the training surfaces and defects of
 `data_pipelines.textures` and from three further surfaces; the evaluation surfaces, and
 the defects kept for evaluation, are never shown. The product is then measured on the
 evaluation set: zero-shot, and with a linear probe learned on the training set.
@@ -25,13 +25,18 @@ from safetensors.numpy import save_file
 from tokenizers import Regex, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as BytePairs
 
-from data_pipelines.textures.captions import INSPECTION, caption, region_captions
+from data_pipelines.textures.captions import (
+    INSPECTION,
+    REGIONS,
+    caption,
+    region_captions,
+)
 from data_pipelines.textures.pretraining import Example, augment, make_example
 from kanoclip_jax.clip.attention import attend, merge_heads, split_heads
-from kanoclip_jax.clip.tokenizer import Tokenizer
+from kanoclip_jax.clip.tokenizer import Tokenizer, Tokens
 from kanoclip_jax.clip.towers import DualPathCLIP, make_config
 
-SIZE, PATCH, GRID, WINDOW, LENGTH = 128, 8, 16, 10, 28
+SIZE, PATCH, GRID, WINDOW, LENGTH = 128, 8, 16, 8, 28
 VOCABULARY = 1400
 JOINT = 128
 TEXT = {
@@ -61,19 +66,20 @@ class Batch(NamedTuple):
     Attributes:
         images: pictures, 0 … 255.
         keep: the tokens that are run: 0 for CLS, then a square window of patches.
-        damaged, clean: shares with which each patch counts towards the altered region
-            and towards a clean one.
-        ids, end: tokens of b captions, b damaged-region and b clean-region captions.
-        shown: whether a picture has an altered region.
+        shown: what each patch shows, as an index of `REGIONS`.
+        weight: with which a patch counts; damaged and clean ones sum to 1 each.
+        ids, end: tokens of b captions.
+        region_ids, region_end: tokens of the words for `REGIONS`.
     """
 
     images: UInt8[Array, "b height width 3"]
     keep: Int[Array, "b kept"]
-    damaged: Float[Array, "b n"]
-    clean: Float[Array, "b n"]
-    ids: Int[Array, "texts t"]
-    end: Int[Array, " texts"]
-    shown: Float[Array, " b"]
+    shown: Int[Array, "b n"]
+    weight: Float[Array, "b n"]
+    ids: Int[Array, "b t"]
+    end: Int[Array, " b"]
+    region_ids: Int[Array, "r s"]
+    region_end: Int[Array, " r"]
 
 
 class Pretrained(DualPathCLIP):
@@ -156,99 +162,77 @@ def make_batch(
 ) -> Batch:
     """Augment, describe and cut: a square window of patches that shows the defect."""
     examples = [augment(example, rng) for example in examples]
-    regions = [region_captions(example, rng) for example in examples]
-    texts = [caption(example, rng) for example in examples]
-    tokens = words(texts + [r[0] for r in regions] + [r[1] for r in regions])
-    room = LENGTH - tokens.ids.shape[1]
     masks = np.stack([example.mask for example in examples]).astype(np.float32)
     cover = masks.reshape(-1, GRID, PATCH, GRID, PATCH).mean((2, 4))
-    damaged, clean, keep = [], [], []
-    for patches in cover:
-        inside = np.zeros((GRID, GRID), bool)
-        centre = np.argwhere(patches >= patches.max())[0] if patches.any() else [8, 8]
-        low = np.maximum(np.asarray(centre) - window + 1, 0)
+    inside = np.zeros(cover.shape, bool)
+    for patches, square in zip(cover, inside, strict=True):
+        centre = rng.integers(GRID, size=2)
+        if patches.any():
+            centre = rng.permutation(np.argwhere(patches > patches.max() / 2))[0]
+        low = np.maximum(centre - window + 1, 0)
         top, left = rng.integers(low, np.minimum(centre, GRID - window) + 1)
-        inside[top : top + window, left : left + window] = True
-        keep.append([0, *(1 + np.flatnonzero(inside))])
-        spot = np.zeros((GRID, GRID), bool)
-        side = rng.integers(3, 8)
-        y, x = rng.integers(0, window - side + 1, 2) + (top, left)
-        spot[y : y + side, x : x + side] = True
-        free = inside & (patches == 0)
-        clean.append(free & spot if (free & spot).any() else free)
-        damaged.append(patches * inside * (patches > 0.15))
+        square[top : top + window, left : left + window] = True
+    damaged = (inside & (cover > 0.15)).reshape(len(examples), -1)
+    clean = (inside & (cover == 0)).reshape(len(examples), -1)
+    surface = np.array([[REGIONS.index(example.name)] for example in examples])
+    defect = np.array([[REGIONS.index(e.defect or e.name)] for e in examples])
+    kept = np.stack([np.flatnonzero(square) for square in inside])
+    ids, end = _pad(words([caption(e, rng) for e in examples]), LENGTH)
+    region_ids, region_end = _pad(words(region_captions(rng)), LENGTH // 2)
     return Batch(
         images=np.stack([example.image for example in examples]),
-        keep=np.asarray(keep, np.int32),
-        damaged=_shares(damaged),
-        clean=_shares(clean),
-        ids=np.pad(tokens.ids, ((0, 0), (0, room))),
-        end=tokens.end,
-        shown=np.asarray([weights.any() for weights in damaged], np.float32),
+        keep=np.pad(kept + 1, ((0, 0), (1, 0))).astype(np.int32),
+        shown=np.where(damaged, defect, surface).astype(np.int32),
+        weight=sum(x / np.maximum(x.sum(), 1) for x in (damaged, clean)),
+        ids=ids,
+        end=end,
+        region_ids=region_ids,
+        region_end=region_end,
     )
 
 
-def _shares(weights: list[np.ndarray]) -> Float[np.ndarray, "b n"]:
-    flat = np.stack(weights).reshape(len(weights), -1).astype(np.float32)
-    return flat / np.maximum(flat.sum(-1, keepdims=True), 1e-6)
+def _pad(tokens: Tokens, length: int) -> Tokens:
+    """Fill up to one length, so that every step has the same shapes."""
+    room = length - tokens.ids.shape[1]
+    return Tokens(np.pad(tokens.ids, ((0, 0), (0, room))), tokens.end)
 
 
-def contrast(
-    first: Float[Array, "n joint"],
-    second: Float[Array, "n joint"],
-    ids: Int[Array, "n t"],
-    real: Float[Array, " n"],
-    scale: Float[Array, ""],
-) -> Float[Array, ""]:
-    """Symmetric InfoNCE in which equal captions are positives of each other."""
-    first, second = (
-        x / jnp.linalg.norm(x + 1e-9, axis=-1, keepdims=True) for x in (first, second)
-    )
-    logits = scale * first @ second.T - 1e9 * (1 - real[:, None] * real)
-    same = (ids[:, None] == ids[None]).all(-1) * real[:, None] * real
-    target = same / jnp.maximum(same.sum(-1, keepdims=True), 1)
-    loss = -(target * jax.nn.log_softmax(logits)).sum(-1)
-    loss -= (target * jax.nn.log_softmax(logits.T)).sum(-1)
-    return (loss * real).sum() / (2 * real.sum())
+def normalise(x: Float[Array, "*rest joint"]) -> Float[Array, "*rest joint"]:
+    """Unit length."""
+    return x / jnp.sqrt((x**2).sum(-1, keepdims=True) + 1e-9)
 
 
 def loss(
     module: Pretrained, params: dict[str, Any], batch: Batch, region_weight: float
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """Picture-caption plus region-caption contrast."""
+    """Symmetric InfoNCE of pictures and captions, plus patches among region words."""
 
     def run(method: Any, *inputs: Any) -> Any:
         return module.apply({"params": params}, *inputs, method=method)
 
     pixels = (batch.images / 255.0 - jnp.asarray(MEAN)) / jnp.asarray(STD)
-    tokens = run(Pretrained.project_tokens, pixels, batch.keep)
-    words = run(Pretrained.encode_text, batch.ids, batch.end)
+    tokens = normalise(run(Pretrained.project_tokens, pixels, batch.keep))
+    words = normalise(run(Pretrained.encode_text, batch.ids, batch.end))
+    regions = run(Pretrained.encode_text, batch.region_ids, batch.region_end)
     scale = run(Pretrained.scale)
-    size = batch.images.shape[0]
-    ones = jnp.ones(size)
-    whole = contrast(tokens[:, 0], words[:size], batch.ids[:size], ones, scale)
+    logits = scale * tokens[:, 0] @ words.T
+    whole = -jnp.diag(jax.nn.log_softmax(logits) + jax.nn.log_softmax(logits.T)) / 2
+    likely = jax.nn.log_softmax(scale * tokens[:, 1:] @ normalise(regions).T)
     patches = batch.keep[:, 1:] - 1
-    regions = [
-        jnp.einsum(
-            "bk,bkd->bd", jnp.take_along_axis(weights, patches, 1), tokens[:, 1:]
-        )
-        for weights in (batch.damaged, batch.clean)
-    ]
-    part = contrast(
-        jnp.concatenate(regions),
-        words[size:],
-        batch.ids[size:],
-        jnp.concatenate([batch.shown, ones]),
-        scale,
-    )
-    return whole + region_weight * part, {"picture": whole, "region": part}
+    shown = jnp.take_along_axis(batch.shown, patches, 1)
+    part = -jnp.take_along_axis(likely, shown[..., None], -1)[..., 0]
+    part = (part * jnp.take_along_axis(batch.weight, patches, 1)).sum() / 2
+    parts = {"picture": whole.mean(), "patch": part}
+    return parts["picture"] + region_weight * part, parts
 
 
-def initialise(module: Pretrained, seed: int) -> dict[str, Any]:
+def initialise(module: Pretrained, pool: list[Example], seed: int) -> dict[str, Any]:
     """Random parameters of the scale that a small model learns fast from.
 
     Transformers' own start (deviation 0.01 everywhere) suits long trainings only: here
-    kernels have deviation 1/√inputs, those that end a residual branch a quarter of it.
+    kernels have deviation 1/√inputs, those that end a residual branch a quarter of it,
+    and the patch embedding whitens the pictures' patches, so that fine texture weighs
+    as much as mean colour.
     """
     params = module.init(
         jax.random.key(seed),
@@ -268,6 +252,14 @@ def initialise(module: Pretrained, seed: int) -> dict[str, Any]:
         else:
             continue
         flat[path] = jnp.asarray(rng.normal(0, deviation, value.shape), jnp.float32)
+    images = np.stack([example.image for example in pool[:256]])
+    pixels = (images / 255.0 - np.asarray(MEAN)) / np.asarray(STD)
+    patches = pixels.reshape(-1, GRID, PATCH, GRID, PATCH, 3).swapaxes(2, 3)
+    variance, basis = np.linalg.eigh(np.cov(patches.reshape(-1, PATCH * PATCH * 3).T))
+    path = ("vision_model", "embeddings", "patch_embedding", "kernel")
+    width = flat[path].shape[-1]
+    kernel = (basis / np.sqrt(variance + 0.02))[:, -width:]
+    flat[path] = jnp.asarray(kernel.reshape(flat[path].shape), jnp.float32)
     return flax.traverse_util.unflatten_dict(flat)
 
 
@@ -281,13 +273,13 @@ def train(
     batch_size: int,
     region_weight: float,
 ) -> dict[str, Any]:
-    """AdamW with a cosine schedule; the last fifth of the steps sees whole pictures."""
+    """AdamW with a cosine schedule; the last tenth of the steps sees whole pictures."""
     rng = np.random.default_rng([seed, 2])
     rate = optax.warmup_cosine_decay_schedule(0.0, 1.5e-3, steps // 15, steps, 1e-5)
     optimizer = optax.chain(
         optax.clip_by_global_norm(1.0), optax.adamw(rate, 0.9, 0.98, weight_decay=0.05)
     )
-    params = initialise(module, seed)
+    params = initialise(module, pool, seed)
     state = optimizer.init(params)
 
     @jax.jit
@@ -300,7 +292,7 @@ def train(
 
     begin = time.time()
     for number in range(steps):
-        window = WINDOW if number < 0.8 * steps else GRID
+        window = WINDOW if number < 0.9 * steps else GRID
         chosen = rng.choice(len(pool), batch_size, replace=False)
         batch = make_batch([pool[i] for i in chosen], words, window, rng)
         params, state, parts = step(params, state, batch)
@@ -343,7 +335,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pool", type=int, default=6000)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--region-weight", type=float, default=1.0)
     options = parser.parse_args()

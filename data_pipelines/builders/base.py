@@ -49,12 +49,14 @@ class AnomalyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     how a candidate becomes a record.
 
     Attributes:
+      layout: What is expected below the data root, for messages.
       entries: Index entry and image key of every record written, in order.
       skipped: The error of every candidate left out.
     """
 
     VERSION: ClassVar[tfds.core.Version] = tfds.core.Version("1.0.0")
     needs_root: ClassVar[bool] = True
+    layout: ClassVar[str] = "<class>/test/<kind>/*.png"
     # TFDS looks beside the code for checksums of downloads, of which there are none;
     # its search imports importlib_resources, which it does not declare.
     code_path: ClassVar[None] = None

@@ -128,8 +128,10 @@ def _survey(
 ) -> Survey:
     """Surveys the dataset's folder; a class that was named must be there."""
     folder = Path(root).expanduser() / card.id
-    layout = f"{card.id}/<class>/test/<kind>/*.png"
-    expected = f"expected ROOT/{layout}; set the root with --config.data.root=DIR"
+    expected = (
+        f"expected ROOT/{card.id}/{builder_class.layout}; set the root with "
+        "--config.data.root=DIR"
+    )
     if builder_class.needs_root:
         if not root:
             raise DataError(f"no data root is set for {card.id}: {expected}")

@@ -22,11 +22,11 @@ from data_pipelines.transforms import SKIP_REMEDY
 _SPLIT = "split_csv/1cls.csv"
 _COLUMNS = ("object", "split", "label", "image", "mask")
 _LABELS = {"normal": 0, "anomaly": 1}
-_EXPECTED = (
-    f"expected ROOT/visa/{_SPLIT} with the columns {','.join(_COLUMNS)} and the images "
-    "it names, ROOT/visa/<class>/Data/Images/{Normal,Anomaly}/*.JPG; set the root with "
-    "--config.data.root=DIR"
+_LAYOUT = (
+    f"{_SPLIT} with the columns {','.join(_COLUMNS)} and the images it names, "
+    "<class>/Data/Images/{Normal,Anomaly}/*.JPG"
 )
+_EXPECTED = f"expected ROOT/visa/{_LAYOUT}"
 
 
 class VisaBuilder(AnomalyBuilder):
@@ -36,6 +36,7 @@ class VisaBuilder(AnomalyBuilder):
     """
 
     name: ClassVar[str] = "visa"
+    layout: ClassVar[str] = _LAYOUT
 
     @classmethod
     def survey_folder(cls, folder: Path, classes: tuple[str, ...]) -> Survey:
@@ -52,10 +53,6 @@ class VisaBuilder(AnomalyBuilder):
             if name in items and (folder / name).is_dir():
                 items[name].append(_item(row, folder, find))
         present = tuple(name for name in classes if items[name])
-        if not present:
-            raise DataError(
-                f"{folder} holds none of the classes {', '.join(classes)}: {_EXPECTED}"
-            )
         kept = tuple(
             item
             for name in present

@@ -9,7 +9,7 @@ import colorsys
 import numpy as np
 from jaxtyping import UInt8
 
-from data_pipelines.textures.pretraining import Example
+from data_pipelines.textures.pretraining import SURFACES, Example
 
 NOUNS = {
     "scratch": ("scratch", "scratch", "scuff mark", "thin scratch"),
@@ -21,6 +21,9 @@ NOUNS = {
     "thread": ("thread", "foreign thread", "loose thread", "hair"),
     "missing": ("missing pattern", "worn patch", "bare patch", "missing piece"),
 }
+REGIONS = (*SURFACES, *NOUNS)
+"""What a patch can show: a surface that is intact there, or a defect."""
+
 NORMAL = [
     "flawless",
     "perfect",
@@ -135,11 +138,9 @@ def caption(example: Example, rng: np.random.Generator) -> str:
     return rng.choice(templates).format(**words)
 
 
-def region_captions(example: Example, rng: np.random.Generator) -> tuple[str, str]:
-    """Words for the altered region (empty if none) and for a clean one."""
-    clean = rng.choice(["{0}", "{1} {0}", "a photo of {0}"])
-    clean = clean.format(example.name, colour_word(example.image))
-    if not example.mask.any():
-        return "", clean
-    noun = rng.choice(NOUNS[example.defect])
-    return rng.choice(["a {0}", "a {0} on {1}"]).format(noun, example.name), clean
+def region_captions(rng: np.random.Generator) -> list[str]:
+    """Words for what a patch can show: each of `REGIONS`, differently put each time."""
+    frame = rng.choice(["{}", "a photo of {}", "a piece of {}"])
+    surfaces = [frame.format(name) for name in SURFACES]
+    frame = rng.choice(["a {}", "a photo of a {}", "{}"])
+    return surfaces + [frame.format(rng.choice(nouns)) for nouns in NOUNS.values()]

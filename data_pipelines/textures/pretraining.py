@@ -67,11 +67,15 @@ EXTRA = {
 }
 
 
+SURFACES = (*textures.TRAIN_CLASSES.values(), *EXTRA)
+"""Names of all surfaces that pre-training shows."""
+
+
 def make_example(seed: int, number: int) -> Example:
     """A picture of any pre-training surface, damaged twice in three."""
     rng = np.random.default_rng([seed, number])
     defect = str(rng.choice(textures.TRAIN_DEFECTS)) if rng.random() < 0.65 else None
-    if rng.random() < 0.4:
+    if rng.random() < 0.5:
         name = str(rng.choice(list(EXTRA)))
         clean = fields.light(EXTRA[name](fields.make_plane(rng, textures.SIZE)), rng)
         mask = np.zeros((textures.SIZE, textures.SIZE), bool)

@@ -7,6 +7,7 @@ exactly the few that a tensor archive needs and refuses everything else.
 
 import collections
 import io
+import math
 import pickle
 import zipfile
 from pathlib import Path
@@ -47,6 +48,8 @@ def _rebuild_tensor(
     """A copy of the strided view; numpy checks nothing here, so the bounds are ours."""
     if any(n < 0 for n in (offset, *shape, *stride)) or len(shape) != len(stride):
         raise pickle.UnpicklingError("a tensor has a negative or uneven geometry")
+    if math.prod(shape) > storage.size:
+        raise pickle.UnpicklingError("a tensor is larger than its storage")
     if 0 in shape:
         return np.zeros(shape, storage.dtype)
     last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
@@ -109,6 +112,10 @@ def read_torch_archive(path: Path) -> dict[str, np.ndarray]:
     remedy = "use a model.safetensors from a source you trust instead"
     try:
         with zipfile.ZipFile(path) as archive:
+            if any(e.compress_type != zipfile.ZIP_STORED for e in archive.infolist()):
+                raise InputError(
+                    f"{path} is compressed, which torch never does; {remedy}"
+                )
             pickles = [n for n in archive.namelist() if n.endswith("/data.pkl")]
             if len(pickles) != 1:
                 raise InputError(f"{path} is a zip but no torch archive; {remedy}")

@@ -2,10 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 
-def backend(dtype: jnp.dtype, head_size: int) -> str:
+def backend(dtype: DTypeLike, head_size: int) -> str:
     """The fastest implementation that this device, dtype and head size allow.
 
     cuDNN's fused attention needs a GPU, half precision and a head size that is a

@@ -7,6 +7,7 @@ theirs, unchanged; only the walk through the blocks is ours.
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 from transformers import CLIPConfig
 from transformers.models.clip.modeling_flax_clip import FlaxCLIPModule
@@ -33,7 +34,12 @@ class DualPathCLIP(FlaxCLIPModule):
     """CLIP with a value-value path in its image tower and prompts spliced in its text.
 
     Call its methods through `module.apply({"params": params}, …, method=…)`.
+
+    Attributes:
+        dtype: of the computation.
     """
+
+    dtype: DTypeLike = jnp.float32
 
     def encode_image(
         self,

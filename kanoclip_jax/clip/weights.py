@@ -4,12 +4,13 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, UInt8
 from safetensors import SafetensorError
 from safetensors.flax import load_file
@@ -77,7 +78,7 @@ def load_clip(
     image_size: int | None = None,
     *,
     position_grid: PositionGrid = "bilinear",
-    dtype: jnp.dtype = jnp.float32,
+    dtype: DTypeLike = jnp.float32,
 ) -> Clip:
     """Load a CLIP of any size.
 
@@ -92,6 +93,11 @@ def load_clip(
         InputError: no such model, files that do not fit together, or a size that is
             not a multiple of the patch.
     """
+    if position_grid not in get_args(PositionGrid):
+        raise InputError(
+            f"clip.position_grid is {position_grid!r}; allowed: "
+            f"{', '.join(get_args(PositionGrid))}"
+        )
     directory = locate(name)
     config = _read_config(directory)
     vision = config.vision_config
@@ -155,21 +161,28 @@ def _read_config(directory: Path) -> CLIPConfig:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}") from None
-    if content.get("model_type") != "clip":
+    kind = content.get("model_type") if isinstance(content, dict) else None
+    if kind != "clip":
         raise InputError(
-            f"{path} describes a {content.get('model_type')!r} model; only 'clip' "
-            "(both towers) is supported"
+            f"{path} describes a {kind!r} model; only 'clip' (both towers) is supported"
         )
     return CLIPConfig.from_dict(content)
 
 
 def _preprocessing(directory: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
     path = directory / "preprocessor_config.json"
-    content = json.loads(path.read_text()) if path.is_file() else {}
-    return (
-        tuple(content.get("image_mean", _OPENAI_MEAN)),
-        tuple(content.get("image_std", _OPENAI_STD)),
-    )
+    if not path.is_file():
+        return _OPENAI_MEAN, _OPENAI_STD
+    try:
+        content = json.loads(path.read_text())
+        mean = tuple(map(float, content.get("image_mean", _OPENAI_MEAN)))
+        std = tuple(map(float, content.get("image_std", _OPENAI_STD)))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} cannot be read as preprocessing constants ({error}); fetch the "
+            "file again, or remove it to take OpenAI's"
+        ) from None
+    return mean, std
 
 
 def _expected_shapes(config: CLIPConfig) -> dict[tuple[str, ...], tuple[int, ...]]:
@@ -204,9 +217,10 @@ def _read_weights(
             )
     except InputError:
         raise
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
         raise InputError(
-            f"{path} cannot be read ({error}); fetch the file again"
+            f"{path} cannot be read ({type(error).__name__}: {error}); fetch the file "
+            "again"
         ) from None
     missing = sorted(".".join(key) for key in expected if key not in flat)
     if missing:

@@ -5,6 +5,11 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from data_pipelines.errors import DataError
+from kanoclip_jax.errors import InputError
+
+# What a user can mend; everything else is a defect of ours.
+BAD_INPUT = (InputError, DataError)
 MODES = ("train", "eval", "predict", "prepare")
 
 
@@ -28,8 +33,10 @@ def run(
     Raises:
         InputError, DataError: bad input or configuration.
     """
-    from kanoclip_jax.engine.settings import resolve
+    from kanoclip_jax.engine.settings import resolve, use_compilation_cache
 
     names = {"train": "train", "eval": "evaluate"}
     module = importlib.import_module(f"kanoclip_jax.engine.{names.get(mode, mode)}")
-    return module.main(resolve(config), workdir, overrides)
+    resolved = resolve(config)
+    use_compilation_cache(resolved)
+    return module.main(resolved, workdir, overrides)

@@ -18,6 +18,7 @@ from kanoclip_jax.engine.build import (
     open_dataset,
     refuse_training_dataset,
 )
+from kanoclip_jax.engine.examples import Examples
 from kanoclip_jax.engine.report import make_report, to_terminal, write_report
 from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.step import ahead, make_detect
@@ -42,6 +43,7 @@ def main(
         trained.method,
         trained.params,
         sources,
+        folder=workdir,
         checkpoint=trained.checkpoint,
         train_seconds=trained.meta.get("seconds", 0.0),
     )
@@ -74,10 +76,11 @@ def evaluate(
     params: Params,
     sources: Mapping[str, Source],
     *,
+    folder: Path,
     checkpoint: Path | None,
     train_seconds: float,
 ) -> dict[str, Any]:
-    """The report of a method on datasets.
+    """The report of a method on datasets, and a picture of examples from each.
 
     Args:
         config: batch size and readers.
@@ -85,12 +88,13 @@ def evaluate(
         method: what is evaluated,
         params: with these parameters.
         sources: datasets by id.
+        folder: where the pictures go.
         checkpoint: where `params` came from.
         train_seconds: wall time of the training.
     """
     started = time.monotonic()
     results = {
-        dataset: evaluate_source(config, clip, method, params, source)
+        dataset: evaluate_source(config, clip, method, params, source, folder)
         for dataset, source in sources.items()
     }
     return make_report(
@@ -110,8 +114,10 @@ def evaluate_source(
     method: Method,
     params: Params,
     source: Source,
+    folder: Path,
 ) -> dict[str, Any]:
     """Metrics of each class of one dataset, and their unweighted mean."""
+    examples = Examples(source)
     visual, detect = jax.jit(method.visual), make_detect(method)
     # The prompts do not depend on the image: they are encoded once.
     text = jax.jit(method.text)(
@@ -137,26 +143,17 @@ def evaluate_source(
         for image, class_index in ahead(images()):
             found = detect(params, visual(clip.params, image), text, class_index)
             batch = host.pop(0)
-            bar.update(_accumulate(metrics, source, batch, *jax.device_get(found)))
+            maps, scores = jax.device_get(found)
+            rows = np.flatnonzero(batch["is_real"])
+            for row in rows:
+                score = float(scores[row])
+                metrics[source.classes[batch["class_index"][row]]].update(
+                    score, int(batch["label"][row]), maps[row], batch["regions"][row]
+                )
+                examples.add(batch, row, maps[row], score)
+            bar.update(len(rows))
+    picture = examples.save(folder)
+    if picture:
+        print(f"examples: {picture}")
     classes = {name: state.compute() for name, state in metrics.items()}
     return {"classes": classes, "mean": mean_of(classes)}
-
-
-def _accumulate(
-    metrics: dict[str, ClassMetrics],
-    source: Source,
-    batch: Mapping[str, np.ndarray],
-    maps: np.ndarray,
-    scores: np.ndarray,
-) -> int:
-    """Add a batch to the metrics of its images' classes; returns how many were real."""
-    rows = np.flatnonzero(batch["is_real"])
-    for row in rows:
-        name = source.classes[batch["class_index"][row]]
-        metrics[name].update(
-            float(scores[row]),
-            int(batch["label"][row]),
-            maps[row],
-            batch["regions"][row],
-        )
-    return len(rows)

@@ -67,7 +67,7 @@ def load_trained(
 
 def _untrained(config: FrozenConfigDict, workdir: Workdir) -> Trained:
     clip, method = load_method(config)
-    params = method.init(jax.random.key(config.seed))
+    params = jax.jit(method.init)(jax.random.key(config.seed))
     if jax.tree.leaves(params):
         raise InputError(
             f"{workdir.path} holds no checkpoints; train first, or name one with "

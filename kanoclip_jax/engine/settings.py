@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import jax
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from kanoclip_jax.errors import InputError
@@ -76,6 +77,13 @@ def resolve(config: ConfigDict) -> FrozenConfigDict:
     if config.seed < 0:
         raise InputError(f"seed is {config.seed}; it must not be negative")
     return FrozenConfigDict(config)
+
+
+def use_compilation_cache(config: FrozenConfigDict) -> None:
+    """Keep compiled programs beside the prepared data, unless JAX was told a place."""
+    if jax.config.jax_compilation_cache_dir is None:
+        folder = Path(config.data.prepared) / "compiled"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
 def cache_directory() -> Path:

@@ -67,6 +67,7 @@ def main(
             method,
             state.params,
             targets,
+            folder=workdir,
             checkpoint=run.checkpoint,
             train_seconds=run.seconds,
         )
@@ -107,7 +108,7 @@ class Run:
             betas=config.train.adam_betas,
         )
         self.seconds = 0.0
-        params = method.init(jax.random.key(config.seed))
+        params = jax.jit(method.init)(jax.random.key(config.seed))
         self._state = TrainState(
             params, self._optimizer.init(params), jnp.zeros((), jnp.int32)
         )

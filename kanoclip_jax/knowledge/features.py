@@ -3,6 +3,8 @@
 import hashlib
 import io
 import re
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -84,7 +86,9 @@ class CachedEncoder:
         known = self._load()
         keys = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
         new = [
-            (key, text) for key, text in zip(keys, texts, strict=True) if key not in known
+            (key, text)
+            for key, text in zip(keys, texts, strict=True)
+            if key not in known
         ]
         if new:
             encoded = self._encode([text for _, text in new])
@@ -107,9 +111,9 @@ class CachedEncoder:
 
     def _load(self) -> dict[str, np.ndarray]:
         try:
-            with np.load(self._path, allow_pickle=False) as file:
+            with self._path.open("rb") as opened, np.load(opened) as file:
                 return dict(file)
-        except (OSError, ValueError):
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
             return {}
 
     def _encode(self, texts: Sequence[str]) -> list[np.ndarray]:

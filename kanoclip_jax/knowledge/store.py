@@ -117,7 +117,9 @@ def bundled_records(dataset: str, classes: Sequence[str]) -> list[Record]:
         classes: class ids.
     """
     records = [
-        record for path in sorted(BUNDLED.glob("*.jsonl")) for record in read_records(path)
+        record
+        for path in sorted(BUNDLED.glob("*.jsonl"))
+        for record in read_records(path)
     ]
     found = []
     for name in classes:

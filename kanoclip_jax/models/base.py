@@ -1,7 +1,7 @@
 """The contract of a method: three pure functions over pytrees, and an objective."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 from jaxtyping import Array, Bool, Float, Int, UInt8
@@ -58,6 +58,7 @@ class TrainBatch(NamedTuple):
     is_real: Bool[Array, " b"]
 
 
+@runtime_checkable
 class Method(Protocol):
     """Visual, text, detect; and for a method that learns, init and objective.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -96,6 +97,11 @@ class Kanoclip:
 
     def __post_init__(self) -> None:
         depth = self.clip.depth
+        if self.image_feature not in get_args(ImageFeature):
+            raise InputError(
+                f"model.image_feature is {self.image_feature!r}; allowed: "
+                f"{', '.join(get_args(ImageFeature))}"
+            )
         for tap in self.taps:
             if not 1 <= tap <= depth:
                 raise InputError(
@@ -128,9 +134,8 @@ class Kanoclip:
         depth = self.clip.depth
         if not self.cmci:
             return (depth,)
-        return tuple(sorted(self.taps)) or tuple(
-            depth * quarter // 4 for quarter in (1, 2, 3, 4)
-        )
+        quarters = [max(depth * quarter // 4, 1) for quarter in (1, 2, 3, 4)]
+        return tuple(sorted(set(self.taps or quarters)))
 
     @property
     def first_vv_block(self) -> int:
@@ -184,14 +189,10 @@ class Kanoclip:
             params["alignment"] = alignment.from_clip(
                 self.clip.params, len(self.tapped)
             )
-            params["bica"] = {
-                f"tap_{tap}": self._bica.init(stage_key, text, tokens)["params"]
-                for tap, stage_key in zip(
-                    self.tapped,
-                    jax.random.split(keys["bica"], len(self.tapped)),
-                    strict=True,
-                )
-            }
+            # Stacked over taps, so that one block's drawing is compiled, not four.
+            params["bica"] = jax.vmap(
+                lambda tap_key: self._bica.init(tap_key, text, tokens)["params"]
+            )(jax.random.split(keys["bica"], len(self.tapped)))
         if self.adapter:
             params["adapter"] = self._adapter.init(
                 keys["adapter"], tokens[:, 0], tokens
@@ -267,17 +268,16 @@ class Kanoclip:
         if self.cmci:
             module = alignment.TapProjection(self.joint, self._epsilon)
             taps = module.apply({"params": params["alignment"]}, taps)
-        states = []
-        for index, tap in enumerate(self.tapped):
+
+        def tap_states(index: int) -> Float[Array, "b 2 n"]:
             refined, tokens = text, taps[:, index]
             if self.cmci:
-                refined, tokens = self._bica.apply(
-                    {"params": params["bica"][f"tap_{tap}"]}, refined, tokens
-                )
-            states.append(
-                anomaly_map.state_probabilities(tokens, refined, self.temperature)
-            )
-        per_tap = jnp.stack(states, axis=1)
+                block = jax.tree.map(lambda leaf: leaf[index], params["bica"])
+                refined, tokens = self._bica.apply({"params": block}, refined, tokens)
+            return anomaly_map.state_probabilities(tokens, refined, self.temperature)
+
+        # Unrolled: on a CPU a scan or a vmap over the taps is slower by 20 to 80 %.
+        per_tap = jnp.stack([tap_states(index) for index in range(taps.shape[1])], 1)
         maps = anomaly_map.anomaly_map(
             per_tap.mean(1), self.clip.image_size, self.sigma
         )

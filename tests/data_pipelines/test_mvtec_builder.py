@@ -232,11 +232,6 @@ def test_classes(open_mvtec):
         open_mvtec(classes=("bottle", "cable"))
 
 
-def test_visa_has_no_builder_yet(tmp_path):
-    with pytest.raises(DataError, match="visa.*mvtec"):
-        open_source("visa", root=str(tmp_path), prepared=str(tmp_path))
-
-
 def test_textures_need_no_root(tmp_path, monkeypatch):
     generate, count = textures.generate, textures.count
     few = {"normal_per_class": 1, "anomalous_per_class": 2}

@@ -62,6 +62,7 @@ def settings(
         config.model.bica_heads = 2
         config.model.bica_groups = 2
         config.model.context_length = 4
+        config.model.taps = "2,4"
         config.data.root = str(data_root)
         config.data.prepared = str(prepared)
         config.train.epochs = 2

@@ -1,11 +1,12 @@
 """Knowledge means by hand, and an encoder that reads each text once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
+import numpy_clip
 import pytest
+import tiny_clip
 
 from kanoclip_jax.clip import Clip
 from kanoclip_jax.errors import InputError
@@ -92,19 +93,22 @@ def encoder(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> CountingEnc
     return CountingEncoder(clip, tmp_path_factory.mktemp("knowledge"))
 
 
-def features(clip: Clip, text: str) -> np.ndarray:
-    """One text at a time, truncated after its end."""
+def features(clip: Clip, weights: Mapping[str, np.ndarray], text: str) -> np.ndarray:
+    """One text, truncated after its end, in numpy."""
     tokens = clip.tokenizer([text])
-    ids, end = jnp.asarray(tokens.ids), jnp.asarray(tokens.end)
-    encoded = clip.module.apply({"params": clip.params}, ids, end, method="encode_text")
-    return np.asarray(encoded[0])
+    embedded = weights["text_model.embeddings.token_embedding.weight"][tokens.ids]
+    return numpy_clip.text_feature(embedded, tokens.end, weights, tiny_clip.CONFIG)[0]
 
 
-def test_each_text_is_encoded_once(encoder: CountingEncoder, clip: Clip) -> None:
+def test_each_text_is_encoded_once(
+    encoder: CountingEncoder, clip: Clip, tiny_weights: Mapping[str, np.ndarray]
+) -> None:
     texts = ["normal bottle", "a photo", "perfect"]
     first = encoder(texts)
     assert encoder.read == texts
-    np.testing.assert_allclose(first[1], features(clip, "a photo"), atol=1e-5)
+    np.testing.assert_allclose(
+        first[1], features(clip, tiny_weights, "a photo"), atol=1e-5
+    )
     second = encoder(["perfect", "object", "perfect"])
     assert encoder.read == [*texts, "object"]
     np.testing.assert_array_equal(second[0], first[2])
