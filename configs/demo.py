@@ -18,8 +18,7 @@ def get_config(row: str = "") -> ConfigDict:
     config.model.bica_width = 64
     config.model.bica_heads = 4
     config.train.dataset = "textures_train"
-    config.train.epochs = 6
-    config.train.learning_rate = 1e-3
-    config.train.prompt_learning_rate = 2e-3
+    config.train.epochs = 4
+    config.train.learning_rate = 3e-4
     config.eval.datasets = "textures_eval"
     return config

@@ -2,8 +2,8 @@
 
     nice -n 5 python tools/pretrain_demo_clip.py --out kanoclip_jax/clip/demo
 
-Two contrastive terms: picture with caption, and each patch token with the words for
-what it shows. Pictures come from the training surfaces and defects of
+Two contrastive terms: picture with caption, and each patch token of the V-V path with
+the words for what it shows. Pictures come from the training surfaces and defects of
 `data_pipelines.textures` and from three further surfaces; the evaluation surfaces, and
 the defects kept for evaluation, are never shown. The product is then measured on the
 evaluation set: zero-shot, and with a linear probe learned on the training set.
@@ -83,26 +83,34 @@ class Batch(NamedTuple):
 
 
 class Pretrained(DualPathCLIP):
-    """The towers, with every token of the ordinary path projected."""
+    """The towers, with what pre-training contrasts taken from them."""
 
     def project_tokens(
         self, pixels: Float[Array, "b height width 3"], keep: Int[Array, "b kept"]
-    ) -> Float[Array, "b kept joint"]:
-        """Run the image tower on some of the tokens only."""
+    ) -> tuple[Float[Array, "b joint"], Float[Array, "b n joint"]]:
+        """Both paths on some of the tokens only: CLS of the first, patches of the V-V."""
         vision = self.vision_model
-        heads = self.config.vision_config.num_attention_heads
+        settings = self.config.vision_config
         hidden = jnp.take_along_axis(vision.embeddings(pixels), keep[..., None], axis=1)
-        hidden = vision.pre_layrnorm(hidden)
-        for block in vision.encoder.layers.layers:
+        hidden = value_path = vision.pre_layrnorm(hidden)
+        for depth, block in enumerate(vision.encoder.layers.layers, start=1):
             attention = block.self_attn
             normed = block.layer_norm1(hidden)
             query, key, value = (
-                split_heads(project(normed), heads)
+                split_heads(project(normed), settings.num_attention_heads)
                 for project in (attention.q_proj, attention.k_proj, attention.v_proj)
             )
+            if depth >= settings.num_hidden_layers // 4:
+                value_path += attention.out_proj(
+                    merge_heads(attend(value, value, value))
+                )
             hidden += attention.out_proj(merge_heads(attend(query, key, value)))
             hidden += block.mlp(block.layer_norm2(hidden))
-        return self.visual_projection(vision.post_layernorm(hidden))
+            if depth < settings.num_hidden_layers // 4:
+                value_path = hidden
+        tokens = jnp.concatenate([hidden[:, :1], value_path[:, 1:]], axis=1)
+        joint = self.visual_projection(vision.post_layernorm(tokens))
+        return joint[:, 0], joint[:, 1:]
 
     def scale(self) -> Float[Array, ""]:
         """The learned inverse temperature."""
@@ -211,13 +219,13 @@ def loss(
         return module.apply({"params": params}, *inputs, method=method)
 
     pixels = (batch.images / 255.0 - jnp.asarray(MEAN)) / jnp.asarray(STD)
-    tokens = normalise(run(Pretrained.project_tokens, pixels, batch.keep))
+    cls, tokens = map(normalise, run(Pretrained.project_tokens, pixels, batch.keep))
     words = normalise(run(Pretrained.encode_text, batch.ids, batch.end))
     regions = run(Pretrained.encode_text, batch.region_ids, batch.region_end)
     scale = run(Pretrained.scale)
-    logits = scale * tokens[:, 0] @ words.T
+    logits = scale * cls @ words.T
     whole = -jnp.diag(jax.nn.log_softmax(logits) + jax.nn.log_softmax(logits.T)) / 2
-    likely = jax.nn.log_softmax(scale * tokens[:, 1:] @ normalise(regions).T)
+    likely = jax.nn.log_softmax(scale * tokens @ normalise(regions).T)
     patches = batch.keep[:, 1:] - 1
     shown = jnp.take_along_axis(batch.shown, patches, 1)
     part = -jnp.take_along_axis(likely, shown[..., None], -1)[..., 0]
@@ -273,7 +281,7 @@ def train(
     batch_size: int,
     region_weight: float,
 ) -> dict[str, Any]:
-    """AdamW with a cosine schedule; the last tenth of the steps sees whole pictures."""
+    """AdamW with a cosine schedule; the last twentieth sees whole pictures."""
     rng = np.random.default_rng([seed, 2])
     rate = optax.warmup_cosine_decay_schedule(0.0, 1.5e-3, steps // 15, steps, 1e-5)
     optimizer = optax.chain(
@@ -292,7 +300,7 @@ def train(
 
     begin = time.time()
     for number in range(steps):
-        window = WINDOW if number < 0.9 * steps else GRID
+        window = WINDOW if number < 0.95 * steps else GRID
         chosen = rng.choice(len(pool), batch_size, replace=False)
         batch = make_batch([pool[i] for i in chosen], words, window, rng)
         params, state, parts = step(params, state, batch)
@@ -334,8 +342,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--pool", type=int, default=6000)
-    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--pool", type=int, default=5000)
+    parser.add_argument("--steps", type=int, default=2200)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--region-weight", type=float, default=1.0)
     options = parser.parse_args()

@@ -90,7 +90,7 @@ EVAL_DEFECTS = (
     "cut",
     "smear",
     "burn",
-    "misalignment",
+    "corrosion",
 )
 SIZE = 128
 """Side of a picture in pixels, unless asked otherwise."""

@@ -44,23 +44,22 @@ ABNORMAL = [
     "imperfect",
     "bad",
 ]
+# Captions judge a picture in one case of three; most just say what is to be seen.
 NORMAL_TEMPLATES = (
+    "a photo of {colour}{name}.",
+    "a close-up photo of {colour}{name}.",
+    "{colour}{name}",
+    "a piece of {colour}{name}",
     "a photo of {state} {colour}{name}.",
     "a photo of a {state} {colour}{name}.",
-    "{state} {colour}{name}",
-    "a close-up photo of {colour}{name} without defect.",
-    "a photo of {colour}{name} without any damage.",
-    "a {state} sample of {colour}{name}",
 )
 ABNORMAL_TEMPLATES = (
-    "a photo of {state} {colour}{name}.",
-    "a photo of a {state} {colour}{name}.",
-    "{state} {colour}{name}",
-    "a close-up photo of {colour}{name} with a {size}{noun} {place}.",
-    "{state} {colour}{name} with a {noun}",
     "a photo of {colour}{name} with a {size}{noun} {place}.",
-    "there is a {noun} on the {state} {name}",
+    "a close-up photo of {colour}{name} with a {size}{noun} {place}.",
     "a {size}{noun} {place}, on {colour}{name}",
+    "there is a {noun} on the {name}",
+    "a photo of {state} {colour}{name}.",
+    "{state} {colour}{name} with a {noun}",
 )
 ROWS, COLUMNS = ("upper", "", "lower"), ("left", "", "right")
 INSPECTION = """\

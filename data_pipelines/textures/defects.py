@@ -90,13 +90,13 @@ def _level(clean: Picture, cover: Field) -> float:
 def scratch(clean: Picture, rng: np.random.Generator) -> tuple[Picture, Field]:
     """One to three thin, nearly straight marks, lighter or darker than the ground."""
     line = _line(rng, (30, 75), 0.06, 4)
-    width = rng.uniform(1.5, 2.6)
+    width = rng.uniform(2.2, 3.4)
     gap = rng.normal(0, 4, (rng.integers(1, 4), 2))
     cover = np.max(
         [_stroke(len(clean), line + g, np.full(len(line), width)) for g in gap], 0
     )
     sign = 1 if _level(clean, cover) < rng.uniform(0.45, 0.7) else -1
-    return _relief(clean, np.full(cover.shape, sign * rng.uniform(0.3, 0.5))), cover
+    return _relief(clean, np.full(cover.shape, sign * rng.uniform(0.5, 0.7))), cover
 
 
 def hole(clean: Picture, rng: np.random.Generator) -> tuple[Picture, Field]:
@@ -198,14 +198,14 @@ def cut(clean: Picture, rng: np.random.Generator) -> tuple[Picture, Field]:
 
 
 def smear(clean: Picture, rng: np.random.Generator) -> tuple[Picture, Field]:
-    """A wiped trail: the pattern dragged along and greased over."""
+    """A wiped trail of grease: the pattern dragged along under a dark or pale film."""
     line = _line(rng, (22, 45), 0.08, 4)
-    cover = _stroke(len(clean), line, np.full(len(line), rng.uniform(9, 15)))
+    cover = _stroke(len(clean), line, np.full(len(line), rng.uniform(7, 12)))
     drag = np.stack([ndimage.gaussian_filter(clean[..., c], 4) for c in range(3)], -1)
-    sign = 1 if _level(clean, cover) < rng.uniform(0.4, 0.65) else -1
+    sign = 1 if _level(clean, cover) < 0.35 else -1
     streaks = 0.06 * ndimage.gaussian_filter(rng.normal(size=cover.shape), 1) / 0.28
-    film = sign * rng.uniform(0.15, 0.28) + streaks
-    return _relief(0.75 * drag + 0.25 * clean, film), cover * rng.uniform(0.85, 1)
+    film = sign * rng.uniform(0.5, 0.65) + streaks
+    return _relief(0.75 * drag + 0.25 * clean, film), cover
 
 
 def burn(clean: Picture, rng: np.random.Generator) -> tuple[Picture, Field]:
@@ -215,31 +215,18 @@ def burn(clean: Picture, rng: np.random.Generator) -> tuple[Picture, Field]:
     return mix(brown, clean * 0.12, _inside(share / 0.6, 0.7)), _inside(share, 0.3)
 
 
-def misalignment(clean: Picture, rng: np.random.Generator) -> tuple[Picture, Field]:
-    """A rectangle of the pattern, turned, put back out of register."""
+def corrosion(clean: Picture, rng: np.random.Generator) -> tuple[Picture, Field]:
+    """A cluster of rust-brown pits, dark in the middle."""
     size = len(clean)
     x, y = _spot(rng)
-    dx, dy = _offsets(size, x, y)
-    turn = rng.uniform(0, np.pi)
-    along = np.cos(turn) * dx + np.sin(turn) * dy
-    across = np.cos(turn) * dy - np.sin(turn) * dx
-    half = rng.uniform(9, 16, 2)
-    gap = np.minimum(half[0] - np.abs(along), half[1] - np.abs(across))
-    angle = rng.uniform(0.4, 1.2) * rng.choice([-1, 1])
-    cos, sin = np.cos(angle), np.sin(angle)
-    rows = (UNITS - y + sin * dx + cos * dy) * size / UNITS
-    columns = (UNITS - x + cos * dx - sin * dy) * size / UNITS
-    patch = np.stack(
-        [
-            ndimage.map_coordinates(
-                clean[..., c], [rows, columns], order=1, mode="mirror"
-            )
-            for c in range(3)
-        ],
-        -1,
-    )
-    seam = np.exp(-((gap / 0.9) ** 2)) * rng.uniform(0.3, 0.5)
-    return _relief(patch, -seam), np.clip(gap + 0.5, 0, 1)
+    cover = np.zeros((size, size))
+    for _ in range(rng.integers(7, 15)):
+        dx, dy = _offsets(size, x + rng.normal(0, 7), y + rng.normal(0, 7))
+        share = np.hypot(dx, dy) / rng.uniform(1.8, 4.5)
+        cover = np.maximum(cover, _inside(share, 0.3))
+    rust = np.array([0.36, 0.17, 0.06]) * rng.uniform(0.6, 1.1)
+    grain = 1 + 0.25 * ndimage.gaussian_filter(rng.normal(size=cover.shape), 0.7)
+    return np.clip(rust * grain[..., None], 0, 1) * np.ones_like(clean), cover
 
 
 KINDS: dict[str, Paint] = {
@@ -256,7 +243,7 @@ KINDS: dict[str, Paint] = {
         cut,
         smear,
         burn,
-        misalignment,
+        corrosion,
     )
 }
 

@@ -75,7 +75,7 @@ def mesh(plane: Plane) -> Picture:
     b = plane.v / period + 0.02 * noise(plane, 20)
     x, y = np.abs(a % 1 - 0.5), np.abs(b % 1 - 0.5)
     ground = colour(rng, (0.1, 0.7), (0.02, 0.4))
-    metal = partner(rng, ground, (0.25, 0.45))
+    metal = partner(rng, ground, (0.16, 0.32))
     picture = np.broadcast_to(ground, (*a.shape, 3))
     picture = shade(picture, 0.05 * clouds(plane, 10))
     over = (np.floor(a) + np.floor(b)) % 2 == 0

@@ -65,7 +65,7 @@ def terrazzo(plane: Plane) -> Picture:
     rng = plane.rng
     chips = cells(plane, rng.uniform(7, 11))
     base = colour(rng, (0.45, 0.85), (0.03, 0.3))
-    palette = np.stack([partner(rng, base, (0.12, 0.32)) for _ in range(4)])
+    palette = np.stack([partner(rng, base, (0.08, 0.22)) for _ in range(4)])
     kind = (pick(plane, chips.index) * 4).astype(int)
     edge = 1.0 + 2.5 * pick(plane, chips.index)
     chip = 1 - ramp(chips.border - edge + 0.4 * noise(plane, 2), 0.0, 0.4)

@@ -63,6 +63,7 @@ def settings(
         config.model.bica_groups = 2
         config.model.context_length = 4
         config.model.taps = "2,4"
+        config.model.bica_stride = 2
         config.data.root = str(data_root)
         config.data.prepared = str(prepared)
         config.train.epochs = 2

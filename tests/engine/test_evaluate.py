@@ -30,8 +30,15 @@ def trained(
     config.clip.name = str(tiny_directory)
     config.clip.image_size = 32
     config.model.update(
-        {"bica_width": 16, "bica_heads": 2, "bica_groups": 2, "context_length": 4, "taps": "2,4"}
+        {
+            "bica_width": 16,
+            "bica_heads": 2,
+            "bica_groups": 2,
+            "context_length": 4,
+            "taps": "2,4",
+        }
     )
+    config.model.update({"bica_stride": 2})
     config.data.update({"root": str(data_root), "prepared": str(prepared)})
     config.train.update({"epochs": 1, "batch_size": 4})
     config.eval.datasets = f"folder:{data_root / 'mine'}"

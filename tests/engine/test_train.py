@@ -41,6 +41,7 @@ class Killed(BaseException):
     """Stands in for a signal: nothing in the code may catch it."""
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_bit_identical(settings, tmp_path, monkeypatch):
     config = settings()
     assert engine.run("train", config, tmp_path / "whole") == 0
@@ -96,7 +97,8 @@ def test_training_moves_its_own_parameters_and_no_other(settings, tmp_path):
     trained = params_of(settings(), tmp_path)
     assert start.keys() == trained.keys()
     still = [name for name in start if np.array_equal(start[name], trained[name])]
-    assert still == []
+    # A softmax ignores what all keys have in common: their bias cannot learn.
+    assert [name for name in still if not name.endswith("['key']['bias']")] == []
 
 
 def test_the_train_step_compiles_once(settings, tmp_path, monkeypatch):
