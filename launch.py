@@ -27,6 +27,8 @@ def main(argv: list[str]) -> int:
             raise flags.Error(f"argument {rest[0]!r} is not understood; flags begin --")
         if _CONFIG.value is None:
             raise flags.Error("--config is missing; try --config=configs/demo.py")
+        # A configuration that could not be loaded says so only when it is used.
+        _CONFIG.value.items()
     except Exception as error:  # noqa: BLE001
         # config_flags raises nearly anything on a wrong path, key or value.
         return _refuse(error, debug="--debug" in argv)

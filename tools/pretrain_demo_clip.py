@@ -5,8 +5,7 @@
 Two contrastive terms: picture with caption, and each patch token of the V-V path with
 the words for what it shows. Pictures come from the training surfaces and defects of
 `data_pipelines.textures` and from three further surfaces; the evaluation surfaces, and
-the defects kept for evaluation, are never shown. The product is then measured on the
-evaluation set: zero-shot, and with a linear probe learned on the training set.
+the defects kept for evaluation, are never shown.
 """
 
 import argparse
