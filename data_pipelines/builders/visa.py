@@ -26,7 +26,7 @@ _LAYOUT = (
     f"{_SPLIT} with the columns {','.join(_COLUMNS)} and the images it names, "
     "<class>/Data/Images/{Normal,Anomaly}/*.JPG"
 )
-_EXPECTED = f"expected ROOT/visa/{_LAYOUT}"
+_EXPECTED = f"expected ROOT/visa/{_LAYOUT}; set the root with --config.data.root=DIR"
 
 
 class VisaBuilder(AnomalyBuilder):

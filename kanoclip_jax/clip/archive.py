@@ -48,13 +48,14 @@ def _rebuild_tensor(
     """A copy of the strided view; numpy checks nothing here, so the bounds are ours."""
     if any(n < 0 for n in (offset, *shape, *stride)) or len(shape) != len(stride):
         raise pickle.UnpicklingError("a tensor has a negative or uneven geometry")
-    if math.prod(shape) > storage.size:
-        raise pickle.UnpicklingError("a tensor is larger than its storage")
     if 0 in shape:
         return np.zeros(shape, storage.dtype)
     last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
     if last >= storage.size:
         raise pickle.UnpicklingError("a tensor reaches beyond its storage")
+    # A stride of 0 would make any size of a few bytes.
+    if math.prod(shape) > storage.size:
+        raise pickle.UnpicklingError("a tensor is larger than its storage")
     strides = tuple(step * storage.itemsize for step in stride)
     view = np.lib.stride_tricks.as_strided(storage[offset:], shape, strides)
     return view.copy()

@@ -261,3 +261,10 @@ def test_big_endian_is_refused(tmp_path: Path) -> None:
         archive.writestr("m/byteorder", "big")
     with pytest.raises(InputError, match="big-endian"):
         read_torch_archive(path)
+
+
+def test_stride_zero_cannot_inflate_a_storage(tmp_path: Path) -> None:
+    root = {"x": tensor(Storage("FloatStorage", "a", 12), 0, (10**11,), (0,))}
+    path = write_archive(tmp_path / "m.bin", root, a=bytes(VALUES))
+    with pytest.raises(InputError, match="larger than its storage"):
+        read_torch_archive(path)

@@ -145,7 +145,7 @@ def test_missing_csv_says_what_is_expected_where(visa, open_visa):
     assert str(caught.value) == (
         f"{visa}/split_csv/1cls.csv is missing: expected ROOT/visa/split_csv/1cls.csv "
         "with the columns object,split,label,image,mask and the images it names, "
-        "ROOT/visa/<class>/Data/Images/{Normal,Anomaly}/*.JPG; set the root with "
+        "<class>/Data/Images/{Normal,Anomaly}/*.JPG; set the root with "
         "--config.data.root=DIR"
     )
 
