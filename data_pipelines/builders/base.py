@@ -8,7 +8,7 @@ import abc
 import functools
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -40,6 +40,16 @@ class Survey:
     missing: tuple[str, ...]
     items: tuple[Item, ...]
     listing: tuple[tuple[str, int, int], ...]
+
+
+def list_files(folder: Path, files: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:
+    """A survey's listing of the files that are there."""
+    return tuple(
+        (path.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns)
+        for path in files
+        if path.is_file()
+        for stat in (path.stat(),)
+    )
 
 
 class AnomalyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
@@ -142,3 +152,15 @@ class AnomalyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             entry = Entry(*(record[field.name] for field in fields(Entry)))
             self.entries.append((entry, key))
             yield len(self.entries), {**record, "key": key}
+
+
+class FileBuilder(AnomalyBuilder, skip_registration=True):
+    """A builder whose candidates are the image files that its survey found."""
+
+    def count(self) -> int:
+        """Returns the number of image files."""
+        return len(self.survey.items)
+
+    def candidates(self) -> Sequence[Item]:
+        """Returns the image files, in the survey's order."""
+        return self.survey.items

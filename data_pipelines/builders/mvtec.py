@@ -3,17 +3,16 @@
 Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021. CC BY-NC-SA 4.0.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from data_pipelines.builders.base import AnomalyBuilder, Survey
+from data_pipelines.builders.base import FileBuilder, Survey, list_files
 from data_pipelines.checks import read_checked
 from data_pipelines.layouts import Item, list_folders, scan_kinds
 from data_pipelines.records import Record
 
 
-class MvtecBuilder(AnomalyBuilder):
+class MvtecBuilder(FileBuilder):
     """MVTec AD: `CLASS/test/KIND/NNN.png`, `CLASS/ground_truth/KIND/NNN_mask.png`."""
 
     name: ClassVar[str] = "mvtec"
@@ -29,20 +28,8 @@ class MvtecBuilder(AnomalyBuilder):
             classes=present,
             missing=tuple(name for name in classes if not items[name]),
             items=kept,
-            listing=tuple(
-                (path.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns)
-                for path in files
-                for stat in (path.stat(),)
-            ),
+            listing=list_files(folder, files),
         )
-
-    def count(self) -> int:
-        """Returns the number of image files."""
-        return len(self.survey.items)
-
-    def candidates(self) -> Sequence[Item]:
-        """Returns the image files."""
-        return self.survey.items
 
     def record(self, candidate: Item) -> Record:
         """Reads and fully decodes an image and its mask."""

@@ -7,12 +7,12 @@ Segmentation, ECCV 2022 (amazon-science/spot-diff). CC BY 4.0.
 import csv
 import functools
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar
 
-from data_pipelines.builders.base import AnomalyBuilder, Survey
+from data_pipelines.builders.base import FileBuilder, Survey, list_files
 from data_pipelines.checks import read_checked
 from data_pipelines.errors import DataError
 from data_pipelines.layouts import Item, list_images
@@ -29,7 +29,7 @@ _LAYOUT = (
 _EXPECTED = f"expected ROOT/visa/{_LAYOUT}; set the root with --config.data.root=DIR"
 
 
-class VisaBuilder(AnomalyBuilder):
+class VisaBuilder(FileBuilder):
     """VisA: `CLASS/Data/{Images/{Normal,Anomaly},Masks/Anomaly}/NNN.*`, by its csv.
 
     The csv has no kinds of anomaly, so that all are called `anomaly`.
@@ -63,21 +63,8 @@ class VisaBuilder(AnomalyBuilder):
             classes=present,
             missing=tuple(name for name in classes if not items[name]),
             items=kept,
-            listing=tuple(
-                (path.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns)
-                for path in (folder / _SPLIT, *files)
-                if path.is_file()
-                for stat in (path.stat(),)
-            ),
+            listing=list_files(folder, (folder / _SPLIT, *files)),
         )
-
-    def count(self) -> int:
-        """Returns the number of test rows."""
-        return len(self.survey.items)
-
-    def candidates(self) -> Sequence[Item]:
-        """Returns the images that the test rows name, present or not."""
-        return self.survey.items
 
     def record(self, candidate: Item) -> Record:
         """Reads and fully decodes an image and its mask."""

@@ -21,7 +21,7 @@ from kanoclip_jax.engine.build import (
 from kanoclip_jax.engine.examples import Examples
 from kanoclip_jax.engine.report import make_report, to_terminal, write_report
 from kanoclip_jax.engine.restore import load_trained
-from kanoclip_jax.engine.step import ahead, make_detect
+from kanoclip_jax.engine.step import detections
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.metrics.report import ClassMetrics, mean_of
@@ -118,7 +118,6 @@ def evaluate_source(
 ) -> dict[str, Any]:
     """Metrics of each class of one dataset, and their unweighted mean."""
     examples = Examples(source)
-    visual, detect = jax.jit(method.visual), make_detect(method)
     # The prompts do not depend on the image: they are encoded once.
     text = jax.jit(method.text)(
         clip.params, params, method.prompts(class_names(source))
@@ -132,18 +131,9 @@ def evaluate_source(
         batch_size=config.eval.batch_size,
         workers=config.data.workers,
     )
-    host: list[dict[str, np.ndarray]] = []
-
-    def images() -> Any:
-        for batch in stream:
-            host.append(batch)
-            yield batch["image"], batch["class_index"]
-
+    found = detections(method, clip.params, params, text, stream)
     with tqdm(total=len(source), desc=source.dataset[-40:], unit="img") as bar:
-        for image, class_index in ahead(images()):
-            found = detect(params, visual(clip.params, image), text, class_index)
-            batch = host.pop(0)
-            maps, scores = jax.device_get(found)
+        for batch, maps, scores in found:
             rows = np.flatnonzero(batch["is_real"])
             for row in rows:
                 score = float(scores[row])

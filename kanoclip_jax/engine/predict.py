@@ -19,7 +19,7 @@ from data_pipelines.layouts import IMAGE_SUFFIXES
 from data_pipelines.pipeline import predict_stream
 from data_pipelines.transforms import read_upright
 from kanoclip_jax.engine.restore import Trained, load_trained
-from kanoclip_jax.engine.step import ahead, make_detect
+from kanoclip_jax.engine.step import detections
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.viz.heatmap import overlay
@@ -90,7 +90,6 @@ def _predict(
 ) -> int:
     """Write a line for each path; returns how many failed."""
     config, method, clip = trained.config, trained.method, trained.clip
-    visual, detect = jax.jit(method.visual), make_detect(method)
     prompts = method.prompts([config.predict.class_name.replace("_", " ")])
     text = jax.jit(method.text)(clip.params, trained.params, prompts)
     stream = predict_stream(
@@ -99,19 +98,11 @@ def _predict(
         batch_size=config.predict.batch_size,
         workers=config.data.workers,
     )
-    host: list[Mapping[str, np.ndarray]] = []
-
-    def images() -> Any:
-        for batch in stream:
-            host.append(batch)
-            yield batch["image"]
-
+    found = detections(method, clip.params, trained.params, text, stream)
     failed = 0
-    for image in tqdm(ahead(images()), total=len(stream), desc="predict", unit="batch"):
-        batch = host.pop(0)
-        first = np.zeros(len(batch["is_real"]), np.int32)
-        found = detect(trained.params, visual(clip.params, image), text, first)
-        maps, scores = jax.device_get(found)
+    for batch, maps, scores in tqdm(
+        found, total=len(stream), desc="predict", unit="batch"
+    ):
         for row in np.flatnonzero(batch["is_real"]):
             line = writer.record(batch, row, maps[row], float(scores[row]))
             failed += "error" in line
@@ -127,13 +118,10 @@ class _Writer:
         self, folder: Workdir, config: FrozenConfigDict, paths: list[Path]
     ) -> None:
         self._folder, self._config, self._paths = folder, config.predict, paths
-        self._size = config.clip.image_size
         common = os.path.commonpath([path.absolute().parent for path in paths])
         self._base = Path(common)
-        for name, wanted in (("maps", config.predict.maps),) + (
-            ("overlays", config.predict.overlays),
-        ):
-            if wanted:
+        for name in ("maps", "overlays"):
+            if config.predict[name]:
                 (folder.path / name).mkdir(parents=True, exist_ok=True)
 
     def record(

@@ -36,11 +36,14 @@ _POSITIVE = (
 _CHOICES = {
     "clip.position_grid": ("bilinear", "bicubic"),
     "clip.dtype": ("auto", "float32", "bfloat16"),
-    "model.image_feature": ("post_layernorm", "plain", "vv"),
     "knowledge.weighting": ("count", "balanced"),
 }
 # What a run may be continued with a different value of.
-_IMMATERIAL = ("checkpoint", "data.", "predict.", "train.checkpoint_every") + (
+_IMMATERIAL = (
+    "checkpoint",
+    "data.",
+    "predict.",
+    "train.checkpoint_every",
     "train.log_every",
     "train.cache_features",
 )

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float
 
@@ -78,6 +79,39 @@ def make_detect(
         return found.anomaly_map, found.score
 
     return jax.jit(detect)
+
+
+def detections(
+    method: Method,
+    frozen: Params,
+    params: Params,
+    text: Array,
+    batches: Iterable[Mapping[str, np.ndarray]],
+) -> Iterator[tuple[Mapping[str, np.ndarray], np.ndarray, np.ndarray]]:
+    """Run a method over a stream of images, whose batches go to the device ahead of use.
+
+    Args:
+        method: what runs,
+        frozen: on these backbone parameters
+        params: and these trained ones.
+        text: every class's features, from `method.text`.
+        batches: with `image`, and `class_index` into `text` if there are classes.
+
+    Yields:
+        Each batch as it came, its maps [b, h, w] and its scores [b], on the host.
+    """
+    visual, detect = jax.jit(method.visual), make_detect(method)
+    waiting: list[Mapping[str, np.ndarray]] = []
+
+    def inputs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for batch in batches:
+            waiting.append(batch)
+            only = np.zeros(len(batch["image"]), np.int32)
+            yield batch["image"], batch.get("class_index", only)
+
+    for image, class_index in ahead(inputs()):
+        found = detect(params, visual(frozen, image), text, class_index)
+        yield waiting.pop(0), *jax.device_get(found)
 
 
 def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:

@@ -165,9 +165,9 @@ class Run:
             unit="img",
         )
         batches = self._batches(first, cache, visual)
-        for step, (visual, batch) in enumerate(batches, start=first + 1):
+        for step, (features, batch) in enumerate(batches, start=first + 1):
             self._state, terms = step_function(
-                self._clip.params, self._state, visual, batch, classes, knowledge
+                self._clip.params, self._state, features, batch, classes, knowledge
             )
             bar.update(batch_size)
             if step % config.log_every == 0 or step == self._steps:
