@@ -212,7 +212,8 @@ class Kanoclip:
         taps = tokens.taps
         if not self.cmci:
             own = alignment.from_clip(frozen, taps.shape[1])
-            taps = alignment.project(taps, **own, epsilon=self._epsilon)
+            projected = alignment.project(taps, **own, epsilon=self._epsilon)
+            taps = jnp.stack(projected, axis=1)
         limit = float(jnp.finfo(CACHE_DTYPE).max)
         return Visual(
             *(
@@ -263,26 +264,28 @@ class Kanoclip:
     ) -> Detection:
         """Maps (eq. 9-10) and score (eq. 11-12)."""
         cls = visual.cls.astype(jnp.float32)
-        taps = visual.taps.astype(jnp.float32)
         text = expand_text(text, cls.shape[0])
         if self.cmci:
-            module = alignment.TapProjection(self.joint, self._epsilon)
-            taps = module.apply({"params": params["alignment"]}, taps)
+            taps = alignment.project(
+                visual.taps, **params["alignment"], epsilon=self._epsilon
+            )
+        else:
+            taps = (visual.taps[:, 0].astype(jnp.float32),)
 
         def tap_states(index: int) -> Float[Array, "b 2 n"]:
-            refined, tokens = text, taps[:, index]
+            refined, tokens = text, taps[index]
             if self.cmci:
                 block = jax.tree.map(lambda leaf: leaf[index], params["bica"])
                 refined, tokens = self._bica.apply({"params": block}, refined, tokens)
             return anomaly_map.state_probabilities(tokens, refined, self.temperature)
 
         # Unrolled: on a CPU a scan or a vmap over the taps is slower by 20 to 80 %.
-        per_tap = jnp.stack([tap_states(index) for index in range(taps.shape[1])], 1)
+        per_tap = jnp.stack([tap_states(index) for index in range(len(taps))], 1)
         maps = anomaly_map.anomaly_map(
             per_tap.mean(1), self.clip.image_size, self.sigma
         )
         if self.adapter:
-            cls = self._adapter.apply({"params": params["adapter"]}, cls, taps[:, -1])
+            cls = self._adapter.apply({"params": params["adapter"]}, cls, taps[-1])
         abnormal = anomaly_map.state_probabilities(
             cls[:, None], text, self.temperature
         )[:, 1, 0]

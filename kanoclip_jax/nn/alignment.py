@@ -3,52 +3,48 @@
 from collections.abc import Mapping
 from typing import Any
 
-import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-class TapProjection(nn.Module):
-    """`LN(tap) @ W` for every tap, each with its own parameters (METHOD §4.3).
-
-    Attributes:
-        joint: width of CLIP's joint space.
-        epsilon: of CLIP's LayerNorm.
-    """
-
-    joint: int
-    epsilon: float
-
-    @nn.compact
-    def __call__(self, taps: Float[Array, "b l n d"]) -> Float[Array, "b l n joint"]:
-        """Bring raw patch tokens of each tap into the joint space."""
-        taps_count, width = taps.shape[1], taps.shape[3]
-        scale = self.param("scale", nn.initializers.ones, (taps_count, width))
-        bias = self.param("bias", nn.initializers.zeros, (taps_count, width))
-        kernel = self.param(
-            "kernel", nn.initializers.lecun_normal(), (taps_count, width, self.joint)
-        )
-        return project(taps, scale, bias, kernel, self.epsilon)
-
-
 def project(
     taps: Float[Array, "b l n d"],
+    *,
     scale: Float[Array, "l d"],
     bias: Float[Array, "l d"],
     kernel: Float[Array, "l d joint"],
     epsilon: float,
-) -> Float[Array, "b l n joint"]:
-    """LayerNorm with statistics in float32, then one projection for each tap."""
-    taps = taps.astype(jnp.float32)
-    centred = taps - taps.mean(-1, keepdims=True)
+) -> tuple[Float[Array, "b n joint"], ...]:
+    """`LN(tap) @ W` for each tap, with its own parameters (METHOD §4.3).
+
+    The affine part of the norm is multiplied into the projection, so that its gradient
+    needs no pass over the patches; the taps stay apart, since stacking them would cost
+    as much as projecting them. Statistics are float32.
+
+    Args:
+        taps: raw patch tokens of each tap.
+        scale, bias: of the norms.
+        kernel: of the projections.
+        epsilon: of CLIP's LayerNorm.
+    """
+    folded = scale[..., None] * kernel
+    constant = jnp.einsum("ld,ldj->lj", bias, kernel)
+    return tuple(
+        _normalise(taps[:, tap], epsilon) @ folded[tap] + constant[tap]
+        for tap in range(taps.shape[1])
+    )
+
+
+def _normalise(tokens: Float[Array, "b n d"], epsilon: float) -> Float[Array, "b n d"]:
+    tokens = tokens.astype(jnp.float32)
+    centred = tokens - tokens.mean(-1, keepdims=True)
     variance = jnp.square(centred).mean(-1, keepdims=True)
-    normed = centred / jnp.sqrt(variance + epsilon)
-    normed = normed * scale[:, None] + bias[:, None]
-    return jnp.einsum("blnd,ldj->blnj", normed, kernel)
+    return centred * jax.lax.rsqrt(variance + epsilon)
 
 
 def from_clip(frozen: Mapping[str, Any], taps_count: int) -> dict[str, Array]:
-    """`TapProjection`'s parameters as CLIP's `post_layernorm` and `visual_projection`.
+    """The parameters of `project` as CLIP's `post_layernorm` and `visual_projection`.
 
     Args:
         frozen: CLIP's parameters.

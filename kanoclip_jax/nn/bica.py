@@ -6,12 +6,39 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from kanoclip_jax.clip.attention import attend, merge_heads, split_heads
+from kanoclip_jax.clip.attention import split_heads
 from kanoclip_jax.nn.deformable import DeformableAttention
+
+
+class Affine(nn.Module):
+    """The parameters of a `Dense`, for products in another order.
+
+    Attributes:
+        features: output width.
+        use_bias: whether there is one.
+        kernel_init: initialiser of the kernel.
+    """
+
+    features: int
+    use_bias: bool = True
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, width: int) -> tuple[Array, Array]:
+        """Kernel [width, features], and the bias [features] or zero."""
+        kernel = self.param("kernel", self.kernel_init, (width, self.features))
+        if not self.use_bias:
+            return kernel, jnp.zeros(())
+        return kernel, self.param("bias", nn.initializers.zeros, (self.features,))
 
 
 class CrossAttention(nn.Module):
     """Multi-head attention of `queries` over `context`, through an inner width.
+
+    One side is a handful of text features, the other a thousand patches. Products of
+    matrices associate, so each projection is multiplied onto the short side: a patch
+    meets `heads · short` vectors instead of two `d × width` matrices, and nothing of
+    size `patches × width` is kept. Keys have no bias, which the softmax would cancel.
 
     Attributes:
         width: inner width of queries, keys and values.
@@ -28,14 +55,35 @@ class CrossAttention(nn.Module):
         self, queries: Float[Array, "b n d"], context: Float[Array, "b m e"]
     ) -> Float[Array, "b n d"]:
         """Attend; the output has the queries' shape."""
-        query = nn.Dense(self.width, name="query")(queries)
-        key = nn.Dense(self.width, name="key")(context)
-        value = nn.Dense(self.width, name="value")(context)
-        attended = attend(*(split_heads(x, self.heads) for x in (query, key, value)))
-        output = nn.Dense(
-            queries.shape[-1], kernel_init=self.output_init, name="output"
-        )
-        return output(merge_heads(attended))
+        channels, read = queries.shape[-1], context.shape[-1]
+        size = self.width // self.heads
+        by_head = (-1, self.heads, size)
+        query, query_bias = Affine(self.width, name="query")(channels)
+        key, _ = Affine(self.width, use_bias=False, name="key")(read)
+        value, value_bias = Affine(self.width, name="value")(read)
+        output, output_bias = Affine(
+            channels, kernel_init=self.output_init, name="output"
+        )(self.width)
+        key, value = key.reshape(by_head), value.reshape(by_head)
+        output = output.reshape(self.heads, size, channels)
+        value_bias = value_bias.reshape(by_head[1:])
+        if queries.shape[1] < context.shape[1]:
+            asked = split_heads(queries @ query + query_bias, self.heads)
+            asked = jnp.einsum("bnhk,ehk->bnhe", asked, key)
+            logits = jnp.einsum("bnhe,bme->bnhm", asked, context)
+            weights = nn.softmax(logits / size**0.5)
+            found = jnp.einsum("bnhm,bme->bnhe", weights, context)
+            found = jnp.einsum("bnhe,ehk->bnhk", found, value) + value_bias
+            return jnp.einsum("bnhk,hkd->bnd", found, output) + output_bias
+        query = query.reshape(by_head)
+        keys = jnp.einsum("bme,ehk->bmhk", context, key)
+        constant = jnp.einsum("hk,bmhk->bhm", query_bias.reshape(by_head[1:]), keys)
+        asked = jnp.einsum("dhk,bmhk->bhmd", query, keys)
+        logits = jnp.einsum("bnd,bhmd->bnhm", queries, asked) + constant[:, None]
+        weights = nn.softmax(logits / size**0.5)
+        told = jnp.einsum("bme,ehk->bmhk", context, value) + value_bias
+        told = jnp.einsum("bmhk,hkd->bhmd", told, output)
+        return jnp.einsum("bnhm,bhmd->bnd", weights, told) + output_bias
 
 
 class FeedForward(nn.Module):

@@ -55,7 +55,7 @@ def attend(
     queries: np.ndarray, context: np.ndarray, params: dict[str, Any]
 ) -> np.ndarray:
     def dense(x: np.ndarray, name: str) -> np.ndarray:
-        return x @ params[name]["kernel"] + params[name]["bias"]
+        return x @ params[name]["kernel"] + params[name].get("bias", 0.0)
 
     query = dense(queries, "query")
     key, value = dense(context, "key"), dense(context, "value")
