@@ -24,7 +24,8 @@ def project(
 
     Args:
         taps: raw patch tokens of each tap.
-        scale, bias: of the norms.
+        scale: of the norms.
+        bias: of the norms.
         kernel: of the projections.
         epsilon: of CLIP's LayerNorm.
     """

@@ -9,10 +9,13 @@ import pytest
 from kanoclip_jax.clip.attention import attend, backend, merge_heads, split_heads
 
 
-@pytest.mark.parametrize("causal", [False, True])
-def test_heads_attend_as_in_numpy(causal: bool) -> None:
+@pytest.mark.parametrize(
+    ("tokens", "causal"), [(5, False), (5, True), (130, False), (130, True)]
+)
+def test_heads_attend_as_in_numpy(tokens: int, causal: bool) -> None:
+    """Few tokens and many, which a CPU takes one head at a time."""
     draw = np.random.default_rng(0)
-    query, key, value = draw.normal(size=(3, 2, 5, 12)).astype(np.float32)
+    query, key, value = draw.normal(size=(3, 2, tokens, 12)).astype(np.float32)
     heads = (split_heads(jnp.asarray(x), 3) for x in (query, key, value))
     found = attend(*heads, causal=causal)
     expected = numpy_clip.attention(query, key, value, 3, causal)
@@ -26,23 +29,32 @@ def test_heads_are_contiguous_parts_of_the_width() -> None:
     np.testing.assert_array_equal(merge_heads(heads), tokens)
 
 
+def test_the_last_queries_alone_see_what_they_see_among_all() -> None:
+    query, key, value = np.random.default_rng(0).normal(size=(3, 2, 7, 3, 4))
+    every = attend(query, key, value, causal=True)
+    last = attend(query[:, 4:], key, value, causal=True)
+    np.testing.assert_allclose(last, every[:, 4:], atol=1e-6)
+
+
 @pytest.mark.parametrize(
-    ("device", "dtype", "head_size", "expected"),
+    ("device", "dtype", "head_size", "tokens", "expected"),
     [
-        ("cpu", jnp.bfloat16, 64, "xla"),
-        ("gpu", jnp.float32, 64, "xla"),
-        ("gpu", jnp.bfloat16, 64, "cudnn"),
-        ("gpu", jnp.float16, 64, "cudnn"),
-        ("gpu", jnp.bfloat16, 20, "xla"),
-        ("tpu", jnp.bfloat16, 64, "xla"),
+        ("cpu", jnp.float32, 64, 577, "loop"),
+        ("cpu", jnp.bfloat16, 64, 20, "xla"),
+        ("gpu", jnp.float32, 64, 577, "xla"),
+        ("gpu", jnp.bfloat16, 64, 577, "cudnn"),
+        ("gpu", jnp.float16, 64, 20, "cudnn"),
+        ("gpu", jnp.bfloat16, 20, 577, "xla"),
+        ("tpu", jnp.bfloat16, 64, 577, "xla"),
     ],
 )
-def test_cudnn_is_chosen_only_where_it_runs(
+def test_each_backend_is_chosen_only_where_it_runs(
     monkeypatch: pytest.MonkeyPatch,
     device: str,
     dtype: jnp.dtype,
     head_size: int,
+    tokens: int,
     expected: str,
 ) -> None:
     monkeypatch.setattr(jax, "default_backend", lambda: device)
-    assert backend(jnp.dtype(dtype), head_size) == expected
+    assert backend(jnp.dtype(dtype), head_size, tokens) == expected
