@@ -10,7 +10,10 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 from transformers import CLIPConfig
-from transformers.models.clip.modeling_flax_clip import FlaxCLIPModule
+from transformers.models.clip.modeling_flax_clip import (
+    FlaxCLIPEncoderLayer,
+    FlaxCLIPModule,
+)
 
 from kanoclip_jax.clip.attention import attend, merge_heads, split_heads
 
@@ -28,6 +31,13 @@ class VisualTokens(NamedTuple):
 
     cls: Float[Array, "b joint"]
     taps: Float[Array, "b l n d"]
+
+
+class KeyValue(NamedTuple):
+    """Keys and values of some positions of a text."""
+
+    key: Float[Array, "p t heads size"]
+    value: Float[Array, "p t heads size"]
 
 
 class DualPathCLIP(FlaxCLIPModule):
@@ -97,50 +107,73 @@ class DualPathCLIP(FlaxCLIPModule):
         self,
         token_ids: Int[Array, "p t"],
         end: Int[Array, " p"],
-        context: Float[Array, "p k w"] | None = None,
+        context: Float[Array, "k w"] | None = None,
         deep: Float[Array, "j m w"] | None = None,
     ) -> Float[Array, "p joint"]:
         """Encode prompts, with learned vectors in place of the tokens after the start.
 
         The causal mask makes everything behind `end` irrelevant, so callers truncate
-        `token_ids` after the last prompt's end; the result is exact.
+        `token_ids` after the last prompt's end; and the start and the learned vectors
+        never see the words, so they pass the tower once for all prompts. Both are
+        exact.
 
         Args:
             token_ids: start token, `k` placeholders, words, end token, padding.
             end: position of each prompt's end token.
-            context: learned context (eq. 1), put at positions 1 … k.
-            deep: tokens that overwrite positions 1 … m at the entrance of blocks
-                2 … j + 1, as AnomalyCLIP's compound prompts.
+            context: learned context (eq. 1), put at positions 1 … k of every prompt.
+            deep: with a context, tokens that overwrite positions 1 … m, m ≤ k, at the
+                entrance of blocks 2 … j + 1, as AnomalyCLIP's compound prompts.
 
         Returns:
             Text features in the joint space, not normalised.
         """
         text = self.text_model
-        heads = self.config.text_config.num_attention_heads
-        hidden = text.embeddings.token_embedding(token_ids)
-        if context is not None:
-            hidden = hidden.at[:, 1 : 1 + context.shape[1]].set(
-                context.astype(hidden.dtype)
-            )
-        positions = jnp.arange(token_ids.shape[1])[None]
-        hidden = (hidden + text.embeddings.position_embedding(positions)).astype(
-            self.dtype
-        )
+        positions = text.embeddings.position_embedding(jnp.arange(token_ids.shape[1]))
+        shared = 0 if context is None else 1 + context.shape[0]
+        words = text.embeddings.token_embedding(token_ids[:, shared:])
+        words = (words + positions[shared:]).astype(self.dtype)
+        if shared:
+            start = text.embeddings.token_embedding(token_ids[:1, :1])
+            prefix = jnp.concatenate([start, context[None].astype(start.dtype)], 1)
+            prefix = (prefix + positions[:shared]).astype(self.dtype)
+        before = None
         for depth, block in enumerate(text.encoder.layers.layers, start=1):
             if deep is not None and 2 <= depth <= deep.shape[0] + 1:
-                tokens = deep[depth - 2].astype(hidden.dtype)
-                hidden = hidden.at[:, 1 : 1 + tokens.shape[0]].set(tokens)
-            attention = block.self_attn
-            normed = block.layer_norm1(hidden)
-            query, key, value = (
-                split_heads(project(normed), heads)
-                for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+                tokens = deep[depth - 2].astype(prefix.dtype)
+                prefix = prefix.at[:, 1 : 1 + tokens.shape[0]].set(tokens)
+            if shared:
+                prefix, before = self._text_block(block, prefix)
+            words, _ = self._text_block(block, words, before)
+        words = text.final_layer_norm(words)
+        return self.text_projection(words[jnp.arange(words.shape[0]), end - shared])
+
+    def _text_block(
+        self,
+        block: FlaxCLIPEncoderLayer,
+        hidden: Float[Array, "p t w"],
+        before: KeyValue | None = None,
+    ) -> tuple[Float[Array, "p t w"], KeyValue]:
+        """One block, and its keys and values; `before` are those of a shared prefix."""
+        heads = self.config.text_config.num_attention_heads
+        attention = block.self_attn
+        normed = block.layer_norm1(hidden)
+        query, key, value = (
+            split_heads(project(normed), heads)
+            for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+        )
+        seen = KeyValue(key, value)
+        if before is not None:
+            prompts = hidden.shape[0]
+            seen = KeyValue(
+                *(
+                    jnp.concatenate([jnp.repeat(first, prompts, axis=0), own], 1)
+                    for first, own in zip(before, seen, strict=True)
+                )
             )
-            attended = attend(query, key, value, causal=True)
-            hidden += attention.out_proj(merge_heads(attended))
-            hidden += block.mlp(block.layer_norm2(hidden))
-        hidden = text.final_layer_norm(hidden)
-        return self.text_projection(hidden[jnp.arange(hidden.shape[0]), end])
+        attended = attend(query, *seen, causal=True)
+        hidden += attention.out_proj(merge_heads(attended))
+        hidden += block.mlp(block.layer_norm2(hidden))
+        return hidden, seen
 
 
 def make_config(**overrides: object) -> CLIPConfig:

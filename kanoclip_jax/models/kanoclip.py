@@ -111,6 +111,12 @@ class Kanoclip:
             raise InputError(
                 "model.normal_states and model.abnormal_states need a word each"
             )
+        if self.deep_prompt_depth > 1 and self.deep_prompt_length > self.context_length:
+            raise InputError(
+                f"model.deep_prompt_length {self.deep_prompt_length} exceeds "
+                f"model.context_length {self.context_length}; deep prompts take the "
+                "place of learned context only"
+            )
         if self.joint % self.bica_groups:
             raise InputError(
                 f"model.bica_groups {self.bica_groups} does not divide the joint width "
@@ -243,15 +249,11 @@ class Kanoclip:
         polarities = []
         for index, tokens in enumerate(classes):
             count, states, length = tokens.ids.shape
-            context = None
-            if contexts is not None:
-                shape = (count * states, *contexts.polarity.shape[1:])
-                context = jnp.broadcast_to(contexts.polarity[index], shape)
             features = self.clip.module.apply(
                 {"params": frozen},
                 tokens.ids.reshape(-1, length),
                 tokens.end.reshape(-1),
-                context=context,
+                context=None if contexts is None else contexts.polarity[index],
                 deep=None if contexts is None else contexts.deep,
                 method="encode_text",
             ).astype(jnp.float32)

@@ -260,7 +260,7 @@ def test_text_feature_equals_transformers_at_full_length(
 def test_context_takes_the_place_of_the_placeholders(
     clip: Clip, tiny_weights: dict[str, np.ndarray]
 ) -> None:
-    context = np.random.default_rng(4).normal(size=(2, 3, 32)).astype(np.float32)
+    context = np.random.default_rng(4).normal(size=(3, 32)).astype(np.float32)
     tokens = clip.tokenizer(PROMPTS, placeholders=3)
     found = encode_text(clip, tokens.ids, tokens.end, context)
     embedded = tiny_weights["text_model.embeddings.token_embedding.weight"][tokens.ids]
@@ -277,7 +277,7 @@ def test_deep_prompts_overwrite_the_beginning_of_later_blocks(
 ) -> None:
     """One set enters block 2 only; two enter blocks 2 and 3 of 3; none enters block 1."""
     draw = np.random.default_rng(5)
-    context = draw.normal(size=(2, 3, 32)).astype(np.float32)
+    context = draw.normal(size=(3, 32)).astype(np.float32)
     deep = draw.normal(size=(sets, 2, 32)).astype(np.float32)
     tokens = clip.tokenizer(PROMPTS, placeholders=3)
     found = encode_text(clip, tokens.ids, tokens.end, context, deep)

@@ -422,10 +422,10 @@ def large(clip: Clip) -> Clip:
         ({"deep_prompt_depth": 9}, "prompts", 43_008),
         # A norm and a 1024 × 768 matrix for each of four taps.
         ({}, "alignment", 3_153_920),
-        # Four taps of 3 159 936: four norms, three cross-attentions of 787 968, and a
-        # deformable one with 1 920 more for its offsets.
-        ({}, "bica", 12_639_744),
-        ({"taps": (24,)}, "bica", 3_159_936),
+        # Four taps of 3 159 168: four norms, three cross-attentions of 787 712 (no key
+        # bias), and a deformable one of 787 968 with 1 920 more for its offsets.
+        ({}, "bica", 12_636_672),
+        ({"taps": (24,)}, "bica", 3_159_168),
         ({}, "adapter", 297_600),
     ],
 )
