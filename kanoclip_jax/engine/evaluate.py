@@ -133,12 +133,16 @@ def evaluate_source(
     )
     found = detections(method, clip.params, params, text, stream)
     with tqdm(total=len(source), desc=source.dataset[-40:], unit="img") as bar:
-        for batch, maps, scores in found:
+        for batch, (maps, *values) in found:
             rows = np.flatnonzero(batch["is_real"])
             for row in rows:
-                score = float(scores[row])
+                score, *span = (float(value[row]) for value in values)
                 metrics[source.classes[batch["class_index"][row]]].update(
-                    score, int(batch["label"][row]), maps[row], batch["regions"][row]
+                    score,
+                    int(batch["label"][row]),
+                    maps[row],
+                    batch["regions"][row],
+                    (span[0], span[1]),
                 )
                 examples.add(batch, row, maps[row], score)
             bar.update(len(rows))

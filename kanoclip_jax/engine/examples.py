@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Array
 from PIL import Image
 
 from data_pipelines.sources import Source
@@ -40,7 +41,7 @@ class Examples:
         self,
         batch: Mapping[str, np.ndarray],
         row: int,
-        anomaly_map: np.ndarray,
+        anomaly_map: Array | np.ndarray,
         score: float,
     ) -> None:
         """Keep one image of a batch if it is among the chosen."""
@@ -50,7 +51,7 @@ class Examples:
             self._chosen[index] = compare(
                 batch["image"][row],
                 batch["mask"][row],
-                anomaly_map,
+                np.asarray(anomaly_map),
                 score,
                 f"{entry.class_name}: {entry.defect}",
             )

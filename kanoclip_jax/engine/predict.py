@@ -100,11 +100,12 @@ def _predict(
     )
     found = detections(method, clip.params, trained.params, text, stream)
     failed = 0
-    for batch, maps, scores in tqdm(
+    for batch, (maps, scores, *_) in tqdm(
         found, total=len(stream), desc="predict", unit="batch"
     ):
         for row in np.flatnonzero(batch["is_real"]):
-            line = writer.record(batch, row, maps[row], float(scores[row]))
+            model_map = np.asarray(maps[row])
+            line = writer.record(batch, row, model_map, float(scores[row]))
             failed += "error" in line
             lines.write(json.dumps(line, ensure_ascii=False) + "\n")
         lines.flush()

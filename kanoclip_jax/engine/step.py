@@ -67,16 +67,30 @@ def make_train_step(
     return jax.jit(train_step, donate_argnums=1)
 
 
-def make_detect(
-    method: Method,
-) -> Callable[[Params, Visual, Array, Array], tuple[Array, Array]]:
-    """Maps [b, h, w] and scores [b] from features and every class's text."""
+class Found(NamedTuple):
+    """What was found in a batch.
+
+    Attributes:
+        maps: on the device; no pixel leaves it unless it is asked for.
+        score: of each image, on the host.
+        lowest: of each map, on the host.
+        highest: likewise.
+    """
+
+    maps: Float[Array, "b h w"]
+    score: Float[np.ndarray, " b"]
+    lowest: Float[np.ndarray, " b"]
+    highest: Float[np.ndarray, " b"]
+
+
+def make_detect(method: Method) -> Callable[[Params, Visual, Array, Array], Found]:
+    """Maps and scores from features and every class's text."""
 
     def detect(
         params: Params, visual: Visual, text: Array, class_index: Array
-    ) -> tuple[Array, Array]:
-        found = method.detect(params, visual, text[class_index])
-        return found.anomaly_map, found.score
+    ) -> Found:
+        maps, score, _ = method.detect(params, visual, text[class_index])
+        return Found(maps, score, maps.min((1, 2)), maps.max((1, 2)))
 
     return jax.jit(detect)
 
@@ -87,8 +101,11 @@ def detections(
     params: Params,
     text: Array,
     batches: Iterable[Mapping[str, np.ndarray]],
-) -> Iterator[tuple[Mapping[str, np.ndarray], np.ndarray, np.ndarray]]:
-    """Run a method over a stream of images, whose batches go to the device ahead of use.
+) -> Iterator[tuple[Mapping[str, np.ndarray], Found]]:
+    """Run a method over a stream of images.
+
+    Images go to the device ahead of use, and a batch is waited for only when the next
+    one has been handed to the device.
 
     Args:
         method: what runs,
@@ -98,7 +115,7 @@ def detections(
         batches: with `image`, and `class_index` into `text` if there are classes.
 
     Yields:
-        Each batch as it came, its maps [b, h, w] and its scores [b], on the host.
+        Each batch as it came, and what was found in it.
     """
     visual, detect = jax.jit(method.visual), make_detect(method)
     waiting: list[Mapping[str, np.ndarray]] = []
@@ -109,9 +126,15 @@ def detections(
             only = np.zeros(len(batch["image"]), np.int32)
             yield batch["image"], batch.get("class_index", only)
 
+    def fetch(found: Found) -> tuple[Mapping[str, np.ndarray], Found]:
+        return waiting.pop(0), Found(found.maps, *jax.device_get(found[1:]))
+
+    running: list[Found] = []
     for image, class_index in ahead(inputs()):
-        found = detect(params, visual(frozen, image), text, class_index)
-        yield waiting.pop(0), *jax.device_get(found)
+        running.append(detect(params, visual(frozen, image), text, class_index))
+        if len(running) > 1:
+            yield fetch(running.pop(0))
+    yield from map(fetch, running)
 
 
 def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:

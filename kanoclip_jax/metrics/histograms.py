@@ -1,9 +1,12 @@
 """All that pixel metrics need of any number of maps: three histograms of the scores."""
 
+import functools
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, Int64
+from jaxtyping import Array, Float, Int, Int64
 
 from kanoclip_jax.errors import InputError
 
@@ -34,7 +37,7 @@ class Window(NamedTuple):
 
 
 class PixelHistogram:
-    """Scores of one class's pixels, by bin.
+    """Scores of one class's pixels, by bin, on the device that computed them.
 
     A score becomes an integer code by a fixed monotone map, finer towards 0 and 1 where
     trained models put most pixels. A bin is a run of 2^shift codes, and the bins cover
@@ -43,52 +46,64 @@ class PixelHistogram:
     ones: any split and order of the same pixels gives the same histogram.
 
     Attributes:
-        negatives: normal pixels, `[k]`.
-        positives: anomalous pixels, `[k]`.
-        overlap: anomalous pixels weighted with 1 / area of their region, in units of
-            1 / `REGION_UNIT`, `[k]`.
         regions: connected regions so far.
         lowest, highest: exact range of the scores.
         window: which codes the bins stand for.
     """
 
     def __init__(self) -> None:
-        self.negatives = np.zeros(BINS, np.int64)
-        self.positives = np.zeros(BINS, np.int64)
-        self.overlap = np.zeros(BINS, np.int64)
+        # Columns: normal pixels, anomalous pixels, their weights.
+        self._sums: Array | np.ndarray = np.zeros((BINS, 3), np.int64)
         self.regions = 0
         self.lowest, self.highest = np.inf, -np.inf
         self.window = Window(0, 0)
 
+    @property
+    def negatives(self) -> Int64[np.ndarray, " k"]:
+        """Normal pixels by bin."""
+        return np.array(self._sums[:, 0])
+
+    @property
+    def positives(self) -> Int64[np.ndarray, " k"]:
+        """Anomalous pixels by bin."""
+        return np.array(self._sums[:, 1])
+
+    @property
+    def overlap(self) -> Int64[np.ndarray, " k"]:
+        """Anomalous pixels by bin, each with 1 / area of its region, × `REGION_UNIT`."""
+        return np.array(self._sums[:, 2])
+
     def update(
-        self, anomaly_map: Float[np.ndarray, "h w"], regions: Int[np.ndarray, "h w"]
+        self,
+        anomaly_map: Float[Array | np.ndarray, "h w"],
+        regions: Int[np.ndarray, "h w"],
+        span: tuple[float, float] | None = None,
     ) -> None:
-        """Add one map.
+        """Add one map, which stays on its device.
 
         Args:
             anomaly_map: scores in [0, 1].
             regions: 0 on normal pixels, k on the k-th connected region.
+            span: the lowest and the highest score, where they are known already.
 
         Raises:
             InputError: a score outside [0, 1] or not a number.
             ValueError: shapes that differ, or a negative label.
         """
-        _check(anomaly_map, regions)
-        self._cover(float(anomaly_map.min()), float(anomaly_map.max()))
-        bins, labels = self.locate(anomaly_map.ravel()), regions.ravel()
-        anomalous = np.flatnonzero(labels)
-        self.negatives += np.bincount(bins, minlength=BINS)
-        if not anomalous.size:
-            return
-        bins = bins[anomalous]
-        positives = np.bincount(bins, minlength=BINS)
-        self.negatives -= positives
-        self.positives += positives
+        if span is None:
+            span = float(anomaly_map.min()), float(anomaly_map.max())
+        _check(anomaly_map.shape, regions, span)
+        self._cover(*span)
         _, index, areas = np.unique(
-            labels[anomalous], return_inverse=True, return_counts=True
+            regions[regions > 0], return_inverse=True, return_counts=True
         )
-        # Not by bincount's weights: those are summed in float64.
-        np.add.at(self.overlap, bins, ((REGION_UNIT + areas // 2) // areas)[index])
+        with jax.enable_x64(True):
+            if not len(areas):
+                self._sums = _add_normal(self._sums, anomaly_map, *self.window)
+                return
+            weights = np.zeros(regions.shape, np.int64)
+            weights[regions > 0] = ((REGION_UNIT + areas // 2) // areas)[index]
+            self._sums = _add(self._sums, anomaly_map, weights, *self.window)
         self.regions += len(areas)
 
     def __add__(self, other: "PixelHistogram") -> "PixelHistogram":
@@ -97,18 +112,15 @@ class PixelHistogram:
         for part in (self, other):
             merged._cover(part.lowest, part.highest)
         for part in (self, other):
-            for name in ("negatives", "positives", "overlap"):
-                total = getattr(merged, name)
-                total += _move(getattr(part, name), part.window, merged.window)
+            merged._sums += _move(part._sums, part.window, merged.window)
             merged.regions += part.regions
         return merged
 
     def locate(self, scores: Float[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
         """The bin of each score between `lowest` and `highest`."""
-        bins = _encode(scores)
-        bins >>= self.window.shift
-        bins -= self.window.origin
-        return bins
+        shift, origin = self.window
+        with jax.enable_x64(True):
+            return np.asarray(_encode(jnp.asarray(scores)) >> shift) - origin
 
     def _cover(self, lowest: float, highest: float) -> None:
         """Make room for a range of scores."""
@@ -116,35 +128,44 @@ class PixelHistogram:
         self.highest = max(self.highest, highest)
         window = _fit(self.lowest, self.highest)
         if window != self.window:
-            for name in ("negatives", "positives", "overlap"):
-                setattr(self, name, _move(getattr(self, name), self.window, window))
+            self._sums = _move(self._sums, self.window, window)
             self.window = window
 
 
-def _encode(scores: Float[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+def _encode(scores: Float[Array, "*n"]) -> Int64[Array, "*n"]:
     """Scores to integers in [0, 2^30]: square roots of the distance to 0 and to 1.
 
     Nothing but correctly rounded operations in double precision, so that every machine
     gives the same codes.
     """
-    scores = scores.astype(np.float64)
-    code = np.minimum(scores, 1 - scores)
-    code *= 0.5
-    np.sqrt(code, out=code)
-    np.subtract(0.5, code, out=code)
-    # Mirrored at 1/2 by a sign: np.where takes several times as long on noisy maps.
-    scores -= 0.5
-    np.copysign(code, scores, out=code)
-    code += 0.5
-    code *= _CODE_UNIT
-    return code.astype(np.int64)
+    scores = scores.astype(jnp.float64)
+    code = 0.5 - jnp.sqrt(0.5 * jnp.minimum(scores, 1 - scores))
+    # Mirrored at 1/2 by a sign.
+    code = jnp.copysign(code, scores - 0.5) + 0.5
+    return (_CODE_UNIT * code).astype(jnp.int64)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _add_normal(sums: Array, scores: Array, shift: int, origin: int) -> Array:
+    return sums.at[(_encode(scores) >> shift) - origin, 0].add(1)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _add(
+    sums: Array, scores: Array, weights: Int64[Array, "h w"], shift: int, origin: int
+) -> Array:
+    anomalous = (weights > 0).astype(sums.dtype)
+    columns = jnp.stack([1 - anomalous, anomalous, weights], axis=-1)
+    # One scatter of three columns costs a CPU half of two scatters.
+    return sums.at[(_encode(scores) >> shift) - origin].add(columns)
 
 
 def _fit(lowest: float, highest: float) -> Window:
     """The finest window that covers both scores."""
     if lowest > highest:
         return Window(0, 0)
-    low, high = _encode(np.array([lowest, highest])).tolist()
+    with jax.enable_x64(True):
+        low, high = _encode(jnp.array([lowest, highest])).tolist()
     shift = 0
     while (high >> shift) - (low >> shift) >= BINS:
         shift += 1
@@ -152,23 +173,26 @@ def _fit(lowest: float, highest: float) -> Window:
 
 
 def _move(
-    counts: Int64[np.ndarray, " k"], old: Window, new: Window
-) -> Int64[np.ndarray, " k"]:
-    """Counts in another window, one that covers them and is no finer."""
-    moved = np.zeros_like(counts)
-    filled = np.flatnonzero(counts)
+    sums: Int64[Array | np.ndarray, "k 3"], old: Window, new: Window
+) -> Int64[np.ndarray, "k 3"]:
+    """Sums in another window, one that covers them and is no finer."""
+    sums = np.asarray(sums)
+    moved = np.zeros_like(sums)
+    filled = np.flatnonzero(sums.any(axis=1))
     target = ((filled + old.origin) >> (new.shift - old.shift)) - new.origin
-    np.add.at(moved, target, counts[filled])
+    np.add.at(moved, target, sums[filled])
     return moved
 
 
-def _check(scores: Float[np.ndarray, "..."], regions: Int[np.ndarray, "..."]) -> None:
-    if scores.shape != regions.shape or not scores.size:
+def _check(
+    shape: tuple[int, ...], regions: Int[np.ndarray, "..."], span: tuple[float, float]
+) -> None:
+    if shape != regions.shape or not regions.size:
         raise ValueError(
-            f"a map of {scores.shape} and regions of {regions.shape}; "
+            f"a map of {shape} and regions of {regions.shape}; "
             "both must have one shape with at least one pixel"
         )
-    lowest, highest = scores.min(), scores.max()
+    lowest, highest = span
     # Written so that NaN, which compares false, is refused too.
     if not (lowest >= 0 and highest <= 1):
         raise InputError(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from kanoclip_jax.metrics import image, pixel
 from kanoclip_jax.metrics.histograms import PixelHistogram
@@ -41,8 +41,9 @@ class ClassMetrics:
         self,
         score: float,
         label: int,
-        anomaly_map: Float[np.ndarray, "h w"],
+        anomaly_map: Float[Array | np.ndarray, "h w"],
         regions: Int[np.ndarray, "h w"],
+        span: tuple[float, float] | None = None,
     ) -> None:
         """Add one image.
 
@@ -51,11 +52,12 @@ class ClassMetrics:
             label: 0 normal, 1 anomalous.
             anomaly_map: scores of its pixels, in [0, 1].
             regions: 0 on normal pixels, k on the k-th connected region.
+            span: the map's lowest and highest score, where they are known already.
         """
         self._scores.append(score)
         self._labels.append(label)
         if self._pixels is not None:
-            self._pixels.update(anomaly_map, regions)
+            self._pixels.update(anomaly_map, regions, span)
 
     def __add__(self, other: "ClassMetrics") -> "ClassMetrics":
         """The metrics of both's images."""
