@@ -16,6 +16,14 @@ _MODE = flags.DEFINE_enum("mode", "train", engine.MODES, "What to do.")
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where results go (default: runs/<configuration>)."
 )
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator_address", "", "HOST:PORT of process 0, where several processes run."
+)
+_PROCESSES = flags.DEFINE_integer("num_processes", -1, "How many processes there are.")
+_PROCESS = flags.DEFINE_integer("process_id", -1, "Which of them this one is, from 0.")
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "Join the processes that the cluster's environment names."
+)
 _DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an input error.")
 
 
@@ -37,6 +45,8 @@ def main(argv: list[str]) -> int:
     workdir = Path(_WORKDIR.value or Path("runs") / name)
     overrides = frozenset(config_flags.get_override_values(flags.FLAGS["config"]))
     try:
+        if _DISTRIBUTED.value or _COORDINATOR.value:
+            engine.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
         return engine.run(_MODE.value, _CONFIG.value, workdir, overrides)
     except engine.BAD_INPUT as error:
         return _refuse(error, debug=_DEBUG.value)

@@ -95,6 +95,8 @@ def get_config(row: str = "") -> ConfigDict:
     config.train.classes = ""  # keep these only; empty keeps all
     config.train.epochs = 15
     config.train.batch_size = 8
+    # Pieces of a batch whose gradients are summed: auto (as many as memory needs), or N.
+    config.train.accumulate = "auto"
     config.train.prompt_learning_rate = 1e-3
     config.train.learning_rate = 1e-4  # of BiCA, projections and adapter
     config.train.adam_betas = (0.5, 0.999)

@@ -34,6 +34,7 @@ def train_stream(
     seed: int,
     workers: int,
     with_images: bool = True,
+    part: tuple[int, int] = (0, 1),
 ) -> grain.DatasetIterator:
     """Streams a source for training, shuffled anew each epoch.
 
@@ -52,6 +53,7 @@ def train_stream(
       workers: Reading processes; 0 reads in threads of this process.
       with_images: False leaves `image` out and decodes masks only, for training on
         cached features.
+      part: This process and how many share each batch; it gets its rows alone.
 
     Returns:
       A checkpointable iterator of numpy dicts: `image` uint8 `[b, h, w, 3]`, `mask`
@@ -70,7 +72,7 @@ def train_stream(
     # Grain shuffles epoch e with seed + e: neighbouring seeds would share epochs.
     mixed = int(np.random.SeedSequence(seed).generate_state(1)[0])
     order = grain.MapDataset.range(len(source)).shuffle(mixed).repeat(epochs)
-    load = _LoadRecords(source, image_size, batch_size, with_images=with_images)
+    load = _LoadRecords(source, image_size, batch_size, part, with_images=with_images)
     return BatchStream(order.batch(batch_size).map(load), workers)
 
 
@@ -82,6 +84,7 @@ def eval_stream(
     workers: int,
     indices: Sequence[int] | None = None,
     with_images: bool = True,
+    part: tuple[int, int] = (0, 1),
 ) -> grain.DatasetIterator:
     """Streams a source once and in order for evaluation.
 
@@ -92,6 +95,7 @@ def eval_stream(
       workers: Reading processes; 0 reads in threads of this process.
       indices: Which records, in which order; all where None.
       with_images: False leaves `image` out.
+      part: This process and how many share each batch; it gets its rows alone.
 
     Returns:
       An iterator of the dicts of `train_stream`, plus `regions` int32 `[b, h, w]`:
@@ -103,7 +107,7 @@ def eval_stream(
     _check_positive(image_size=image_size, batch_size=batch_size)
     chosen = np.asarray(range(len(source)) if indices is None else indices, np.int64)
     load = _LoadRecords(
-        source, image_size, batch_size, with_images=with_images, with_regions=True
+        source, image_size, batch_size, part, with_images=with_images, with_regions=True
     )
     return BatchStream(
         grain.MapDataset.source(chosen).batch(batch_size).map(load), workers
@@ -147,6 +151,7 @@ class _LoadRecords(grain.transforms.Map):
         source: Source,
         image_size: int,
         batch_size: int,
+        part: tuple[int, int],
         *,
         with_images: bool,
         with_regions: bool = False,
@@ -154,12 +159,16 @@ class _LoadRecords(grain.transforms.Map):
         self._source = source
         self._class_index = {name: i for i, name in enumerate(source.classes)}
         self._size = image_size
-        self._batch_size = batch_size
+        index, count = part
+        if batch_size % count:
+            raise DataError(f"{count} processes cannot share a batch of {batch_size}")
+        self._rows = batch_size // count
+        self._first = index * self._rows
         self._with_images = with_images
         self._with_regions = with_regions
 
     def map(self, element: np.ndarray) -> Batch:
-        b, size = self._batch_size, self._size
+        b, size = self._rows, self._size
         batch = {
             "mask": np.zeros((b, size, size), np.uint8),
             "label": np.zeros(b, np.int32),
@@ -171,7 +180,7 @@ class _LoadRecords(grain.transforms.Map):
             batch["image"] = np.zeros((b, size, size, 3), np.uint8)
         if self._with_regions:
             batch["regions"] = np.zeros((b, size, size), np.int32)
-        for row, i in enumerate(element):
+        for row, i in enumerate(element[self._first : self._first + b]):
             self._fill(batch, row, int(i))
         return batch
 

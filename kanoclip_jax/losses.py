@@ -28,8 +28,9 @@ def focal_loss(
     abnormal = mask.astype(states.dtype)
     target = jnp.clip(jnp.stack([1 - abnormal, abnormal], 1), _SMOOTH, 1 - _SMOOTH)
     likelihood = jnp.sum(target * states, axis=1) + _SMOOTH
-    # p_t may exceed 1 by the smoothing; a fractional power of a negative is NaN.
-    miss = jnp.maximum(1 - likelihood, 0.0)
+    # p_t may exceed 1 by the smoothing: a fractional power of a negative is NaN, and so
+    # is the gradient of a power below 1 at zero.
+    miss = jnp.maximum(1 - likelihood, 1e-12)
     return jnp.mean(-(miss**gamma) * jnp.log(likelihood), axis=(1, 2))
 
 

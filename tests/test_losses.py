@@ -50,12 +50,13 @@ def test_focal_by_hand() -> None:
     np.testing.assert_allclose(found, [0.25 * 0.69314718], atol=1e-4)
 
 
-def test_focal_is_finite_at_certainty() -> None:
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.5])
+def test_focal_is_finite_at_certainty(gamma: float) -> None:
     """Right and wrong without doubt, at a fractional power, with their gradients."""
     states = jnp.asarray([[[[1.0, 0.0]], [[0.0, 1.0]]]])
     mask = jnp.asarray([[[0, 0]]])
     value, gradient = jax.value_and_grad(
-        lambda states: focal_loss(states, mask, 2.5).sum()
+        lambda states: focal_loss(states, mask, gamma).sum()
     )(states)
     # The wrong pixel's likelihood is 2e-5, the right one's loss is 0.
     np.testing.assert_allclose(value, 0.5 * -np.log(2e-5), rtol=1e-3)

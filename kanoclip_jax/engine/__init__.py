@@ -1,6 +1,8 @@
 """The shell around the method: every file, clock and random seed enters here."""
 
 import importlib
+import os
+import sys
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -11,6 +13,16 @@ from kanoclip_jax.errors import InputError
 # What a user can mend; everything else is a defect of ours.
 BAD_INPUT = (InputError, DataError)
 MODES = ("train", "eval", "predict", "prepare")
+
+
+def join(coordinator_address: str, num_processes: int, process_id: int) -> None:
+    """Become one of several processes; see `sharding.join`."""
+    from kanoclip_jax.engine import sharding
+
+    sharding.join(coordinator_address, num_processes, process_id)
+    if not sharding.is_first():
+        # Said once, by process 0; errors and progress go to stderr.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def run(
@@ -33,10 +45,18 @@ def run(
     Raises:
         InputError, DataError: bad input or configuration.
     """
+    from kanoclip_jax.engine.memory import out_of_memory
     from kanoclip_jax.engine.settings import resolve, use_compilation_cache
 
     names = {"train": "train", "eval": "evaluate"}
     module = importlib.import_module(f"kanoclip_jax.engine.{names.get(mode, mode)}")
     resolved = resolve(config)
     use_compilation_cache(resolved)
-    return module.main(resolved, workdir, overrides)
+    try:
+        return module.main(resolved, workdir, overrides)
+    except RuntimeError as error:
+        # JAX's own class of runtime errors is one of these.
+        clear = out_of_memory(error, mode)
+        if clear is None:
+            raise
+        raise clear from error

@@ -9,6 +9,7 @@ from ml_collections import FrozenConfigDict
 
 from data_pipelines.sources import Source, open_source
 from kanoclip_jax.clip import Clip, load_clip
+from kanoclip_jax.engine.sharding import first_alone
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models import build_method
 from kanoclip_jax.models.base import Method
@@ -32,13 +33,16 @@ def open_dataset(
     config: FrozenConfigDict, dataset: str, classes: tuple[str, ...]
 ) -> Source:
     """One dataset as the settings ask, with what was left out said aloud."""
-    source = open_source(
-        dataset,
-        root=config.data.root,
-        prepared=config.data.prepared,
-        classes=classes,
-        skip_bad_files=config.data.skip_bad_files,
-        normal_folders=config.data.normal_folders,
+    source = first_alone(
+        f"open {dataset}",
+        lambda: open_source(
+            dataset,
+            root=config.data.root,
+            prepared=config.data.prepared,
+            classes=classes,
+            skip_bad_files=config.data.skip_bad_files,
+            normal_folders=config.data.normal_folders,
+        ),
     )
     if source.missing_classes:
         print(f"{dataset}: not in the folder: {', '.join(source.missing_classes)}")

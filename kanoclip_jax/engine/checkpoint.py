@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from kanoclip_jax.engine.step import TrainState
@@ -125,10 +126,11 @@ def read_params(step: Path, meta: Mapping[str, Any], method: Method) -> Params:
     compare(meta["tree"], describe(abstract), step)
     try:
         with ocp.StandardCheckpointer() as reader:
-            device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+            mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))
+            whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
             target = jax.tree.map(
                 lambda leaf: jax.ShapeDtypeStruct(
-                    leaf.shape, leaf.dtype, sharding=device
+                    leaf.shape, leaf.dtype, sharding=whole
                 ),
                 abstract,
             )

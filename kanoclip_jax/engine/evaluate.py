@@ -21,6 +21,7 @@ from kanoclip_jax.engine.build import (
 from kanoclip_jax.engine.examples import Examples
 from kanoclip_jax.engine.report import make_report, to_terminal, write_report
 from kanoclip_jax.engine.restore import load_trained
+from kanoclip_jax.engine.sharding import Devices, gather, is_first
 from kanoclip_jax.engine.step import detections
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
@@ -47,7 +48,8 @@ def main(
         checkpoint=trained.checkpoint,
         train_seconds=trained.meta.get("seconds", 0.0),
     )
-    write_report(folder, report)
+    if is_first():
+        write_report(folder, report)
     print(to_terminal(report))
     return 0
 
@@ -117,11 +119,12 @@ def evaluate_source(
     folder: Path,
 ) -> dict[str, Any]:
     """Metrics of each class of one dataset, and their unweighted mean."""
+    devices = Devices(config.eval.batch_size, "eval.batch_size")
+    frozen, params = devices.copy((clip.params, params))
     examples = Examples(source)
     # The prompts do not depend on the image: they are encoded once.
-    text = jax.jit(method.text)(
-        clip.params, params, method.prompts(class_names(source))
-    )
+    prompts = method.prompts(class_names(source))
+    text = jax.jit(method.text, out_shardings=devices.whole)(frozen, params, prompts)
     metrics = {
         name: ClassMetrics(has_masks=source.has_masks) for name in source.classes
     }
@@ -130,12 +133,12 @@ def evaluate_source(
         image_size=clip.image_size,
         batch_size=config.eval.batch_size,
         workers=config.data.workers,
+        part=devices.part,
     )
-    found = detections(method, clip.params, params, text, stream)
+    found = detections(method, devices, frozen, params, text, stream)
     with tqdm(total=len(source), desc=source.dataset[-40:], unit="img") as bar:
         for batch, (maps, *values) in found:
-            rows = np.flatnonzero(batch["is_real"])
-            for row in rows:
+            for row in np.flatnonzero(batch["is_real"]):
                 score, *span = (float(value[row]) for value in values)
                 metrics[source.classes[batch["class_index"][row]]].update(
                     score,
@@ -145,8 +148,11 @@ def evaluate_source(
                     (span[0], span[1]),
                 )
                 examples.add(batch, row, maps[row], score)
-            bar.update(len(rows))
-    picture = examples.save(folder)
+            bar.update(min(config.eval.batch_size, len(source) - bar.n))
+    for others, seen in gather((metrics, examples))[1:]:
+        metrics = {name: state + others[name] for name, state in metrics.items()}
+        examples.merge(seen)
+    picture = examples.save(folder) if is_first() else None
     if picture:
         print(f"examples: {picture}")
     classes = {name: state.compute() for name, state in metrics.items()}

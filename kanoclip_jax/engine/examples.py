@@ -56,6 +56,10 @@ class Examples:
                 f"{entry.class_name}: {entry.defect}",
             )
 
+    def merge(self, other: "Examples") -> None:
+        """Take over what another process saw."""
+        self._chosen |= {i: panels for i, panels in other._chosen.items() if panels}
+
     def save(self, folder: Path) -> Path | None:
         """Write the sheet into `folder`; None if there is nothing to show."""
         panels = [panels for panels in self._chosen.values() if panels]

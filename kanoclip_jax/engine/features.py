@@ -10,11 +10,12 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
+from jaxtyping import Array
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from tqdm import tqdm
@@ -22,6 +23,13 @@ from tqdm import tqdm
 from data_pipelines.pipeline import eval_stream
 from data_pipelines.sources import Source
 from kanoclip_jax.clip import Clip
+from kanoclip_jax.engine.sharding import (
+    Devices,
+    barrier,
+    fetch,
+    first_alone,
+    gather,
+)
 from kanoclip_jax.engine.step import ahead
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models.base import Method, Params, Visual
@@ -93,39 +101,54 @@ class FeatureCache:
         source: Source,
         visual: Tower,
         frozen: Params,
+        devices: Devices,
         *,
         batch_size: int,
         workers: int,
     ) -> None:
-        """Compute what is missing of a source, with a progress bar."""
+        """Compute what is missing of a source, with a progress bar.
+
+        Several processes share the work, and must share the folder.
+        """
         keys = [source.key(i) for i in range(len(source))]
         missing = list({k: i for i, k in enumerate(keys) if k not in self}.values())
+        # Another process may look at the folder a little later, and see more.
+        missing = gather(missing)[0]
         if not missing:
             return
-        self._describe()
+        first_alone("cache", self._describe)
         stream = eval_stream(
             source,
             image_size=self._settings["image_size"],
             batch_size=batch_size,
             workers=workers,
             indices=missing,
+            part=devices.part,
         )
         shard: list[tuple[str, Visual]] = []
         with tqdm(total=len(missing), desc="features", unit="img") as bar:
             batches = ((b["image"], b["index"], b["is_real"]) for b in stream)
-            for image, index, is_real in ahead(batches):
-                features = jax.device_get(visual(frozen, image))
+            for image, index, is_real in _beside(batches, devices):
+                features = Visual(*map(fetch, visual(frozen, image)))
                 real = np.flatnonzero(is_real)
                 shard += [
                     (keys[index[row]], Visual(*(leaf[row] for leaf in features)))
                     for row in real
                 ]
-                bar.update(len(real))
-                if len(shard) * _bytes(shard[0][1]) >= _SHARD_BYTES:
+                bar.update(min(batch_size, len(missing) - bar.n))
+                if shard and len(shard) * _bytes(shard[0][1]) >= _SHARD_BYTES:
                     self._write(shard)
                     shard = []
         if shard:
             self._write(shard)
+        barrier("filled")
+        self.refresh()
+        if any(key not in self for key in keys):
+            raise InputError(
+                f"the feature cache {self.folder} lacks what other processes computed; "
+                "give one folder that all share with "
+                "--config.train.cache_features=FOLDER, or never"
+            )
 
     def _write(self, shard: list[tuple[str, Visual]]) -> None:
         path = self.folder / f"{uuid.uuid4().hex}.safetensors"
@@ -154,6 +177,13 @@ class FeatureCache:
                 f"the feature cache {self.folder} cannot be made ({error.strerror}); "
                 "name another folder with --config.train.cache_features=FOLDER"
             ) from None
+
+
+def _beside(
+    batches: Iterator[tuple[np.ndarray, ...]], devices: Devices
+) -> Iterator[tuple[Array | np.ndarray, ...]]:
+    """Images on the devices ahead of use, what belongs to them beside on the host."""
+    return ahead(batches, lambda batch: (devices.put(batch[0]), *batch[1:]))
 
 
 def choose_cache(

@@ -19,6 +19,7 @@ from data_pipelines.layouts import IMAGE_SUFFIXES
 from data_pipelines.pipeline import predict_stream
 from data_pipelines.transforms import read_upright
 from kanoclip_jax.engine.restore import Trained, load_trained
+from kanoclip_jax.engine.sharding import Devices
 from kanoclip_jax.engine.step import detections
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
@@ -30,6 +31,11 @@ def main(
     config: FrozenConfigDict, workdir: Path, overrides: frozenset[str] = frozenset()
 ) -> int:
     """Predict `predict.input`; exit status 1 where some inputs failed."""
+    if jax.process_count() > 1:
+        raise InputError(
+            "predict runs in one process; give each a part of the pictures instead, "
+            "with --config.predict.input=LIST.txt"
+        )
     paths = find_inputs(config.predict.input)
     folder = Workdir(workdir)
     trained = load_trained(config, folder, overrides)
@@ -90,15 +96,17 @@ def _predict(
 ) -> int:
     """Write a line for each path; returns how many failed."""
     config, method, clip = trained.config, trained.method, trained.clip
+    devices = Devices(config.predict.batch_size, "predict.batch_size")
+    frozen, params = devices.copy((clip.params, trained.params))
     prompts = method.prompts([config.predict.class_name.replace("_", " ")])
-    text = jax.jit(method.text)(clip.params, trained.params, prompts)
+    text = jax.jit(method.text, out_shardings=devices.whole)(frozen, params, prompts)
     stream = predict_stream(
         paths,
         image_size=clip.image_size,
         batch_size=config.predict.batch_size,
         workers=config.data.workers,
     )
-    found = detections(method, clip.params, trained.params, text, stream)
+    found = detections(method, devices, frozen, params, text, stream)
     failed = 0
     for batch, (maps, scores, *_) in tqdm(
         found, total=len(stream), desc="predict", unit="batch"

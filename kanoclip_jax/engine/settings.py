@@ -46,6 +46,7 @@ _IMMATERIAL = (
     "train.checkpoint_every",
     "train.log_every",
     "train.cache_features",
+    "train.accumulate",
 )
 _MATERIAL = ("data.skip_bad_files", "data.normal_folders")
 
@@ -77,6 +78,11 @@ def resolve(config: ConfigDict) -> FrozenConfigDict:
             raise InputError(
                 f"{key} is {_get(config, key)!r}; allowed: {', '.join(allowed)}"
             )
+    pieces = config.train.accumulate
+    if pieces != "auto" and not (pieces.isdecimal() and int(pieces) > 0):
+        raise InputError(
+            f"train.accumulate is {pieces!r}; allowed: auto, or a positive number"
+        )
     if config.seed < 0:
         raise InputError(f"seed is {config.seed}; it must not be negative")
     return FrozenConfigDict(config)

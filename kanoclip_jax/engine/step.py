@@ -1,6 +1,6 @@
 """Everything that is compiled: the frozen pass, the training step, detection."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -9,6 +9,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
+from kanoclip_jax.engine.sharding import Devices, fetch, local_rows
 from kanoclip_jax.models.base import (
     ClassPrompts,
     Method,
@@ -41,10 +42,42 @@ TrainStep = Callable[
 ]
 
 
+def make_visual(
+    method: Method, devices: Devices, parts: int = 1
+) -> Callable[[Params, Array], Visual]:
+    """The frozen pass, each device on its own rows.
+
+    Args:
+        method: whose `visual` it is.
+        devices: share the batch.
+        parts: how many pieces of it pass one after another, to need less memory.
+    """
+
+    def visual(frozen: Params, images: Array) -> Visual:
+        if parts == 1:
+            return method.visual(frozen, images)
+        pieces = images.reshape(parts, -1, *images.shape[1:])
+        found = jax.lax.map(lambda piece: method.visual(frozen, piece), pieces)
+        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), found)
+
+    return devices.each(visual, copied=[0])
+
+
 def make_train_step(
-    method: Method, optimizer: optax.GradientTransformation
+    method: Method,
+    optimizer: optax.GradientTransformation,
+    devices: Devices,
+    parts: int = 1,
 ) -> TrainStep:
-    """One step on frozen features. `frozen` is an argument and gets no gradient."""
+    """One step on frozen features. `frozen` is an argument and gets no gradient.
+
+    Args:
+        method: whose objective is minimised,
+        optimizer: by this rule.
+        devices: share the batch; parameters stay equal on all.
+        parts: pieces of the batch whose gradients are summed one after another; each
+            encodes the prompts again.
+    """
 
     def train_step(
         frozen: Params,
@@ -54,49 +87,84 @@ def make_train_step(
         classes: ClassPrompts,
         knowledge: Array,
     ) -> tuple[TrainState, Terms]:
-        def objective(params: Params) -> tuple[Array, Terms]:
-            return method.objective(frozen, params, visual, batch, classes, knowledge)
+        def gradient(visual: Visual, batch: TrainBatch) -> tuple[Params, Terms]:
+            def objective(params: Params) -> tuple[Array, Terms]:
+                return method.objective(
+                    frozen, params, visual, batch, classes, knowledge
+                )
 
-        gradients, terms = jax.grad(objective, has_aux=True)(state.params)
+            return jax.grad(objective, has_aux=True)(state.params)
+
+        gradients, terms = _accumulate(gradient, visual, batch, parts)
         updates, optimizer_state = optimizer.update(
             gradients, state.optimizer, state.params
         )
         params = optax.apply_updates(state.params, updates)
         return TrainState(params, optimizer_state, state.step + 1), terms
 
-    return jax.jit(train_step, donate_argnums=1)
+    return jax.jit(train_step, donate_argnums=1, out_shardings=devices.whole)
+
+
+def _accumulate(
+    gradient: Callable[[Visual, TrainBatch], tuple[Params, Terms]],
+    visual: Visual,
+    batch: TrainBatch,
+    parts: int,
+) -> tuple[Params, Terms]:
+    """Gradients and terms of a batch, summed over pieces by their share of images."""
+    if parts == 1:
+        return gradient(visual, batch)
+
+    def pieces(leaf: Array) -> Array:
+        # Strided, so that every piece has rows of every device.
+        return leaf.reshape(-1, parts, *leaf.shape[1:]).swapaxes(0, 1)
+
+    count = jnp.maximum(batch.is_real.sum(), 1)
+    split = jax.tree.map(pieces, (visual, batch))
+    like = jax.eval_shape(gradient, *jax.tree.map(lambda leaf: leaf[0], split))
+
+    def add(total: Any, piece: tuple[Visual, TrainBatch]) -> tuple[Any, None]:
+        share = piece[1].is_real.sum() / count
+        own = gradient(*piece)
+        return jax.tree.map(lambda t, leaf: t + share * leaf, total, own), None
+
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+    return jax.lax.scan(add, zeros, split)[0]
 
 
 class Found(NamedTuple):
-    """What was found in a batch.
+    """What this process found in its rows of a batch.
 
     Attributes:
-        maps: on the device; no pixel leaves it unless it is asked for.
+        maps: of each image, on the device; no pixel leaves it unless it is asked for.
         score: of each image, on the host.
         lowest: of each map, on the host.
         highest: likewise.
     """
 
-    maps: Float[Array, "b h w"]
+    maps: Sequence[Float[Array, "h w"]]
     score: Float[np.ndarray, " b"]
     lowest: Float[np.ndarray, " b"]
     highest: Float[np.ndarray, " b"]
 
 
-def make_detect(method: Method) -> Callable[[Params, Visual, Array, Array], Found]:
-    """Maps and scores from features and every class's text."""
+def make_detect(
+    method: Method, devices: Devices
+) -> Callable[[Params, Array, Visual, Array], tuple[Array, Array, Array, Array]]:
+    """Maps [b, h, w], scores, and each map's extremes, from all classes' text."""
 
     def detect(
-        params: Params, visual: Visual, text: Array, class_index: Array
-    ) -> Found:
+        params: Params, text: Array, visual: Visual, class_index: Array
+    ) -> tuple[Array, Array, Array, Array]:
         maps, score, _ = method.detect(params, visual, text[class_index])
-        return Found(maps, score, maps.min((1, 2)), maps.max((1, 2)))
+        return maps, score, maps.min((1, 2)), maps.max((1, 2))
 
-    return jax.jit(detect)
+    return devices.each(detect, copied=[0, 1])
 
 
 def detections(
     method: Method,
+    devices: Devices,
     frozen: Params,
     params: Params,
     text: Array,
@@ -104,20 +172,22 @@ def detections(
 ) -> Iterator[tuple[Mapping[str, np.ndarray], Found]]:
     """Run a method over a stream of images.
 
-    Images go to the device ahead of use, and a batch is waited for only when the next
-    one has been handed to the device.
+    Images go to the devices ahead of use, and a batch is waited for only when the next
+    one has been handed over.
 
     Args:
         method: what runs,
-        frozen: on these backbone parameters
+        devices: on these, sharing each batch,
+        frozen: with these backbone parameters
         params: and these trained ones.
         text: every class's features, from `method.text`.
-        batches: with `image`, and `class_index` into `text` if there are classes.
+        batches: this process's rows, with `image`, and `class_index` into `text` if
+            there are classes.
 
     Yields:
         Each batch as it came, and what was found in it.
     """
-    visual, detect = jax.jit(method.visual), make_detect(method)
+    visual, detect = make_visual(method, devices), make_detect(method, devices)
     waiting: list[Mapping[str, np.ndarray]] = []
 
     def inputs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -126,22 +196,23 @@ def detections(
             only = np.zeros(len(batch["image"]), np.int32)
             yield batch["image"], batch.get("class_index", only)
 
-    def fetch(found: Found) -> tuple[Mapping[str, np.ndarray], Found]:
-        return waiting.pop(0), Found(found.maps, *jax.device_get(found[1:]))
+    def finish(maps: Array, *values: Array) -> tuple[Mapping[str, np.ndarray], Found]:
+        return waiting.pop(0), Found(local_rows(maps), *map(fetch, values))
 
-    running: list[Found] = []
-    for image, class_index in ahead(inputs()):
-        running.append(detect(params, visual(frozen, image), text, class_index))
+    running: list[tuple[Array, ...]] = []
+    for image, class_index in ahead(inputs(), devices.put):
+        running.append(detect(params, text, visual(frozen, image), class_index))
         if len(running) > 1:
-            yield fetch(running.pop(0))
-    yield from map(fetch, running)
+            yield finish(*running.pop(0))
+    for found in running:
+        yield finish(*found)
 
 
-def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
-    """Put arrays on the device while earlier ones are still being used."""
+def ahead(items: Iterable[T], put: Callable[[T], T], depth: int = 2) -> Iterator[T]:
+    """Put batches on the devices while earlier ones are still being used."""
     waiting: list[T] = []
     for item in items:
-        waiting.append(jax.device_put(item))
+        waiting.append(put(item))
         if len(waiting) > depth:
             yield waiting.pop(0)
     yield from waiting

@@ -24,19 +24,22 @@ from kanoclip_jax.engine.checkpoint import Checkpoints
 from kanoclip_jax.engine.evaluate import evaluate, open_targets
 from kanoclip_jax.engine.features import FeatureCache, Tower, choose_cache
 from kanoclip_jax.engine.knowledge import training_knowledge
+from kanoclip_jax.engine.memory import choose_parts
 from kanoclip_jax.engine.optimizer import make_optimizer
 from kanoclip_jax.engine.report import to_terminal, write_report
 from kanoclip_jax.engine.settings import to_dict
+from kanoclip_jax.engine.sharding import Devices, first_alone, is_first
 from kanoclip_jax.engine.step import (
     TrainState,
     ahead,
     count_parameters,
     make_train_step,
+    make_visual,
 )
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.engine.writer import MetricWriter
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.models.base import Method, TrainBatch, Visual
+from kanoclip_jax.models.base import ClassPrompts, Method, Params, TrainBatch, Visual
 
 
 def main(
@@ -54,7 +57,7 @@ def main(
             f"{config.train.dataset} has no masks; training needs them, so name a "
             "dataset with masks in --config.train.dataset"
         )
-    folder.claim(config)
+    first_alone("workdir", lambda: folder.claim(config))
     run = Run(config, folder, clip, method, source)
     report = folder.report()
     if run.finished and report and list(report["datasets"]) == list(targets):
@@ -71,7 +74,8 @@ def main(
             checkpoint=run.checkpoint,
             train_seconds=run.seconds,
         )
-        write_report(folder, report)
+        if is_first():
+            write_report(folder, report)
     print(to_terminal(report))
     return 0
 
@@ -108,9 +112,10 @@ class Run:
             betas=config.train.adam_betas,
         )
         self.seconds = 0.0
+        self._devices = Devices(config.train.batch_size, "train.batch_size")
         params = jax.jit(method.init)(jax.random.key(config.seed))
-        self._state = TrainState(
-            params, self._optimizer.init(params), jnp.zeros((), jnp.int32)
+        self._state = self._devices.copy(
+            TrainState(params, self._optimizer.init(params), jnp.zeros((), jnp.int32))
         )
         self._checkpoints = None
         if jax.tree.leaves(params):
@@ -149,10 +154,16 @@ class Run:
         config, batch_size = self._config.train, self._config.train.batch_size
         classes = self._method.prompts(class_names(self._source))
         knowledge = self._knowledge()
-        step_function = make_train_step(self._method, self._optimizer)
-        visual = jax.jit(self._method.visual)
-        cache = self._filled_cache(visual)
-        writer = MetricWriter(self._folder.path, int(self._state.step))
+        frozen = self._devices.copy(self._clip.params)
+        parts = self._parts(frozen, classes, knowledge)
+        step_function = make_train_step(
+            self._method, self._optimizer, self._devices, parts
+        )
+        visual = make_visual(self._method, self._devices, parts)
+        cache = self._filled_cache(visual, frozen)
+        writer = None
+        if is_first():
+            writer = MetricWriter(self._folder.path, int(self._state.step))
         print(
             f"training {count_parameters(self._state.params):,} parameters on "
             f"{len(self._source)} images, {self._steps} steps of {batch_size}"
@@ -164,15 +175,16 @@ class Run:
             desc="train",
             unit="img",
         )
-        batches = self._batches(first, cache, visual)
+        batches = self._batches(first, cache, visual, frozen)
         for step, (features, batch) in enumerate(batches, start=first + 1):
             self._state, terms = step_function(
-                self._clip.params, self._state, features, batch, classes, knowledge
+                frozen, self._state, features, batch, classes, knowledge
             )
             bar.update(batch_size)
             if step % config.log_every == 0 or step == self._steps:
                 values = {name: float(value) for name, value in terms.items()}
-                writer.write(step, values)
+                if writer is not None:
+                    writer.write(step, values)
                 bar.set_postfix(
                     {k: f"{v:.3f}" for k, v in values.items() if "dist" not in k}
                 )
@@ -180,9 +192,10 @@ class Run:
                 self.seconds = earlier + time.monotonic() - started
                 self._save(step)
         bar.close()
-        writer.close()
+        if writer is not None:
+            writer.close()
 
-    def _filled_cache(self, visual: Tower) -> FeatureCache | None:
+    def _filled_cache(self, visual: Tower, frozen: Params) -> FeatureCache | None:
         config = self._config
         cache = choose_cache(
             config.train.cache_features,
@@ -195,14 +208,15 @@ class Run:
             cache.fill(
                 self._source,
                 visual,
-                self._clip.params,
+                frozen,
+                self._devices,
                 batch_size=config.train.batch_size,
                 workers=config.data.workers,
             )
         return cache
 
     def _batches(
-        self, first: int, cache: FeatureCache | None, visual: Tower
+        self, first: int, cache: FeatureCache | None, visual: Tower, frozen: Params
     ) -> Iterator[tuple[Visual, TrainBatch]]:
         """Frozen features and labels, from step `first` on."""
         config = self._config
@@ -214,15 +228,16 @@ class Run:
             seed=config.seed,
             workers=config.data.workers,
             with_images=cache is None,
+            part=self._devices.part,
         )
         stream.set_state({"next_index": first})
         host = (
             (self._features(cache, batch), TrainBatch(*(batch[k] for k in _LABELS)))
             for batch in stream
         )
-        for features, batch in ahead(host):
+        for features, batch in ahead(host, self._devices.put):
             if cache is None:
-                features = visual(self._clip.params, features)
+                features = visual(frozen, features)
             yield features, batch
 
     def _features(
@@ -232,6 +247,47 @@ class Run:
             return batch["image"]
         # Padded rows point at image 0; they weigh nothing.
         return cache.read([self._source.key(int(i)) for i in batch["index"]])
+
+    def _parts(
+        self, frozen: Params, classes: ClassPrompts, knowledge: np.ndarray
+    ) -> int:
+        """Pieces of a batch whose gradients are summed one after another."""
+        setting = self._config.train.accumulate
+        batch_size, size = self._config.train.batch_size, self._clip.image_size
+        rows = batch_size // self._devices.mesh.size
+        allowed = [parts for parts in range(1, rows + 1) if rows % parts == 0]
+        if setting != "auto" and int(setting) not in allowed:
+            raise InputError(
+                f"train.accumulate is {setting}; a batch of {batch_size} on "
+                f"{self._devices.mesh.size} devices is cut into one of "
+                f"{', '.join(map(str, allowed))} pieces"
+            )
+        if setting != "auto":
+            return int(setting)
+
+        def shape(*sizes: int, dtype: type = np.int32) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(
+                (batch_size, *sizes), dtype, sharding=self._devices.split
+            )
+
+        def programs(parts: int) -> Iterator[jax.stages.Lowered]:
+            image = shape(size, size, 3, dtype=np.uint8)
+            tower = make_visual(self._method, self._devices, parts)
+            yield tower.lower(frozen, image)
+            features = jax.tree.map(
+                lambda leaf: shape(*leaf.shape[1:], dtype=leaf.dtype),
+                jax.eval_shape(tower, frozen, image),
+            )
+            labels = TrainBatch(
+                mask=shape(size, size, dtype=np.uint8),
+                label=shape(),
+                class_index=shape(),
+                is_real=shape(dtype=bool),
+            )
+            step = make_train_step(self._method, self._optimizer, self._devices, parts)
+            yield step.lower(frozen, self._state, features, labels, classes, knowledge)
+
+        return choose_parts(allowed, programs)
 
     def _knowledge(self) -> np.ndarray:
         if not self._config.model.get("knpl", True):

@@ -116,6 +116,10 @@ class PixelHistogram:
             merged.regions += part.regions
         return merged
 
+    def __getstate__(self) -> dict[str, object]:
+        """Processes exchange numpy, not what lives on their devices."""
+        return vars(self) | {"_sums": np.asarray(self._sums)}
+
     def locate(self, scores: Float[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
         """The bin of each score between `lowest` and `highest`."""
         shift, origin = self.window

@@ -11,6 +11,7 @@ from kanoclip_jax.engine import features
 from kanoclip_jax.engine.build import load_method, open_dataset
 from kanoclip_jax.engine.features import FeatureCache, choose_cache
 from kanoclip_jax.engine.settings import resolve
+from kanoclip_jax.engine.sharding import Devices
 
 
 @pytest.fixture
@@ -23,7 +24,8 @@ def world(settings):
 def fill(cache, world, visual=None):
     clip, method, source = world
     visual = visual or jax.jit(method.visual)
-    cache.fill(source, visual, clip.params, batch_size=4, workers=0)
+    devices = Devices(4, "train.batch_size")
+    cache.fill(source, visual, clip.params, devices, batch_size=4, workers=0)
 
 
 def test_what_is_read_is_what_the_tower_gives(world, tmp_path):

@@ -104,8 +104,8 @@ def test_training_moves_its_own_parameters_and_no_other(settings, tmp_path):
 def test_the_train_step_compiles_once(settings, tmp_path, monkeypatch):
     made = []
 
-    def remember(method, optimizer, original=train.make_train_step):
-        made.append(original(method, optimizer))
+    def remember(*arguments, original=train.make_train_step):
+        made.append(original(*arguments))
         return made[-1]
 
     monkeypatch.setattr(train, "make_train_step", remember)
