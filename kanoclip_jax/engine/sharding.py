@@ -94,6 +94,7 @@ class Devices:
     Args:
         batch_size: the global batch.
         setting: its name, for the error.
+        most: devices of this process to use; all if None.
 
     Attributes:
         mesh: one axis over the devices.
@@ -105,8 +106,8 @@ class Devices:
         InputError: the batch cannot be shared evenly by the processes.
     """
 
-    def __init__(self, batch_size: int, setting: str) -> None:
-        processes, local = jax.process_count(), jax.local_device_count()
+    def __init__(self, batch_size: int, setting: str, most: int | None = None) -> None:
+        processes, local = jax.process_count(), most or jax.local_device_count()
         if batch_size % processes:
             raise InputError(
                 f"{setting} is {batch_size}; {processes} processes share it, so it must "
