@@ -67,6 +67,23 @@ def test_evaluation_of_chosen_records(source):
     assert real(batches) == [7, 0, 3]
 
 
+def test_processes_read_their_rows_of_each_batch(source):
+    for stream, options in (
+        (eval_stream, {}),
+        (train_stream, {"epochs": 2, "seed": 1}),
+    ):
+        whole = list(stream(source, batch_size=4, **options, **PASS))
+        parts = [
+            list(stream(source, batch_size=4, part=(i, 2), **options, **PASS))
+            for i in range(2)
+        ]
+        for batch, *rows in zip(whole, *parts, strict=True):
+            assert all(len(part["index"]) == 2 for part in rows)
+            same(batch, {n: np.concatenate([p[n] for p in rows]) for n in batch})
+    with pytest.raises(DataError, match="3 processes"):
+        eval_stream(source, batch_size=4, part=(0, 3), **PASS)
+
+
 @settings(deadline=None, max_examples=15)
 @given(st.integers(1, 12), st.integers(1, 3), st.integers(0, 2**40))
 def test_every_image_comes_exactly_epochs_times(source, batch_size, epochs, seed):
