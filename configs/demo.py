@@ -18,7 +18,9 @@ def get_config(row: str = "") -> ConfigDict:
     config.model.bica_width = 64
     config.model.bica_heads = 4
     config.train.dataset = "textures_train"
-    config.train.epochs = 4
-    config.train.learning_rate = 3e-4
+    config.train.epochs = 8
+    # Chosen on surfaces of textures_train that were held out: at 1, the pull on each
+    # map's maximum costs outlines.
+    config.model.global_weight = 0.2
     config.eval.datasets = "textures_eval"
     return config
