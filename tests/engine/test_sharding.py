@@ -151,7 +151,8 @@ def test_two_processes_report_what_one_does(settings, tmp_path) -> None:
     ]
     ends = [process.communicate(timeout=600) for process in pair]
     assert [process.returncode for process in pair] == [0, 0], ends
-    assert "pixel" in ends[0][0] and not ends[1][0]
+    # Gloo itself prints a line in each.
+    assert "image AUROC" in ends[0][0] and "AUROC" not in ends[1][0]
     assert engine.run("train", config, tmp_path / "alone") == 0
     assert_close(tmp_path / "pair", tmp_path / "alone")
     assert list((tmp_path / "pair").glob("examples-*.png"))
