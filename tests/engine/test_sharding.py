@@ -17,6 +17,8 @@ from kanoclip_jax.engine.sharding import Devices, gather
 from kanoclip_jax.errors import InputError
 
 ROOT = Path(__file__).parents[2]
+# Two processes add gradients in another order than one, and the steps carry it on.
+TRAINED_APART = 1e-4
 METRICS = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "pixel_aupro")
 
 STEPS = """
@@ -138,7 +140,7 @@ def test_two_processes_are_killed_and_one_ends_their_run(settings, tmp_path) -> 
     assert not (tmp_path / "run" / "report.json").exists()
     assert engine.run("train", config, tmp_path / "run") == 0
     assert engine.run("train", config, tmp_path / "alone") == 0
-    assert_close(tmp_path / "run", tmp_path / "alone")
+    assert_close(tmp_path / "run", tmp_path / "alone", TRAINED_APART)
 
 
 @pytest.mark.slow
@@ -154,11 +156,15 @@ def test_two_processes_report_what_one_does(settings, tmp_path) -> None:
     # Gloo itself prints a line in each.
     assert "image AUROC" in ends[0][0] and "AUROC" not in ends[1][0]
     assert engine.run("train", config, tmp_path / "alone") == 0
-    assert_close(tmp_path / "pair", tmp_path / "alone")
+    assert_close(tmp_path / "pair", tmp_path / "alone", TRAINED_APART)
+    # The same parameters: what is left is the arithmetic of detection.
+    evaluated = settings(checkpoint=str(tmp_path / "pair" / "checkpoints"))
+    assert engine.run("eval", evaluated, tmp_path / "again") == 0
+    assert_close(tmp_path / "pair", tmp_path / "again", 1e-6)
     assert list((tmp_path / "pair").glob("examples-*.png"))
 
 
-def assert_close(first: Path, second: Path) -> None:
+def assert_close(first: Path, second: Path, tolerance: float) -> None:
     first, second = (
         json.loads((folder / "report.json").read_text())["datasets"]
         for folder in (first, second)
@@ -171,7 +177,7 @@ def assert_close(first: Path, second: Path) -> None:
         ):
             assert name == other
             for metric in METRICS:
-                assert row[metric] == pytest.approx(same[metric], abs=1e-6), metric
+                assert row[metric] == pytest.approx(same[metric], abs=tolerance), metric
 
 
 def test_one_process_gathers_its_own() -> None:
