@@ -17,7 +17,8 @@ from kanoclip_jax.engine.sharding import Devices, gather
 from kanoclip_jax.errors import InputError
 
 ROOT = Path(__file__).parents[2]
-# Two processes add gradients in another order than one, and the steps carry it on.
+# Other shapes round otherwise: gradients are added in another order, and scores that
+# differ in their last bit change places, which moves an average precision by 3e-6 here.
 TRAINED_APART = 1e-4
 METRICS = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "pixel_aupro")
 
@@ -157,10 +158,12 @@ def test_two_processes_report_what_one_does(settings, tmp_path) -> None:
     assert "image AUROC" in ends[0][0] and "AUROC" not in ends[1][0]
     assert engine.run("train", config, tmp_path / "alone") == 0
     assert_close(tmp_path / "pair", tmp_path / "alone", TRAINED_APART)
-    # The same parameters: what is left is the arithmetic of detection.
-    evaluated = settings(checkpoint=str(tmp_path / "pair" / "checkpoints"))
+    # The same parameters on as many rows per device: merging adds no error at all.
+    evaluated = settings(
+        checkpoint=str(tmp_path / "pair" / "checkpoints"), eval__batch_size=2
+    )
     assert engine.run("eval", evaluated, tmp_path / "again") == 0
-    assert_close(tmp_path / "pair", tmp_path / "again", 1e-6)
+    assert_close(tmp_path / "pair", tmp_path / "again", 1e-12)
     assert list((tmp_path / "pair").glob("examples-*.png"))
 
 
