@@ -13,9 +13,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from kanoclip_jax.clip import Clip, DualPathCLIP, load_clip
 from kanoclip_jax.clip.towers import make_config
+from kanoclip_jax.engine.optimizer import make_optimizer
 
 VIT = {
     "vit-s/14": (384, 12, 6, 384),
@@ -103,6 +105,24 @@ def random_clip(name: str, image_size: int, dtype: str = "float32") -> Clip:
     )
 
 
+def get_clip(name: str, image_size: int) -> Clip:
+    """A random tower by its name in `VIT`, or a CLIP that is on disk.
+
+    It computes in bfloat16 on an accelerator and in float32 on a CPU.
+    """
+    dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    if name in VIT:
+        return random_clip(name, image_size, dtype)
+    return load_clip(name, image_size, dtype=jnp.dtype(dtype))
+
+
+def get_optimizer() -> optax.GradientTransformation:
+    """That of the configurations."""
+    return make_optimizer(
+        prompt_learning_rate=1e-3, learning_rate=1e-4, betas=(0.5, 0.999)
+    )
+
+
 def tower_flops(
     width: int, depth: int, joint: int, image_size: int, vv_start: int, patch: int = 14
 ) -> float:
@@ -126,8 +146,12 @@ def tower_flops(
 def peak_memory() -> float:
     """Bytes: the device's own peak, or this process's on a CPU."""
     stats = jax.local_devices()[0].memory_stats() or {}
-    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return float(stats.get("peak_bytes_in_use", rss))
+    return float(stats.get("peak_bytes_in_use", host_memory()))
+
+
+def host_memory() -> float:
+    """This process's peak, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
 
 
 def machine() -> str:

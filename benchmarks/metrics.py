@@ -5,13 +5,12 @@ python benchmarks/metrics.py --maps=1725 --size=518   a whole dataset
 """
 
 import argparse
-import resource
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import show
+from common import host_memory, show
 from scipy import ndimage
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -44,13 +43,12 @@ def main() -> None:
         cpu, wall = time.process_time(), time.perf_counter()
         action()
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         rates = {"Mpixel/s": pixels / wall / 1e6, "ns CPU/pixel": cpu / pixels * 1e9}
         rows.append(
             {"metrics": name, "maps": pixels // given.size**2, "CPU s": cpu}
             | {"wall s": wall}
             | rates
-            | {"peak GB": rss}
+            | {"peak GB": host_memory() / 2**30}
         )
 
     def ours(count: int) -> None:

@@ -18,14 +18,11 @@ SIMULATED = "--xla_force_host_platform_device_count=8"
 def main() -> None:
     """Measure and print."""
     import jax
-    import jax.numpy as jnp
     import numpy as np
-    from common import VIT, random_clip, seconds, show
+    from common import VIT, get_clip, get_optimizer, seconds, show
 
-    from kanoclip_jax.clip import load_clip
-    from kanoclip_jax.engine.optimizer import make_optimizer
     from kanoclip_jax.engine.sharding import Devices
-    from kanoclip_jax.engine.step import TrainState, make_train_step, make_visual
+    from kanoclip_jax.engine.step import fresh_state, make_train_step, make_visual
     from kanoclip_jax.models.base import TrainBatch
     from kanoclip_jax.models.kanoclip import Kanoclip
 
@@ -36,14 +33,8 @@ def main() -> None:
     parser.add_argument("--output")
     given = parser.parse_args()
     size, batch_size = given.size, given.batch_size
-    if given.clip in VIT:
-        clip = random_clip(given.clip, size)
-    else:
-        clip = load_clip(given.clip, size)
-    method = Kanoclip(clip)
-    optimizer = make_optimizer(
-        prompt_learning_rate=1e-3, learning_rate=1e-4, betas=(0.5, 0.999)
-    )
+    clip = get_clip(given.clip, size)
+    method, optimizer = Kanoclip(clip), get_optimizer()
     draw = np.random.default_rng(0)
     images = draw.integers(0, 256, (batch_size, size, size, 3), np.uint8)
     labels = np.arange(batch_size, dtype=np.int32) % 2
@@ -57,9 +48,8 @@ def main() -> None:
         if count > jax.local_device_count() or batch_size % count:
             continue
         devices = Devices(batch_size, "batch", count)
-        params = jax.jit(method.init)(jax.random.key(0))
-        start = TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
-        state, frozen = devices.copy((start, clip.params))
+        state = fresh_state(method, optimizer, devices)
+        frozen = devices.copy(clip.params)
         visual = make_visual(method, devices)
         step = make_train_step(method, optimizer, devices)
         on_devices = devices.put(images)

@@ -14,12 +14,21 @@ import argparse
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import VIT, machine, matmul_rate, peak_memory, random_clip, seconds, show
+from common import (
+    VIT,
+    machine,
+    matmul_rate,
+    peak_memory,
+    random_clip,
+    seconds,
+    show,
+    tower_flops,
+)
 
 from kanoclip_jax.clip import Clip
 from kanoclip_jax.clip.attention import backend
 from kanoclip_jax.engine.sharding import Devices
-from kanoclip_jax.engine.step import detections, make_detect, make_visual
+from kanoclip_jax.engine.step import Inference, make_detect, make_visual
 from kanoclip_jax.metrics.report import ClassMetrics
 from kanoclip_jax.models.kanoclip import Kanoclip
 
@@ -61,8 +70,6 @@ def measure(
     row: Row, clip: Clip, method: Kanoclip, images: np.ndarray, peak: float, n: int
 ) -> list[Row]:
     """The tower, then all of inference, then that with metrics."""
-    from common import tower_flops
-
     batch = len(images)
     width, depth, _, joint = VIT[row["clip"]]
     flops = tower_flops(width, depth, joint, row["px"], method.first_vv_block)
@@ -84,6 +91,7 @@ def measure(
     params = devices.copy(jax.jit(method.init)(jax.random.key(0)))
     prompts = method.prompts(["object"])
     text = jax.jit(method.text)(frozen, params, prompts)
+    inference = Inference(method, devices, frozen, params)
     index = devices.put(np.zeros(batch, np.int32))
 
     def whole(images: jax.Array) -> object:
@@ -97,9 +105,7 @@ def measure(
 
     def evaluate() -> None:
         metrics = ClassMetrics(has_masks=True)
-        for i, (_, found) in enumerate(
-            detections(method, devices, frozen, params, text, stream)
-        ):
+        for i, (_, found) in enumerate(inference.detections(["object"], stream)):
             _, score, lowest, highest = found
             for k in range(batch):
                 span = (float(lowest[k]), float(highest[k]))

@@ -14,18 +14,15 @@ import time
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from common import VIT, random_clip, seconds, show
+from common import VIT, get_clip, get_optimizer, seconds, show
 
 from data_pipelines.pipeline import train_stream
 from data_pipelines.sources import open_source
-from kanoclip_jax.clip import load_clip
 from kanoclip_jax.engine.features import FeatureCache
-from kanoclip_jax.engine.optimizer import make_optimizer
 from kanoclip_jax.engine.settings import cache_directory
 from kanoclip_jax.engine.sharding import Devices
-from kanoclip_jax.engine.step import TrainState, ahead, make_train_step, make_visual
+from kanoclip_jax.engine.step import ahead, fresh_state, make_train_step, make_visual
 from kanoclip_jax.models.base import TrainBatch
 from kanoclip_jax.models.kanoclip import Kanoclip
 
@@ -68,11 +65,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--output")
     given = parser.parse_args()
-    dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    if given.clip in VIT:
-        clip = random_clip(given.clip, given.size, dtype)
-    else:
-        clip = load_clip(given.clip, given.size, dtype=jnp.dtype(dtype))
+    clip = get_clip(given.clip, given.size)
     source = open_source(
         given.dataset, root=given.root, prepared=given.prepared, classes=()
     )
@@ -81,18 +74,14 @@ def main() -> None:
     method = Kanoclip(clip)
     devices = Devices(given.batch_size, "batch")
     frozen = devices.copy(clip.params)
-    params = jax.jit(method.init)(jax.random.key(0))
-    optimizer = make_optimizer(
-        prompt_learning_rate=1e-3, learning_rate=1e-4, betas=(0.5, 0.999)
-    )
+    optimizer = get_optimizer()
     step = make_train_step(method, optimizer, devices)
     visual = make_visual(method, devices)
     prompts = method.prompts([source.prompt_names[name] for name in source.classes])
     knowledge = np.full(
         (len(source.classes), method.joint), method.joint**-0.5, np.float32
     )
-    state = TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
-    state = devices.copy(state)
+    state = fresh_state(method, optimizer, devices)
 
     def train(epochs: int, cache: FeatureCache | None) -> float:
         nonlocal state

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from kanoclip_jax.engine.sharding import everywhere
 from kanoclip_jax.engine.step import TrainState
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models.base import Method, Params
@@ -58,7 +59,10 @@ class Checkpoints:
                 meta=ocp.args.JsonRestore(),
             ),
         )
-        step = jax.numpy.asarray(self.latest, state.step.dtype)
+        # Where the step was: on another sharding, the training step compiles again.
+        step = jax.device_put(
+            np.asarray(self.latest, state.step.dtype), state.step.sharding
+        )
         return TrainState(restored.params, restored.optimizer, step), restored.meta
 
     def close(self) -> None:
@@ -126,8 +130,7 @@ def read_params(step: Path, meta: Mapping[str, Any], method: Method) -> Params:
     compare(meta["tree"], describe(abstract), step)
     try:
         with ocp.StandardCheckpointer() as reader:
-            mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))
-            whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+            whole = everywhere()
             target = jax.tree.map(
                 lambda leaf: jax.ShapeDtypeStruct(
                     leaf.shape, leaf.dtype, sharding=whole

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
 from tqdm import tqdm
@@ -22,7 +21,7 @@ from kanoclip_jax.engine.examples import Examples
 from kanoclip_jax.engine.report import make_report, to_terminal, write_report
 from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.sharding import Devices, gather, is_first
-from kanoclip_jax.engine.step import detections
+from kanoclip_jax.engine.step import Inference
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.metrics.report import ClassMetrics, mean_of
@@ -48,8 +47,7 @@ def main(
         checkpoint=trained.checkpoint,
         train_seconds=trained.meta.get("seconds", 0.0),
     )
-    if is_first():
-        write_report(folder, report)
+    write_report(folder, report)
     print(to_terminal(report))
     return 0
 
@@ -95,8 +93,10 @@ def evaluate(
         train_seconds: wall time of the training.
     """
     started = time.monotonic()
+    devices = Devices(config.eval.batch_size, "eval.batch_size")
+    inference = Inference(method, devices, clip.params, params)
     results = {
-        dataset: evaluate_source(config, clip, method, params, source, folder)
+        dataset: evaluate_source(config, clip, inference, devices, source, folder)
         for dataset, source in sources.items()
     }
     return make_report(
@@ -113,18 +113,13 @@ def evaluate(
 def evaluate_source(
     config: FrozenConfigDict,
     clip: Clip,
-    method: Method,
-    params: Params,
+    inference: Inference,
+    devices: Devices,
     source: Source,
     folder: Path,
 ) -> dict[str, Any]:
     """Metrics of each class of one dataset, and their unweighted mean."""
-    devices = Devices(config.eval.batch_size, "eval.batch_size")
-    frozen, params = devices.copy((clip.params, params))
     examples = Examples(source)
-    # The prompts do not depend on the image: they are encoded once.
-    prompts = method.prompts(class_names(source))
-    text = jax.jit(method.text, out_shardings=devices.whole)(frozen, params, prompts)
     metrics = {
         name: ClassMetrics(has_masks=source.has_masks) for name in source.classes
     }
@@ -135,7 +130,7 @@ def evaluate_source(
         workers=config.data.workers,
         part=devices.part,
     )
-    found = detections(method, devices, frozen, params, text, stream)
+    found = inference.detections(class_names(source), stream)
     with tqdm(total=len(source), desc=source.dataset[-40:], unit="img") as bar:
         for batch, (maps, *values) in found:
             for row in np.flatnonzero(batch["is_real"]):

@@ -10,12 +10,11 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
-from jaxtyping import Array
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from tqdm import tqdm
@@ -128,7 +127,9 @@ class FeatureCache:
         shard: list[tuple[str, Visual]] = []
         with tqdm(total=len(missing), desc="features", unit="img") as bar:
             batches = ((b["image"], b["index"], b["is_real"]) for b in stream)
-            for image, index, is_real in _beside(batches, devices):
+            # What belongs to the images stays beside them on the host.
+            beside = ahead(batches, lambda batch: (devices.put(batch[0]), *batch[1:]))
+            for image, index, is_real in beside:
                 features = Visual(*map(fetch, visual(frozen, image)))
                 real = np.flatnonzero(is_real)
                 shard += [
@@ -177,13 +178,6 @@ class FeatureCache:
                 f"the feature cache {self.folder} cannot be made ({error.strerror}); "
                 "name another folder with --config.train.cache_features=FOLDER"
             ) from None
-
-
-def _beside(
-    batches: Iterator[tuple[np.ndarray, ...]], devices: Devices
-) -> Iterator[tuple[Array | np.ndarray, ...]]:
-    """Images on the devices ahead of use, what belongs to them beside on the host."""
-    return ahead(batches, lambda batch: (devices.put(batch[0]), *batch[1:]))
 
 
 def choose_cache(

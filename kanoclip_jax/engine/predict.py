@@ -20,7 +20,7 @@ from data_pipelines.pipeline import predict_stream
 from data_pipelines.transforms import read_upright
 from kanoclip_jax.engine.restore import Trained, load_trained
 from kanoclip_jax.engine.sharding import Devices
-from kanoclip_jax.engine.step import detections
+from kanoclip_jax.engine.step import Inference
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.viz.heatmap import overlay
@@ -97,16 +97,15 @@ def _predict(
     """Write a line for each path; returns how many failed."""
     config, method, clip = trained.config, trained.method, trained.clip
     devices = Devices(config.predict.batch_size, "predict.batch_size")
-    frozen, params = devices.copy((clip.params, trained.params))
-    prompts = method.prompts([config.predict.class_name.replace("_", " ")])
-    text = jax.jit(method.text, out_shardings=devices.whole)(frozen, params, prompts)
+    inference = Inference(method, devices, clip.params, trained.params)
     stream = predict_stream(
         paths,
         image_size=clip.image_size,
         batch_size=config.predict.batch_size,
         workers=config.data.workers,
     )
-    found = detections(method, devices, frozen, params, text, stream)
+    class_name = config.predict.class_name.replace("_", " ")
+    found = inference.detections([class_name], stream)
     failed = 0
     for batch, (maps, scores, *_) in tqdm(
         found, total=len(stream), desc="predict", unit="batch"

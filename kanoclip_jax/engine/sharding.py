@@ -33,8 +33,7 @@ def join(coordinator_address: str, num_processes: int, process_id: int) -> None:
     Raises:
         InputError: the others cannot be joined.
     """
-    if jax.config.jax_platforms == "cpu" or not coordinator_address:
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
         jax.distributed.initialize(
             coordinator_address or None,
@@ -125,7 +124,7 @@ class Devices:
             for process in range(processes)
             for device in jax.local_devices(process)[:used]
         ]
-        self.mesh = Mesh(np.array(devices), (_AXIS,), axis_types=(AxisType.Auto,))
+        self.mesh = _mesh(devices)
         self.split = NamedSharding(self.mesh, PartitionSpec(_AXIS))
         self.whole = NamedSharding(self.mesh, PartitionSpec())
         self.part = (jax.process_index(), processes)
@@ -176,6 +175,11 @@ class Devices:
         return jax.jit(wrapped)
 
 
+def everywhere() -> NamedSharding:
+    """A copy on each device of all processes."""
+    return NamedSharding(_mesh(jax.devices()), PartitionSpec())
+
+
 def local_rows(array: Array) -> list[Array]:
     """This process's rows of a batch, all on its first device."""
     home = jax.local_devices()[0]
@@ -185,6 +189,11 @@ def local_rows(array: Array) -> list[Array]:
 def fetch(array: Array) -> np.ndarray:
     """This process's rows of a batch, on the host."""
     return np.concatenate([np.asarray(shard) for shard in _shards(array)])
+
+
+def _mesh(devices: Sequence[jax.Device]) -> Mesh:
+    # Explicit axes, the default, do not pass through the Flax CLIP.
+    return Mesh(np.array(devices), (_AXIS,), axis_types=(AxisType.Auto,))
 
 
 def _shards(array: Array) -> list[Array]:

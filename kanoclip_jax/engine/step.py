@@ -105,6 +105,19 @@ def make_train_step(
     return jax.jit(train_step, donate_argnums=1, out_shardings=devices.whole)
 
 
+def fresh_state(
+    method: Method,
+    optimizer: optax.GradientTransformation,
+    devices: Devices,
+    seed: int = 0,
+) -> TrainState:
+    """The state before the first step, on every device."""
+    params = jax.jit(method.init)(jax.random.key(seed))
+    return devices.copy(
+        TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
+    )
+
+
 def _accumulate(
     gradient: Callable[[Visual, TrainBatch], tuple[Params, Terms]],
     visual: Visual,
@@ -162,50 +175,67 @@ def make_detect(
     return devices.each(detect, copied=[0, 1])
 
 
-def detections(
-    method: Method,
-    devices: Devices,
-    frozen: Params,
-    params: Params,
-    text: Array,
-    batches: Iterable[Mapping[str, np.ndarray]],
-) -> Iterator[tuple[Mapping[str, np.ndarray], Found]]:
-    """Run a method over a stream of images.
-
-    Images go to the devices ahead of use, and a batch is waited for only when the next
-    one has been handed over.
+class Inference:
+    """A method ready to run: parameters on the devices, programs that compile once.
 
     Args:
         method: what runs,
         devices: on these, sharing each batch,
         frozen: with these backbone parameters
         params: and these trained ones.
-        text: every class's features, from `method.text`.
-        batches: this process's rows, with `image`, and `class_index` into `text` if
-            there are classes.
-
-    Yields:
-        Each batch as it came, and what was found in it.
     """
-    visual, detect = make_visual(method, devices), make_detect(method, devices)
-    waiting: list[Mapping[str, np.ndarray]] = []
 
-    def inputs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for batch in batches:
-            waiting.append(batch)
-            only = np.zeros(len(batch["image"]), np.int32)
-            yield batch["image"], batch.get("class_index", only)
+    def __init__(
+        self, method: Method, devices: Devices, frozen: Params, params: Params
+    ) -> None:
+        self._method, self._devices = method, devices
+        self._frozen, self._params = devices.copy((frozen, params))
+        self._text = jax.jit(method.text, out_shardings=devices.whole)
+        self._visual = make_visual(method, devices)
+        self._detect = make_detect(method, devices)
 
-    def finish(maps: Array, *values: Array) -> tuple[Mapping[str, np.ndarray], Found]:
-        return waiting.pop(0), Found(local_rows(maps), *map(fetch, values))
+    def detections(
+        self,
+        class_names: Sequence[str],
+        batches: Iterable[Mapping[str, np.ndarray]],
+    ) -> Iterator[tuple[Mapping[str, np.ndarray], Found]]:
+        """Run over a stream of images.
 
-    running: list[tuple[Array, ...]] = []
-    for image, class_index in ahead(inputs(), devices.put):
-        running.append(detect(params, text, visual(frozen, image), class_index))
-        if len(running) > 1:
-            yield finish(*running.pop(0))
-    for found in running:
-        yield finish(*found)
+        Images go to the devices ahead of use, and a batch is waited for only when the
+        next one has been handed over. Prompts do not depend on the image: they are
+        encoded once.
+
+        Args:
+            class_names: names in prompts.
+            batches: this process's rows, with `image`, and `class_index` into
+                `class_names` where there are several.
+
+        Yields:
+            Each batch as it came, and what was found in it.
+        """
+        prompts = self._method.prompts(class_names)
+        text = self._text(self._frozen, self._params, prompts)
+        waiting: list[Mapping[str, np.ndarray]] = []
+
+        def inputs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            for batch in batches:
+                waiting.append(batch)
+                only = np.zeros(len(batch["image"]), np.int32)
+                yield batch["image"], batch.get("class_index", only)
+
+        def finish(
+            maps: Array, *values: Array
+        ) -> tuple[Mapping[str, np.ndarray], Found]:
+            return waiting.pop(0), Found(local_rows(maps), *map(fetch, values))
+
+        running: list[tuple[Array, ...]] = []
+        for image, class_index in ahead(inputs(), self._devices.put):
+            visual = self._visual(self._frozen, image)
+            running.append(self._detect(self._params, text, visual, class_index))
+            if len(running) > 1:
+                yield finish(*running.pop(0))
+        for found in running:
+            yield finish(*found)
 
 
 def ahead(items: Iterable[T], put: Callable[[T], T], depth: int = 2) -> Iterator[T]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import FrozenConfigDict
 from tqdm import tqdm
@@ -33,6 +32,7 @@ from kanoclip_jax.engine.step import (
     TrainState,
     ahead,
     count_parameters,
+    fresh_state,
     make_train_step,
     make_visual,
 )
@@ -74,8 +74,7 @@ def main(
             checkpoint=run.checkpoint,
             train_seconds=run.seconds,
         )
-        if is_first():
-            write_report(folder, report)
+        write_report(folder, report)
     print(to_terminal(report))
     return 0
 
@@ -113,12 +112,9 @@ class Run:
         )
         self.seconds = 0.0
         self._devices = Devices(config.train.batch_size, "train.batch_size")
-        params = jax.jit(method.init)(jax.random.key(config.seed))
-        self._state = self._devices.copy(
-            TrainState(params, self._optimizer.init(params), jnp.zeros((), jnp.int32))
-        )
+        self._state = fresh_state(method, self._optimizer, self._devices, config.seed)
         self._checkpoints = None
-        if jax.tree.leaves(params):
+        if jax.tree.leaves(self._state.params):
             self._checkpoints = Checkpoints(folder.checkpoints)
 
     @property

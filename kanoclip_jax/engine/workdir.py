@@ -6,6 +6,7 @@ from pathlib import Path
 from ml_collections import FrozenConfigDict
 
 from kanoclip_jax.engine.settings import differing_keys, to_dict
+from kanoclip_jax.engine.sharding import is_first
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.knowledge.store import write_atomically
 
@@ -48,7 +49,9 @@ class Workdir:
         self.write("config.json", json.dumps(new, indent=2) + "\n")
 
     def write(self, name: str, text: str) -> None:
-        """Write one file whole or not at all."""
+        """Write one file whole or not at all; of several processes, the first does."""
+        if not is_first():
+            return
         try:
             write_atomically(self.path / name, text.encode("utf-8"))
         except OSError as error:

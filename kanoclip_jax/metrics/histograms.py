@@ -94,15 +94,16 @@ class PixelHistogram:
             span = float(anomaly_map.min()), float(anomaly_map.max())
         _check(anomaly_map.shape, regions, span)
         self._cover(*span)
+        anomalous = regions > 0
         _, index, areas = np.unique(
-            regions[regions > 0], return_inverse=True, return_counts=True
+            regions[anomalous], return_inverse=True, return_counts=True
         )
         with jax.enable_x64(True):
             if not len(areas):
                 self._sums = _add_normal(self._sums, anomaly_map, *self.window)
                 return
             weights = np.zeros(regions.shape, np.int64)
-            weights[regions > 0] = ((REGION_UNIT + areas // 2) // areas)[index]
+            weights[anomalous] = ((REGION_UNIT + areas // 2) // areas)[index]
             self._sums = _add(self._sums, anomaly_map, weights, *self.window)
         self.regions += len(areas)
 
@@ -128,6 +129,8 @@ class PixelHistogram:
 
     def _cover(self, lowest: float, highest: float) -> None:
         """Make room for a range of scores."""
+        if self.lowest <= lowest and highest <= self.highest:
+            return
         self.lowest = min(self.lowest, lowest)
         self.highest = max(self.highest, highest)
         window = _fit(self.lowest, self.highest)

@@ -24,11 +24,11 @@ METRICS = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "pixel_aupro")
 
 STEPS = """
 import json, sys
-import jax, jax.numpy as jnp, numpy as np
+import jax, numpy as np
 from kanoclip_jax.clip import load_clip
 from kanoclip_jax.engine.optimizer import make_optimizer
 from kanoclip_jax.engine.sharding import Devices
-from kanoclip_jax.engine.step import TrainState, make_train_step, make_visual
+from kanoclip_jax.engine.step import fresh_state, make_train_step, make_visual
 from kanoclip_jax.models.base import TrainBatch
 from kanoclip_jax.models.kanoclip import Kanoclip
 
@@ -47,9 +47,8 @@ prompts = method.prompts(["bottle", "object"])
 knowledge = np.full((2, method.joint), method.joint**-0.5, np.float32)
 for devices_count, parts in json.loads(sys.argv[2]):
     devices = Devices(8, "train.batch_size", devices_count)
-    params = jax.jit(method.init)(jax.random.key(0))
-    start = TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
-    state, frozen = devices.copy((start, clip.params))
+    state = fresh_state(method, optimizer, devices)
+    frozen = devices.copy(clip.params)
     step = make_train_step(method, optimizer, devices, parts)
     features = make_visual(method, devices, parts)(frozen, devices.put(images))
     losses = []

@@ -113,6 +113,35 @@ def test_the_train_step_compiles_once(settings, tmp_path, monkeypatch):
     assert [step._cache_size() for step in made] == [1]
 
 
+def test_a_resumed_train_step_compiles_once(settings, tmp_path, monkeypatch):
+    made = []
+
+    def remember(*arguments, original=train.make_train_step):
+        made.append(original(*arguments))
+        return made[-1]
+
+    config = settings()
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Run, "_save", saved_until(3))
+        with pytest.raises(Killed):
+            engine.run("train", config, tmp_path)
+    monkeypatch.setattr(train, "make_train_step", remember)
+    assert engine.run("train", config, tmp_path) == 0
+    assert [step._cache_size() for step in made] == [1]
+
+
+def saved_until(last: int):
+    """`Run._save` that dies after a step is on disk."""
+
+    def save(self, step: int, original=train.Run._save) -> None:
+        original(self, step)
+        if step == last:
+            self._checkpoints.close()
+            raise Killed
+
+    return save
+
+
 def test_a_finished_run_is_reported_and_not_repeated(
     settings, tmp_path, monkeypatch, capsys
 ):
