@@ -22,9 +22,20 @@ def get_config(row: str = "") -> ConfigDict:
     config = ConfigDict()
     config.method = "kanoclip"
     config.seed = 111
+    # Repeat with the seeds from `seed` on; the report has means and deviations.
+    config.seeds = 1
+    # Rows of a table by name, each a run of its own in WORKDIR/ROW/SEED; empty is one
+    # run. A row changes what `row_settings` says of it; none is the settings as given.
+    config.rows = ""
+    config.row_settings = ConfigDict(
+        {name: {"model": changes} for name, changes in ROWS.items()}
+    )
     # An Orbax checkpoint directory (newest step) or one step of it, for every mode but
     # train; empty means the working directory's own.
     config.checkpoint = ""
+    # Where there are rows: what was trained on MVTec AD and on VisA already.
+    config.checkpoint_mvtec = ""
+    config.checkpoint_visa = ""
 
     config.clip = ConfigDict()
     # A Hugging Face id, a local directory in that format, or `demo`.
@@ -85,6 +96,10 @@ def get_config(row: str = "") -> ConfigDict:
     config.data.prepared = ""
     # Count and skip unreadable files instead of stopping.
     config.data.skip_bad_files = False
+    # A copy that differs from the published counts is an error, not a warning.
+    config.data.strict = False
+    # Further folders of COVID-19 that count as anomalous: viral_pneumonia, lung_opacity.
+    config.data.covid19_include = ""
     # Sub-folders of folder:PATH that hold normal images.
     config.data.normal_folders = "good,ok,normal,no"
     # Reading processes; -1 is threads alone on up to 4 cores, else half of the cores.
@@ -92,6 +107,8 @@ def get_config(row: str = "") -> ConfigDict:
 
     config.train = ConfigDict()
     config.train.dataset = "mvtec"
+    # Where there are rows: trained on for the evaluation of train.dataset itself.
+    config.train.second_dataset = ""
     config.train.classes = ""  # keep these only; empty keeps all
     config.train.epochs = 15
     config.train.batch_size = 8

@@ -1,4 +1,4 @@
-"""The one exception that the data pipelines raise for a user's bad input."""
+"""The exceptions that the data pipelines raise for a user's bad input."""
 
 
 class DataError(ValueError):
@@ -6,3 +6,7 @@ class DataError(ValueError):
 
     The message is one line: the offending value, what is allowed, the remedy.
     """
+
+
+class AbsentError(DataError):
+    """A catalogue dataset that is not below the data root."""

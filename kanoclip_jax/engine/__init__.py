@@ -1,11 +1,13 @@
 """The shell around the method: every file, clock and random seed enters here."""
 
+import functools
 import importlib
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from data_pipelines.errors import DataError
 from kanoclip_jax.errors import InputError
@@ -48,15 +50,21 @@ def run(
     from kanoclip_jax.engine.memory import out_of_memory
     from kanoclip_jax.engine.settings import resolve, use_compilation_cache
 
-    names = {"train": "train", "eval": "evaluate"}
-    module = importlib.import_module(f"kanoclip_jax.engine.{names.get(mode, mode)}")
     resolved = resolve(config)
     use_compilation_cache(resolved)
     try:
-        return module.main(resolved, workdir, overrides)
+        return _main(mode, resolved)(resolved, workdir, overrides)
     except RuntimeError as error:
         # JAX's own class of runtime errors is one of these.
         clear = out_of_memory(error, mode)
         if clear is None:
             raise
         raise clear from error
+
+
+def _main(mode: str, config: FrozenConfigDict) -> Callable[..., int]:
+    """The function of a mode; its module is imported only when it runs."""
+    several = mode in ("train", "eval") and (config.rows or config.seeds > 1)
+    name = "suite" if several else {"eval": "evaluate"}.get(mode, mode)
+    main = importlib.import_module(f"kanoclip_jax.engine.{name}").main
+    return functools.partial(main, mode) if several else main

@@ -1,18 +1,32 @@
 """From settings to things: the backbone, the method and the sources of a run."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from absl import logging
 from ml_collections import FrozenConfigDict
 
+from data_pipelines.errors import AbsentError
 from data_pipelines.sources import Source, open_source
 from kanoclip_jax.clip import Clip, load_clip
 from kanoclip_jax.engine.sharding import first_alone
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models import build_method
 from kanoclip_jax.models.base import Method
+
+
+class Targets(NamedTuple):
+    """Evaluation datasets by their ids as given.
+
+    Attributes:
+        sources: those that are there.
+        absent: why the others are not.
+    """
+
+    sources: dict[str, Source]
+    absent: dict[str, str]
 
 
 def load_method(config: FrozenConfigDict) -> tuple[Clip, Method]:
@@ -41,6 +55,8 @@ def open_dataset(
             prepared=config.data.prepared,
             classes=classes,
             skip_bad_files=config.data.skip_bad_files,
+            strict=config.data.strict,
+            covid19_include=config.data.covid19_include,
             normal_folders=config.data.normal_folders,
         ),
     )
@@ -58,6 +74,36 @@ def open_dataset(
     return source
 
 
+def open_targets(config: FrozenConfigDict) -> Targets:
+    """All evaluation datasets; catalogue datasets that are absent are left out, aloud.
+
+    Raises:
+        InputError: none is named, or one is no good.
+        AbsentError: none is there.
+    """
+    if not config.eval.datasets:
+        raise InputError(
+            "eval.datasets is empty; name catalogue ids or folders, as in "
+            "--config.eval.datasets=visa,folder:/my/pictures"
+        )
+    targets = Targets({}, {})
+    for dataset in config.eval.datasets:
+        try:
+            source = open_dataset(config, dataset, config.eval.classes)
+        except AbsentError as error:
+            if len(targets.absent) + 1 == len(config.eval.datasets):
+                raise
+            targets.absent[dataset] = str(error)
+        else:
+            targets.sources[dataset] = source
+    if targets.absent:
+        print(
+            f"not evaluated, for they are not there: {', '.join(targets.absent)} "
+            "(--mode=prepare says where each comes from)"
+        )
+    return targets
+
+
 def refuse_training_dataset(config: FrozenConfigDict, trained_on: str) -> None:
     """Zero-shot means that the target was not trained on.
 
@@ -66,9 +112,9 @@ def refuse_training_dataset(config: FrozenConfigDict, trained_on: str) -> None:
     """
     if config.eval.allow_training_dataset or not trained_on:
         return
-    place = _place(config, trained_on)
+    forbidden = place(config, trained_on)
     for dataset in config.eval.datasets:
-        if dataset == trained_on or _place(config, dataset) == place:
+        if dataset == trained_on or place(config, dataset) == forbidden:
             raise InputError(
                 f"{dataset} was trained on ({trained_on}), so evaluating on it is not "
                 "zero-shot; name others with --config.eval.datasets, or pass "
@@ -81,7 +127,16 @@ def class_names(source: Source) -> list[str]:
     return [source.prompt_names[name] for name in source.classes]
 
 
-def _place(config: FrozenConfigDict, dataset: str) -> Path:
+def differences(source: Source) -> list[str]:
+    """What a copy of a catalogue dataset lacks or has besides what is published."""
+    missing = len(source.missing_classes)
+    classes = missing + len(source.classes)
+    lack = [f"{missing} of {classes} classes are not there"] if missing else []
+    return [*lack, *source.differences]
+
+
+def place(config: FrozenConfigDict, dataset: str) -> Path:
+    """Where a dataset lies, whatever it is called."""
     if dataset.startswith("folder:"):
         return Path(dataset.removeprefix("folder:")).expanduser().resolve()
     return (Path(config.data.root).expanduser() / dataset).resolve()

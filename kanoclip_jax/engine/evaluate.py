@@ -1,7 +1,6 @@
 """Evaluation: one pass over each dataset, all metrics, in constant memory."""
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,23 @@ from data_pipelines.pipeline import eval_stream
 from data_pipelines.sources import Source
 from kanoclip_jax.clip import Clip
 from kanoclip_jax.engine.build import (
+    Targets,
     class_names,
-    open_dataset,
+    differences,
+    open_targets,
     refuse_training_dataset,
 )
 from kanoclip_jax.engine.examples import Examples
-from kanoclip_jax.engine.report import make_report, to_terminal, write_report
+from kanoclip_jax.engine.report import (
+    make_report,
+    to_terminal,
+    with_facts,
+    write_report,
+)
 from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.sharding import Devices, gather, is_first
 from kanoclip_jax.engine.step import Inference
 from kanoclip_jax.engine.workdir import Workdir
-from kanoclip_jax.errors import InputError
 from kanoclip_jax.metrics.report import ClassMetrics, mean_of
 from kanoclip_jax.models.base import Method, Params
 
@@ -31,42 +36,32 @@ from kanoclip_jax.models.base import Method, Params
 def main(
     config: FrozenConfigDict, workdir: Path, overrides: frozenset[str] = frozenset()
 ) -> int:
+    """Evaluate a checkpoint on `eval.datasets` and print the report."""
+    print(to_terminal(run(config, workdir, overrides)))
+    return 0
+
+
+def run(
+    config: FrozenConfigDict, workdir: Path, overrides: frozenset[str]
+) -> dict[str, Any]:
     """Evaluate a checkpoint on `eval.datasets` and write the report."""
     folder = Workdir(workdir)
     trained = load_trained(config, folder, overrides)
     config = trained.config
     refuse_training_dataset(config, trained.meta.get("dataset", ""))
-    sources = open_targets(config)
+    targets = open_targets(config)
     report = evaluate(
         config,
         trained.clip,
         trained.method,
         trained.params,
-        sources,
+        targets,
         folder=workdir,
         checkpoint=trained.checkpoint,
         train_seconds=trained.meta.get("seconds", 0.0),
     )
     write_report(folder, report)
-    print(to_terminal(report))
-    return 0
-
-
-def open_targets(config: FrozenConfigDict) -> dict[str, Source]:
-    """All evaluation datasets by their ids as given.
-
-    Raises:
-        InputError: none is named, or one is no good.
-    """
-    if not config.eval.datasets:
-        raise InputError(
-            "eval.datasets is empty; name catalogue ids or folders, as in "
-            "--config.eval.datasets=visa,folder:/my/pictures"
-        )
-    return {
-        dataset: open_dataset(config, dataset, config.eval.classes)
-        for dataset in config.eval.datasets
-    }
+    return report
 
 
 def evaluate(
@@ -74,7 +69,7 @@ def evaluate(
     clip: Clip,
     method: Method,
     params: Params,
-    sources: Mapping[str, Source],
+    targets: Targets,
     *,
     folder: Path,
     checkpoint: Path | None,
@@ -87,7 +82,7 @@ def evaluate(
         clip: the frozen backbone.
         method: what is evaluated,
         params: with these parameters.
-        sources: datasets by id.
+        targets: the datasets.
         folder: where the pictures go.
         checkpoint: where `params` came from.
         train_seconds: wall time of the training.
@@ -96,8 +91,12 @@ def evaluate(
     devices = Devices(config.eval.batch_size, "eval.batch_size")
     inference = Inference(method, devices, clip.params, params)
     results = {
-        dataset: evaluate_source(config, clip, inference, devices, source, folder)
-        for dataset, source in sources.items()
+        dataset: with_facts(
+            dataset,
+            evaluate_source(config, clip, inference, devices, source, folder),
+            differences(source),
+        )
+        for dataset, source in targets.sources.items()
     }
     return make_report(
         results,
@@ -107,6 +106,7 @@ def evaluate(
         fingerprint=clip.fingerprint,
         train_seconds=train_seconds,
         eval_seconds=time.monotonic() - started,
+        absent=targets.absent,
     )
 
 

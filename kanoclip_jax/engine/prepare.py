@@ -1,10 +1,12 @@
-"""Preparation: datasets checked and converted, a CLIP turned into safetensors."""
+"""Preparation: datasets checked, counted and converted, a CLIP turned into safetensors."""
 
 from collections import Counter
 from pathlib import Path
 
 from ml_collections import FrozenConfigDict
 
+from data_pipelines.catalog import CATALOG
+from data_pipelines.errors import AbsentError
 from data_pipelines.sources import Source
 from kanoclip_jax.clip.convert import to_safetensors
 from kanoclip_jax.clip.locate import locate
@@ -14,29 +16,45 @@ from kanoclip_jax.engine.build import open_dataset
 def main(
     config: FrozenConfigDict, workdir: Path, overrides: frozenset[str] = frozenset()
 ) -> int:
-    """Prepare the backbone and every dataset that the configuration names."""
+    """Prepare every dataset that the configuration names, and the backbone.
+
+    Raises:
+        AbsentError: none of the datasets is there.
+    """
     del workdir, overrides
+    train = (config.train.dataset, config.train.second_dataset)
+    wanted = {name: config.train.classes for name in train if name}
+    for name in config.eval.datasets:
+        wanted.setdefault(name, config.eval.classes)
+    absent: list[AbsentError] = []
+    for dataset, classes in wanted.items():
+        try:
+            source = open_dataset(config, dataset, classes)
+        except AbsentError as error:
+            absent.append(error)
+        else:
+            print("\n".join(_table(dataset, source)))
+    if len(absent) == len(wanted):
+        raise absent[0]
+    for error in absent:
+        print(f"\n{error}")
     folder = Path(config.data.prepared) / "clip"
     directory = to_safetensors(config.clip.name, folder)
     if directory != locate(config.clip.name):
-        print(f"CLIP converted; from now on: --config.clip.name={directory}")
-    sources = {
-        dataset: open_dataset(config, dataset, classes)
-        for dataset, classes in (
-            (config.train.dataset, config.train.classes),
-            *((dataset, config.eval.classes) for dataset in config.eval.datasets),
-        )
-    }
-    for dataset, source in sources.items():
-        print("\n".join(_table(dataset, source)))
+        print(f"\nCLIP converted; from now on: --config.clip.name={directory}")
     return 0
 
 
 def _table(dataset: str, source: Source) -> list[str]:
+    """What was found, class by class, beside what is published."""
     counts = Counter((entry.class_name, entry.label) for entry in source.index)
-    width = max(map(len, source.classes))
-    lines = ["", f"{dataset}{'' if source.has_masks else ' (no masks)'}"]
+    published = CATALOG[dataset].counts if dataset in CATALOG else {}
+    width = max(map(len, (*source.classes, "class")))
+    about = "" if source.has_masks else " (no masks)"
+    lines = ["", f"{dataset}{about}"]
+    lines.append(f"  {'class':{width}}  normal  anomalous  published")
     for name in source.classes:
-        normal, anomalous = counts[name, 0], counts[name, 1]
-        lines.append(f"  {name:{width}}  {normal:5} normal  {anomalous:5} anomalous")
+        found = f"  {name:{width}}  {counts[name, 0]:6}  {counts[name, 1]:9}"
+        known = "{} / {}".format(*published[name]) if name in published else ""
+        lines.append(f"{found}  {known:>9}".rstrip())
     return lines

@@ -1,21 +1,12 @@
 """The report of an evaluation: a JSON contract, a Markdown page, a terminal table."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kanoclip_jax.engine import published, tables
 from kanoclip_jax.engine.workdir import Workdir
 
-_COLUMNS = {
-    "image_auroc": "image AUROC",
-    "image_ap": "image AP",
-    "image_f1max": "image F1max",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "pixel AP",
-    "pixel_f1max": "pixel F1max",
-    "pixel_aupro": "AUPRO@0.3",
-    "pixel_aupro_200": "AUPRO (200)",
-}
 Report = Mapping[str, Any]
 
 
@@ -28,15 +19,52 @@ def make_report(
     fingerprint: str,
     train_seconds: float,
     eval_seconds: float,
+    absent: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Assemble `report.json`; fractions in [0, 1], None where undefined."""
-    return {
+    """Assemble `report.json`; fractions in [0, 1], None where undefined.
+
+    Args:
+        datasets: results by id.
+        method: what was evaluated.
+        checkpoint: where its parameters are, None where it learns nothing.
+        clip_name: of the backbone,
+        fingerprint: and of its weights.
+        train_seconds: wall time,
+        eval_seconds: likewise.
+        absent: datasets that were asked for and are not there, with what to do.
+    """
+    report = {
         "datasets": dict(datasets),
         "method": method,
         "checkpoint": checkpoint,
         "clip": {"name": clip_name, "fingerprint": fingerprint},
         "seconds": {"train": round(train_seconds, 3), "eval": round(eval_seconds, 3)},
     }
+    return report | ({"absent": dict(absent)} if absent else {})
+
+
+def with_facts(
+    dataset: str, result: Mapping[str, Any], differences: Sequence[str]
+) -> dict[str, Any]:
+    """A dataset's result with the paper's figures, and what a comparison must know.
+
+    Args:
+        dataset: its id.
+        result: `classes` and `mean`.
+        differences: between this copy and the published one.
+    """
+    facts: dict[str, Any] = {}
+    rows = published.figures(dataset)
+    if rows:
+        facts["published"] = {name: row._asdict() for name, row in rows.items()}
+    notes = published.notes(dataset)
+    if differences:
+        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+        notes.append(
+            "This copy is not the published one, so its figures are not comparable: "
+            f"{'; '.join(differences[:3])}{more}."
+        )
+    return dict(result) | facts | ({"notes": notes} if notes else {})
 
 
 def write_report(workdir: Workdir, report: Report) -> None:
@@ -46,53 +74,61 @@ def write_report(workdir: Workdir, report: Report) -> None:
 
 
 def to_markdown(report: Report) -> str:
-    """The report as a page: a table for each dataset, in percent."""
+    """The report as a page: beside the paper's figures first, then class by class."""
     clip, seconds = report["clip"], report["seconds"]
     lines = [
         f"# {report['method']}",
         "",
-        f"CLIP `{clip['name']}`, weights `{clip['fingerprint'][:16]}`",
-        f"checkpoint `{report['checkpoint'] or 'none: nothing was trained'}`",
+        f"CLIP `{clip['name']}`, weights `{clip['fingerprint'][:16]}`  ",
+        f"{_origin(report)}  ",
         f"training {seconds['train']:.0f} s, evaluation {seconds['eval']:.0f} s",
     ]
-    for dataset, result in report["datasets"].items():
-        lines += ["", f"## {dataset}", "", *_table(result)]
+    for title, body in _sections(report):
+        lines += ["", f"## {title}", "", *body]
     return "\n".join(lines) + "\n"
 
 
 def to_terminal(report: Report) -> str:
     """The report's tables for the terminal."""
     return "\n".join(
-        line
-        for dataset, result in report["datasets"].items()
-        for line in ("", dataset, *_table(result))
+        line for title, body in _sections(report) for line in ("", title, *body)
     )
 
 
-def _table(result: Mapping[str, Any]) -> list[str]:
-    rows = [["class", "normal", "anomalous", *_COLUMNS.values()]]
-    for name, values in (*result["classes"].items(), ("mean", result["mean"])):
-        rows.append(
-            [
-                name,
-                str(values["normal"]),
-                str(values["anomalous"]),
-                *(_percent(values[key]) for key in _COLUMNS),
-            ]
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    body = [_row(row, widths) for row in rows]
-    rule = [f":{'-' * (widths[0] - 1)}", *(f"{'-' * (w - 1)}:" for w in widths[1:])]
-    return [body[0], f"| {' | '.join(rule)} |", *body[1:]]
+def _origin(report: Report) -> str:
+    if "rows" not in report:
+        return f"checkpoint `{report['checkpoint'] or 'none: nothing was trained'}`"
+    seeds = {seed for row in report["rows"].values() for seed in row["runs"]}
+    return (
+        f"rows {', '.join(report['rows'])}; seeds {', '.join(sorted(seeds, key=int))}"
+    )
 
 
-def _row(cells: list[str], widths: list[int]) -> str:
-    first = cells[0].ljust(widths[0])
-    rest = [
-        cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)
-    ]
-    return f"| {' | '.join([first, *rest])} |"
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
+def _sections(report: Report) -> list[tuple[str, list[str]]]:
+    datasets, rows = report["datasets"], report.get("rows", {})
+    sections = []
+    table = tables.as_in_paper(datasets)
+    if table:
+        about = f"{published.source()}. Δ is ours less the paper's KAnoCLIP."
+        sections.append(("Beside the paper", [*table, "", about]))
+    if len(rows) > 1:
+        cited = any(published.ablation(row, name) for row in rows for name in datasets)
+        about = ["", published.ablation_note()] if cited else []
+        sections.append(("Row by row", [*tables.ablation(rows), *about]))
+    for name, result in datasets.items():
+        body = [f"Note: {note}" for note in result.get("notes", ())]
+        body += [""] if body else []
+        if "published" in result:
+            ours = {
+                row: r["datasets"][name]
+                for row, r in rows.items()
+                if name in r["datasets"]
+            }
+            ours = ours or {report["method"]: result}
+            body += [*tables.beside_paper(ours, result["published"]), ""]
+        body += tables.by_class(result, report.get("std", {}).get(name))
+        sections.append((name, body))
+    if report.get("absent"):
+        body = [f"- {name}: {why}" for name, why in report["absent"].items()]
+        sections.append(("Not evaluated", body))
+    return sections

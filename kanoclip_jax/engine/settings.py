@@ -9,7 +9,9 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from kanoclip_jax.errors import InputError
 
 _LISTS = (
+    "rows",
     "data.normal_folders",
+    "data.covid19_include",
     "train.classes",
     "eval.datasets",
     "eval.classes",
@@ -17,6 +19,7 @@ _LISTS = (
     "model.abnormal_states",
 )
 _POSITIVE = (
+    "seeds",
     "clip.image_size",
     "model.temperature",
     "model.context_length",
@@ -41,6 +44,9 @@ _CHOICES = {
 # What a run may be continued with a different value of.
 _IMMATERIAL = (
     "checkpoint",
+    "rows",
+    "row_settings.",
+    "seeds",
     "data.",
     "predict.",
     "train.checkpoint_every",
@@ -48,7 +54,11 @@ _IMMATERIAL = (
     "train.cache_features",
     "train.accumulate",
 )
-_MATERIAL = ("data.skip_bad_files", "data.normal_folders")
+_MATERIAL = (
+    "data.skip_bad_files",
+    "data.normal_folders",
+    "data.covid19_include",
+)
 
 
 def resolve(config: ConfigDict) -> FrozenConfigDict:
@@ -83,6 +93,10 @@ def resolve(config: ConfigDict) -> FrozenConfigDict:
         raise InputError(
             f"train.accumulate is {pieces!r}; allowed: auto, or a positive number"
         )
+    for row in config.rows:
+        if row not in config.row_settings and row != config.method:
+            allowed = ", ".join([config.method, *config.row_settings])
+            raise InputError(f"row {row!r} is unknown; allowed: {allowed}")
     if config.seed < 0:
         raise InputError(f"seed is {config.seed}; it must not be negative")
     return FrozenConfigDict(config)

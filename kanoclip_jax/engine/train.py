@@ -17,10 +17,11 @@ from kanoclip_jax.engine.build import (
     class_names,
     load_method,
     open_dataset,
+    open_targets,
     refuse_training_dataset,
 )
 from kanoclip_jax.engine.checkpoint import Checkpoints
-from kanoclip_jax.engine.evaluate import evaluate, open_targets
+from kanoclip_jax.engine.evaluate import evaluate
 from kanoclip_jax.engine.features import FeatureCache, Tower, choose_cache
 from kanoclip_jax.engine.knowledge import training_knowledge
 from kanoclip_jax.engine.memory import choose_parts
@@ -45,8 +46,18 @@ from kanoclip_jax.models.base import ClassPrompts, Method, Params, TrainBatch, V
 def main(
     config: FrozenConfigDict, workdir: Path, overrides: frozenset[str] = frozenset()
 ) -> int:
-    """Train, or continue, or find finished; then evaluate on `eval.datasets`."""
+    """Train, or continue, or find finished; then evaluate, and print the report."""
     del overrides
+    print(to_terminal(run(config, workdir)))
+    return 0
+
+
+def run(config: FrozenConfigDict, workdir: Path) -> dict[str, Any]:
+    """Train, or continue, or find finished; then evaluate on `eval.datasets`.
+
+    Returns:
+        The report, which is also written.
+    """
     refuse_training_dataset(config, config.train.dataset)
     folder = Workdir(workdir)
     clip, method = load_method(config)
@@ -58,12 +69,16 @@ def main(
             "dataset with masks in --config.train.dataset"
         )
     first_alone("workdir", lambda: folder.claim(config))
-    run = Run(config, folder, clip, method, source)
+    training = Run(config, folder, clip, method, source)
     report = folder.report()
-    if run.finished and report and list(report["datasets"]) == list(targets):
+    if (
+        training.finished
+        and report
+        and list(report["datasets"]) == list(targets.sources)
+    ):
         print(f"{workdir} has finished:")
     else:
-        state = run.train()
+        state = training.train()
         report = evaluate(
             config,
             clip,
@@ -71,12 +86,11 @@ def main(
             state.params,
             targets,
             folder=workdir,
-            checkpoint=run.checkpoint,
-            train_seconds=run.seconds,
+            checkpoint=training.checkpoint,
+            train_seconds=training.seconds,
         )
         write_report(folder, report)
-    print(to_terminal(report))
-    return 0
+    return report
 
 
 class Run:

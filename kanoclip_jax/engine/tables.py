@@ -1,0 +1,149 @@
+"""Markdown tables of results, in percent: per class, beside the paper, the ablation."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from kanoclip_jax.engine import published
+
+COLUMNS = {
+    "image_auroc": "image AUROC",
+    "image_ap": "image AP",
+    "image_f1max": "image F1max",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "pixel AP",
+    "pixel_f1max": "pixel F1max",
+    "pixel_aupro": "AUPRO@0.3",
+    "pixel_aupro_200": "AUPRO (200)",
+}
+# What the paper reports.
+PAPER = ("image_auroc", "pixel_auroc")
+Result = Mapping[str, Any]
+Values = Mapping[str, float | int | None]
+
+
+def by_class(result: Result, spread: Result | None = None) -> list[str]:
+    """Every metric of each class, and their mean.
+
+    Args:
+        result: `classes` and `mean` of a dataset.
+        spread: their standard deviations over seeds, in the same form.
+    """
+    rows = [["class", "normal", "anomalous", *COLUMNS.values()]]
+    for name, values in (*result["classes"].items(), ("mean", result["mean"])):
+        spreads: Values = {}
+        if spread is not None:
+            spreads = spread["mean"] if name == "mean" else spread["classes"][name]
+        cells = (_cell(values[key], spreads.get(key)) for key in COLUMNS)
+        rows.append([name, str(values["normal"]), str(values["anomalous"]), *cells])
+    return _align(rows)
+
+
+def beside_paper(results: Mapping[str, Result], paper: Result) -> list[str]:
+    """Our rows of one dataset below the paper's, and how far they are from KAnoCLIP's.
+
+    Args:
+        results: our results by row.
+        paper: the dataset's published figures by method.
+    """
+    rows = [["method", *(COLUMNS[key] for key in PAPER), "image Δ", "pixel Δ"]]
+    for method, cell in paper.items():
+        rows.append([f"{method} (paper)", *(_cell(cell[key]) for key in PAPER), "", ""])
+    target = paper["KAnoCLIP"]
+    for name, result in results.items():
+        mean = result["mean"]
+        rows.append(
+            [
+                f"{name} (here)",
+                *(_cell(mean[key]) for key in PAPER),
+                *(_difference(mean[key], target[key]) for key in PAPER),
+            ]
+        )
+    return _align(rows)
+
+
+def as_in_paper(datasets: Mapping[str, Result]) -> list[str]:
+    """The paper's Tables 1 and 2: a line a dataset, a column a method, image / pixel.
+
+    Empty where no dataset is one of the paper's.
+    """
+    known = {name: r for name, r in datasets.items() if "published" in r}
+    if not known:
+        return []
+    methods = list(next(iter(known.values()))["published"])
+    rows = [["image / pixel AUROC", *methods, "here", "Δ"]]
+    for name, result in known.items():
+        paper, mean = result["published"], result["mean"]
+        rows.append(
+            [
+                name,
+                *(_pair(_cell(paper[m][key]) for key in PAPER) for m in methods),
+                _pair(_cell(mean[key]) for key in PAPER),
+                _pair(_difference(mean[k], paper["KAnoCLIP"][k]) for k in PAPER),
+            ]
+        )
+    return _align(rows)
+
+
+def ablation(rows: Mapping[str, Any]) -> list[str]:
+    """A line for each row of a suite, image / pixel AUROC for each dataset.
+
+    Args:
+        rows: of the report, each with `datasets` and `std`. Where the paper's Table 3
+            has the row, its figures and the difference stand behind ours.
+    """
+    names = list(
+        dict.fromkeys(name for row in rows.values() for name in row["datasets"])
+    )
+    cited = {n for n in names if any(published.ablation(row, n) for row in rows)}
+    head = ["image / pixel AUROC"]
+    for name in names:
+        head += [name, "paper", "Δ"] if name in cited else [name]
+    table = [head]
+    for row, content in rows.items():
+        line = [row]
+        for name in names:
+            result = content["datasets"].get(name)
+            mean = {} if result is None else result["mean"]
+            spread = {} if result is None else content["std"][name]["mean"]
+            line.append(_pair(_cell(mean.get(k), spread.get(k)) for k in PAPER))
+            if name in cited:
+                paper = published.ablation(row, name)
+                facts = {} if paper is None else paper._asdict()
+                line.append(_pair(_cell(facts.get(key)) for key in PAPER))
+                line.append(
+                    _pair(_difference(mean.get(k), facts.get(k)) for k in PAPER)
+                )
+        table.append(line)
+    return _align(table)
+
+
+def _pair(cells: Iterable[str]) -> str:
+    return " / ".join(cells)
+
+
+def _cell(value: float | None, spread: float | None = None) -> str:
+    if value is None:
+        return "–"
+    around = "" if spread is None else f" ± {100 * spread:.1f}"
+    return f"{100 * value:.1f}{around}"
+
+
+def _difference(ours: float | None, theirs: float | None) -> str:
+    if ours is None or theirs is None:
+        return "–"
+    return f"{100 * (ours - theirs):+.1f}".replace("-", "−")
+
+
+def _align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table whose columns also line up in a terminal."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rule = [f":{'-' * (widths[0] - 1)}", *(f"{'-' * (w - 1)}:" for w in widths[1:])]
+    return [_line(rows[0], widths), f"| {' | '.join(rule)} |"] + [
+        _line(row, widths) for row in rows[1:]
+    ]
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first = cells[0].ljust(widths[0])
+    rest = (c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))
+    return f"| {' | '.join([first, *rest])} |"
