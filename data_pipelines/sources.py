@@ -22,6 +22,8 @@ def open_source(
     skip_bad_files: bool = False,
     normal_folders: Sequence[str] = NORMAL_FOLDERS,
     labelled: bool = True,
+    strict: bool = False,
+    covid19_include: Sequence[str] = (),
 ) -> Source:
     """Opens a dataset, preparing it first where needed.
 
@@ -33,12 +35,16 @@ def open_source(
       skip_bad_files: Counts and skips unusable files instead of raising.
       normal_folders: Sub-folder names that mean normal, for `folder:PATH`.
       labelled: Whether labels are needed; False also accepts a flat folder of images.
+      strict: Refuses a catalogue dataset that differs from the published counts, lacks
+        classes or has unusable files, instead of warning.
+      covid19_include: Further folders that `covid19` counts as anomalous.
 
     Returns:
       The source.
 
     Raises:
-      DataError: an unknown dataset or class, a root without it, or unusable files.
+      DataError: an unknown dataset or class, a root without it, unusable files, or
+        differences that `strict` forbids.
     """
     if dataset.startswith(_FOLDER_PREFIX):
         return open_folder(
@@ -59,6 +65,7 @@ def open_source(
             f"dataset {dataset!r} cannot be read yet; use one of "
             f"{', '.join(readable)}, or folder:PATH"
         )
+    options = {"include": tuple(covid19_include)} if card.id == "covid19" else {}
     return open_prepared(
         card,
         BUILDERS[card.id],
@@ -66,4 +73,6 @@ def open_source(
         prepared=Path(prepared).expanduser(),
         classes=tuple(classes),
         skip_bad_files=skip_bad_files,
+        strict=strict,
+        options=options,
     )

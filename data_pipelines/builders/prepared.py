@@ -7,8 +7,10 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -17,9 +19,11 @@ from absl import logging
 from data_pipelines.builders.base import AnomalyBuilder, Survey
 from data_pipelines.catalog import Card, select_classes
 from data_pipelines.errors import DataError
+from data_pipelines.layouts import find_start, naming_unreadable
 from data_pipelines.records import Entry, Record, Source
 
 _INDEX = "index.json"
+_STRAYS_NAMED = 5
 
 
 class PreparedSource(Source):
@@ -29,10 +33,13 @@ class PreparedSource(Source):
       card: The dataset.
       home: The copy's folder.
       version: The builder's version.
+      strays: What the survey met and did not understand.
     """
 
-    def __init__(self, card: Card, home: Path, version: str):
-        self._opened_with = (card, home, version)
+    def __init__(
+        self, card: Card, home: Path, version: str, strays: tuple[str, ...] = ()
+    ):
+        self._opened_with = (card, home, version, strays)
         index = json.loads((home / _INDEX).read_text())
         self.dataset = card.id
         self.classes = tuple(index["classes"])
@@ -42,6 +49,8 @@ class PreparedSource(Source):
         self.index = tuple(Entry(*row[:-1]) for row in index["records"])
         self.skipped = tuple(index["skipped"])
         self.missing_classes = tuple(index["missing"])
+        self.strays = strays
+        self.differences = tuple(compare_counts(card, self.index))
         self._keys = tuple(row[-1] for row in index["records"])
         builder = tfds.builder_from_directory(home / card.id / version)
         self._records = builder.as_data_source(split="test")
@@ -77,6 +86,8 @@ def open_prepared(
     prepared: Path,
     classes: tuple[str, ...],
     skip_bad_files: bool,
+    strict: bool = False,
+    options: Mapping[str, Any] = MappingProxyType({}),
 ) -> PreparedSource:
     """Opens a dataset's prepared copy, writing it first where there is none.
 
@@ -92,16 +103,19 @@ def open_prepared(
       prepared: Folder for prepared copies.
       classes: Keeps these classes only; all where empty.
       skip_bad_files: Counts and skips unusable files instead of raising.
+      strict: Whether a copy that differs from the published one is refused.
+      options: Keywords of the builder's `survey_folder` beyond the common ones.
 
     Returns:
       The source.
 
     Raises:
-      DataError: the root lacks the dataset or a wanted class, a file is unusable, or
-        `prepared` cannot be written.
+      DataError: the root lacks the dataset or a wanted class, a file is unusable,
+        `prepared` cannot be written, or the copy differs and `strict` is set.
     """
     wanted = select_classes(card.id, classes, card.classes)
-    survey = _survey(card, builder_class, root, wanted, named=bool(classes))
+    with naming_unreadable(Path(root) / card.id):
+        survey = _survey(card, builder_class, root, wanted, bool(classes), options)
     home = prepared / card.id / _fingerprint(builder_class, survey, skip_bad_files)
     if not (home / _INDEX).is_file():
         try:
@@ -111,12 +125,72 @@ def open_prepared(
                 f"{home} cannot be prepared ({error.strerror or error}); free some "
                 "space, or choose another folder with --config.data.prepared=DIR"
             ) from error
-    source = PreparedSource(card, home, str(builder_class.VERSION))
-    if survey.missing:
-        logging.warning("%s lacks the classes %s", root, ", ".join(survey.missing))
-    if source.skipped:
-        logging.warning("%s: skipped %d files", card.id, len(source.skipped))
+    source = PreparedSource(card, home, str(builder_class.VERSION), survey.strays)
+    if strict:
+        _refuse_differences(source)
+    _warn(source, root)
     return source
+
+
+def compare_counts(card: Card, index: Iterable[Entry]) -> Iterator[str]:
+    """Yields how the counts differ from the published ones.
+
+    Args:
+      card: The dataset; where nothing is published, nothing differs.
+      index: What there is of it; classes without a record are not compared.
+
+    Yields:
+      One line per difference.
+    """
+    found = Counter((entry.class_name, entry.label) for entry in index)
+    present = [name for name in card.classes if found[name, 0] or found[name, 1]]
+    for name in present:
+        here = found[name, 0], found[name, 1]
+        published = card.counts.get(name, here)
+        if here != published:
+            yield _difference(f"{card.id} class {name}", here, published)
+    if card.total and len(present) == len(card.classes):
+        here = tuple(sum(found[name, label] for name in present) for label in (0, 1))
+        if here != card.total:
+            yield _difference(card.id, here, card.total)
+
+
+def _difference(what: str, here: tuple[int, ...], published: tuple[int, ...]) -> str:
+    return (
+        f"{what} has {here[0]} normal and {here[1]} anomalous images, published are "
+        f"{published[0]} and {published[1]}"
+    )
+
+
+def _refuse_differences(source: PreparedSource) -> None:
+    """Raises DataError where the copy is not the published one."""
+    missing = [f"{source.dataset} lacks the class {n}" for n in source.missing_classes]
+    found = (*source.differences, *missing, *source.skipped)
+    if found:
+        raise DataError(
+            f"{found[0]} ({len(found)} differences from the published dataset); "
+            "complete the copy, or accept it with --config.data.strict=False"
+        )
+
+
+def _warn(source: PreparedSource, root: str) -> None:
+    """Logs whatever is not as it should be."""
+    for difference in source.differences:
+        logging.warning("%s", difference)
+    if source.missing_classes:
+        logging.warning(
+            "%s lacks the classes %s", root, ", ".join(source.missing_classes)
+        )
+    if source.skipped:
+        logging.warning("%s: skipped %d files", source.dataset, len(source.skipped))
+    if source.strays:
+        more = len(source.strays) - _STRAYS_NAMED
+        logging.warning(
+            "%s: left out what is not part of its layout: %s%s",
+            source.dataset,
+            ", ".join(source.strays[:_STRAYS_NAMED]),
+            f" and {more} more" if more > 0 else "",
+        )
 
 
 def _survey(
@@ -125,6 +199,7 @@ def _survey(
     root: str,
     wanted: tuple[str, ...],
     named: bool,
+    options: Mapping[str, Any],
 ) -> Survey:
     """Surveys the dataset's folder; a class that was named must be there."""
     folder = Path(root).expanduser() / card.id
@@ -132,15 +207,20 @@ def _survey(
         f"expected ROOT/{card.id}/{builder_class.layout}; set the root with "
         "--config.data.root=DIR"
     )
+    about = (
+        f"{card.title} ({card.description.rstrip('.')}; licence: {card.licence}; "
+        f"size: {card.size}) can be had from {card.homepage}; {expected}"
+    )
     if builder_class.needs_root:
         if not root:
-            raise DataError(f"no data root is set for {card.id}: {expected}")
+            raise DataError(f"no data root is set for {card.id}: {about}")
         if not folder.is_dir():
-            raise DataError(f"{folder} is not a folder: {expected}")
-    survey = builder_class.survey_folder(folder, wanted)
+            raise DataError(f"{folder} is not a folder: {about}")
+        folder = find_start(folder, lambda path: builder_class.is_start(path, wanted))
+    survey = builder_class.survey_folder(folder, wanted, **options)
     if not survey.classes:
         raise DataError(
-            f"{folder} holds none of the classes {', '.join(wanted)}: {expected}"
+            f"{folder} holds none of the classes {', '.join(wanted)}: {about}"
         )
     if named and survey.missing:
         raise DataError(
