@@ -1,6 +1,7 @@
 """Folders of images and their masks: listing, and pairing by stem."""
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,10 @@ from data_pipelines.records import Entry
 IMAGE_SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
 )
+# Left behind by desktops, archivers and other people's predictions.
+_CLUTTER = frozenset(("thumbs.db", "desktop.ini", "__macosx", "pred"))
+_DOCUMENTS = frozenset((".txt", ".md", ".pdf", ".html", ".csv", ".json", ".zip"))
+_EXTRA_TOP_FOLDERS = 3
 
 
 @dataclass(frozen=True)
@@ -21,14 +26,76 @@ class Item:
     entry: Entry
 
 
-def list_folders(folder: Path, follow: bool = False) -> list[Path]:
-    """Lists the visible sub-folders by name; symlinked ones only where `follow`."""
+def list_entries(folder: Path) -> list[Path]:
+    """Lists the visible files and folders by name, without known clutter."""
     return sorted(
         path
         for path in folder.iterdir()
-        if not path.name.startswith(".")
-        and path.is_dir()
-        and (follow or not path.is_symlink())
+        if not path.name.startswith(".") and path.name.lower() not in _CLUTTER
+    )
+
+
+def find_folder(folder: Path, *names: str) -> Path | None:
+    """Finds the first sub-folder of one of these names, whatever its case."""
+    wanted = {name.lower() for name in names}
+    found = (path for path in list_entries(folder) if path.name.lower() in wanted)
+    return next((path for path in found if path.is_dir()), None)
+
+
+def find_start(folder: Path, is_start: Callable[[Path], bool]) -> Path:
+    """Descends through extra top folders to where a dataset's content begins.
+
+    Args:
+      folder: The dataset's folder.
+      is_start: Whether a folder holds what is expected at the top.
+
+    Returns:
+      The first folder that does, reached through folders that hold a single visible
+      sub-folder each; `folder` where there is none.
+    """
+    inner = folder
+    for _ in range(_EXTRA_TOP_FOLDERS):
+        if is_start(inner):
+            return inner
+        below = [path for path in list_entries(inner) if path.is_dir()]
+        if len(below) != 1:
+            break
+        inner = below[0]
+    return inner if is_start(inner) else folder
+
+
+def find_strays(
+    base: Path, folders: Iterable[Path], known: Collection[Path]
+) -> tuple[str, ...]:
+    """Names what lies in the folders and is not known, documents aside."""
+    known = set(known)
+    return tuple(
+        path.relative_to(base).as_posix()
+        for folder in folders
+        for path in list_entries(folder)
+        if path not in known
+        and (path.is_dir() or path.suffix.lower() not in _DOCUMENTS)
+    )
+
+
+@contextlib.contextmanager
+def naming_unreadable(folder: Path) -> Iterator[None]:
+    """Turns an operating system's refusal into a DataError that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or folder} cannot be read ({error.strerror or error}); "
+            "make it readable for this user"
+        ) from error
+
+
+def list_folders(folder: Path) -> list[Path]:
+    """Lists the visible sub-folders by name, without symlinked ones."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if not path.name.startswith(".") and path.is_dir() and not path.is_symlink()
     )
 
 
@@ -44,13 +111,16 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def pair_masks(
-    images: Sequence[Path], masks: Sequence[Path]
+    images: Sequence[Path],
+    masks: Sequence[Path],
+    endings: Sequence[str] = ("_mask", ""),
 ) -> dict[Path, Path | None]:
     """Finds each image's mask by its stem, never by position.
 
     Args:
       images: Image files.
-      masks: Mask files, called `STEM_mask.*` (preferred) or `STEM.*`.
+      masks: Mask files, called by an image's stem and an ending.
+      endings: The endings, the preferred one first.
 
     Returns:
       Each image's mask, None where there is none.
@@ -69,7 +139,8 @@ def pair_masks(
     pairs: dict[Path, Path | None] = {}
     owner: dict[Path, Path] = {}
     for image in images:
-        mask = by_stem.get(f"{image.stem}_mask") or by_stem.get(image.stem)
+        names = (f"{image.stem}{ending}" for ending in endings)
+        mask = next((by_stem[name] for name in names if name in by_stem), None)
         if mask in owner:
             raise DataError(
                 f"mask {mask} fits two images, {owner[mask]} and {image}; "

@@ -48,6 +48,8 @@ class Source(abc.ABC):
       index: One entry per record, in record order.
       skipped: The message of every file that was left out; it names the file.
       missing_classes: Classes of the catalogue that the data root lacks.
+      strays: Folders and files that were met but not understood, and left out.
+      differences: Where the counts are not the published ones, one line each.
     """
 
     dataset: str
@@ -58,6 +60,8 @@ class Source(abc.ABC):
     index: tuple[Entry, ...]
     skipped: tuple[str, ...]
     missing_classes: tuple[str, ...]
+    strays: tuple[str, ...] = ()
+    differences: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.index)

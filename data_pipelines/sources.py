@@ -6,6 +6,7 @@ from pathlib import Path
 from data_pipelines.catalog import CATALOG, find_card
 from data_pipelines.errors import DataError
 from data_pipelines.folder import NORMAL_FOLDERS, open_folder
+from data_pipelines.layouts import naming_unreadable
 from data_pipelines.records import Entry, Record, Source
 
 __all__ = ["Entry", "Record", "Source", "open_source"]
@@ -22,6 +23,8 @@ def open_source(
     skip_bad_files: bool = False,
     normal_folders: Sequence[str] = NORMAL_FOLDERS,
     labelled: bool = True,
+    strict: bool = False,
+    covid19_include: Sequence[str] = (),
 ) -> Source:
     """Opens a dataset, preparing it first where needed.
 
@@ -33,22 +36,28 @@ def open_source(
       skip_bad_files: Counts and skips unusable files instead of raising.
       normal_folders: Sub-folder names that mean normal, for `folder:PATH`.
       labelled: Whether labels are needed; False also accepts a flat folder of images.
+      strict: Refuses a catalogue dataset that differs from the published counts, lacks
+        classes or has unusable files, instead of warning.
+      covid19_include: Further folders that `covid19` counts as anomalous.
 
     Returns:
       The source.
 
     Raises:
-      DataError: an unknown dataset or class, a root without it, or unusable files.
+      DataError: an unknown dataset or class, a root without it, unusable files, or
+        differences that `strict` forbids.
     """
     if dataset.startswith(_FOLDER_PREFIX):
-        return open_folder(
-            Path(dataset.removeprefix(_FOLDER_PREFIX)).expanduser(),
-            dataset=dataset,
-            classes=tuple(classes),
-            skip_bad_files=skip_bad_files,
-            normal_folders=tuple(normal_folders),
-            labelled=labelled,
-        )
+        path = Path(dataset.removeprefix(_FOLDER_PREFIX)).expanduser()
+        with naming_unreadable(path):
+            return open_folder(
+                path,
+                dataset=dataset,
+                classes=tuple(classes),
+                skip_bad_files=skip_bad_files,
+                normal_folders=tuple(normal_folders),
+                labelled=labelled,
+            )
     card = find_card(dataset)
     # TFDS takes long to import, and a user's own folder never needs it.
     from data_pipelines.builders import BUILDERS, open_prepared
@@ -59,6 +68,7 @@ def open_source(
             f"dataset {dataset!r} cannot be read yet; use one of "
             f"{', '.join(readable)}, or folder:PATH"
         )
+    options = {"include": tuple(covid19_include)} if card.id == "covid19" else {}
     return open_prepared(
         card,
         BUILDERS[card.id],
@@ -66,4 +76,6 @@ def open_source(
         prepared=Path(prepared).expanduser(),
         classes=tuple(classes),
         skip_bad_files=skip_bad_files,
+        strict=strict,
+        options=options,
     )

@@ -8,8 +8,8 @@ import abc
 import functools
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,8 +17,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
+from data_pipelines.checks import read_checked
 from data_pipelines.errors import DataError
-from data_pipelines.layouts import Item
+from data_pipelines.layouts import Item, find_strays
 from data_pipelines.records import Entry, Record
 
 # A shard is held in memory until it is counted: some 100 MB of 1024 px PNG files.
@@ -34,12 +35,14 @@ class Survey:
       missing: Classes of the catalogue that are not there.
       items: The image files; empty for generated datasets.
       listing: What the prepared copy depends on: relative name, size, mtime_ns.
+      strays: Folders and files that were met but not understood, and left out.
     """
 
     classes: tuple[str, ...]
     missing: tuple[str, ...]
     items: tuple[Item, ...]
     listing: tuple[tuple[str, int, int], ...]
+    strays: tuple[str, ...] = ()
 
 
 def list_files(folder: Path, files: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:
@@ -52,6 +55,38 @@ def list_files(folder: Path, files: Iterable[Path]) -> tuple[tuple[str, int, int
     )
 
 
+def survey_items(
+    folder: Path,
+    items: Mapping[str, Sequence[Item]],
+    *,
+    files: Sequence[Path] = (),
+    looked_in: Iterable[Path] = (),
+    known: Iterable[Path] = (),
+) -> Survey:
+    """Makes a survey of the items that were found class by class.
+
+    Args:
+      folder: Where the dataset's content begins.
+      items: Every wanted class's items; a class without any is missing.
+      files: What else the prepared copy depends on, such as a csv of labels.
+      looked_in: Folders in which whatever is no item is a stray.
+      known: Files and folders there that are understood, though they are no items.
+
+    Returns:
+      The survey.
+    """
+    kept = tuple(item for found in items.values() for item in found)
+    used = [path for item in kept for path in (item.image, item.mask) if path]
+    looked_in = tuple(looked_in)
+    return Survey(
+        classes=tuple(name for name in items if items[name]),
+        missing=tuple(name for name in items if not items[name]),
+        items=kept,
+        listing=list_files(folder, dict.fromkeys((*files, *used))),
+        strays=find_strays(folder, looked_in, {*used, *files, *looked_in, *known}),
+    )
+
+
 class AnomalyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     """Writes one dataset's records as split `test`, in order, without TensorFlow.
 
@@ -60,6 +95,7 @@ class AnomalyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
     Attributes:
       layout: What is expected below the data root, for messages.
+      twins: Ids of datasets made of the same files, whose folder serves as well.
       entries: Index entry and image key of every record written, in order.
       skipped: The error of every candidate left out.
     """
@@ -67,6 +103,7 @@ class AnomalyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     VERSION: ClassVar[tfds.core.Version] = tfds.core.Version("1.0.0")
     needs_root: ClassVar[bool] = True
     layout: ClassVar[str] = "<class>/test/<kind>/*.png"
+    twins: ClassVar[tuple[str, ...]] = ()
     # TFDS looks beside the code for checksums of downloads, of which there are none;
     # its search imports importlib_resources, which it does not declare.
     code_path: ClassVar[None] = None
@@ -81,12 +118,17 @@ class AnomalyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         super().__init__(data_dir=str(data_dir), file_format="array_record")
 
     @classmethod
+    def is_start(cls, folder: Path, classes: tuple[str, ...]) -> bool:
+        """Says whether the layout begins in this folder, not in one further down."""
+        return any((folder / name).is_dir() for name in classes)
+
+    @classmethod
     @abc.abstractmethod
     def survey_folder(cls, folder: Path, classes: tuple[str, ...]) -> Survey:
-        """Lists a dataset in its original layout.
+        """Lists a dataset in its original layout; a subclass may take options too.
 
         Args:
-          folder: The dataset's folder below the data root.
+          folder: Where the dataset's content begins, to which all paths are relative.
           classes: The classes to keep, in the catalogue's order.
 
         Returns:
@@ -155,7 +197,13 @@ class AnomalyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
 
 class FileBuilder(AnomalyBuilder, skip_registration=True):
-    """A builder whose candidates are the image files that its survey found."""
+    """A builder whose candidates are the image files that its survey found.
+
+    Attributes:
+      needs_masks: Whether an anomalous image without a mask is unusable.
+    """
+
+    needs_masks: ClassVar[bool] = True
 
     def count(self) -> int:
         """Returns the number of image files."""
@@ -164,3 +212,8 @@ class FileBuilder(AnomalyBuilder, skip_registration=True):
     def candidates(self) -> Sequence[Item]:
         """Returns the image files, in the survey's order."""
         return self.survey.items
+
+    def record(self, candidate: Item) -> Record:
+        """Reads and fully decodes an image and its mask."""
+        image, mask = read_checked(candidate, needs_mask=self.needs_masks)
+        return Record(image=image, mask=mask, **asdict(candidate.entry))

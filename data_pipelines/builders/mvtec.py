@@ -1,4 +1,4 @@
-"""MVTec AD in its original layout, test split only.
+"""MVTec AD in its original layout, which other datasets share; test split only.
 
 Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021. CC BY-NC-SA 4.0.
 """
@@ -6,55 +6,73 @@ Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021. CC BY-NC-SA 4.0
 from pathlib import Path
 from typing import ClassVar
 
-from data_pipelines.builders.base import FileBuilder, Survey, list_files
-from data_pipelines.checks import read_checked
-from data_pipelines.layouts import Item, list_folders, scan_kinds
-from data_pipelines.records import Record
+from data_pipelines.builders.base import FileBuilder, Survey, survey_items
+from data_pipelines.catalog import CATALOG
+from data_pipelines.layouts import list_entries, scan_kinds
 
 
-class MvtecBuilder(FileBuilder):
-    """MVTec AD: `CLASS/test/KIND/NNN.png`, `CLASS/ground_truth/KIND/NNN_mask.png`."""
+class LayoutBuilder(FileBuilder, skip_registration=True):
+    """Any dataset in MVTec's layout: `CLASS/test/KIND`, `CLASS/ground_truth/KIND`.
 
-    name: ClassVar[str] = "mvtec"
+    Attributes:
+      normal_kind: The kind that is normal.
+      anomalous_kinds: The kinds of anomaly where they are known, so that any other
+        folder is a stray; where empty, every further kind is one and needs its masks.
+    """
+
+    normal_kind: ClassVar[str] = "good"
+    anomalous_kinds: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def class_folder(cls, folder: Path, name: str) -> Path:
+        """Returns where a class lies, whether or not it is there."""
+        return folder / name
+
+    @classmethod
+    def is_start(cls, folder: Path, classes: tuple[str, ...]) -> bool:
+        """Says whether a class's `test` lies in the folder."""
+        return any(
+            (cls.class_folder(folder, name) / "test").is_dir() for name in classes
+        )
 
     @classmethod
     def survey_folder(cls, folder: Path, classes: tuple[str, ...]) -> Survey:
         """Lists the test images and masks of the classes present."""
-        items = {name: _scan_class(folder, name) for name in classes}
-        present = tuple(name for name in classes if items[name])
-        kept = tuple(item for name in present for item in items[name])
-        files = [path for item in kept for path in (item.image, item.mask) if path]
-        return Survey(
-            classes=present,
-            missing=tuple(name for name in classes if not items[name]),
-            items=kept,
-            listing=list_files(folder, files),
-        )
+        items, looked_in = {}, [folder]
+        known = [cls.class_folder(folder, name) for name in CATALOG[cls.name].classes]
+        for name in classes:
+            home = cls.class_folder(folder, name)
+            kinds, masks = cls._list_kinds(home / "test"), home / "ground_truth"
+            items[name] = list(
+                scan_kinds(
+                    kinds,
+                    masks if masks.is_dir() else None,
+                    base=folder,
+                    class_name=name,
+                    normal_names=frozenset((cls.normal_kind,)),
+                )
+            )
+            mask_folders = [masks / k.name for k in kinds if k.name != cls.normal_kind]
+            looked_in += [home, home / "test", *kinds, masks, *mask_folders]
+            known += [home / "train", masks / cls.normal_kind]
+        there = [path for path in looked_in if path.is_dir()]
+        return survey_items(folder, items, looked_in=there, known=known)
 
-    def record(self, candidate: Item) -> Record:
-        """Reads and fully decodes an image and its mask."""
-        image, mask = read_checked(candidate, needs_mask=True)
-        entry = candidate.entry
-        return Record(
-            image=image,
-            mask=mask,
-            label=entry.label,
-            class_name=entry.class_name,
-            defect=entry.defect,
-            path=entry.path,
-        )
+    @classmethod
+    def _list_kinds(cls, test: Path) -> list[Path]:
+        """Lists a class's folders of images, of which `test` may hold none."""
+        return [
+            path
+            for path in (list_entries(test) if test.is_dir() else ())
+            if path.is_dir()
+            and (
+                not cls.anomalous_kinds
+                or path.name in (cls.normal_kind, *cls.anomalous_kinds)
+            )
+        ]
 
 
-def _scan_class(folder: Path, name: str) -> list[Item]:
-    test, masks = folder / name / "test", folder / name / "ground_truth"
-    if not test.is_dir():
-        return []
-    return list(
-        scan_kinds(
-            list_folders(test, follow=True),
-            masks if masks.is_dir() else None,
-            base=folder,
-            class_name=name,
-            normal_names=frozenset(("good",)),
-        )
-    )
+class MvtecBuilder(LayoutBuilder):
+    """MVTec AD: `CLASS/test/KIND/NNN.png`, `CLASS/ground_truth/KIND/NNN_mask.png`."""
+
+    name: ClassVar[str] = "mvtec"

@@ -7,16 +7,23 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import tensorflow_datasets as tfds
 from absl import logging
 
 from data_pipelines.builders.base import AnomalyBuilder, Survey
+from data_pipelines.builders.published import (
+    compare_counts,
+    refuse_differences,
+    warn_of_differences,
+)
 from data_pipelines.catalog import Card, select_classes
 from data_pipelines.errors import DataError
+from data_pipelines.layouts import find_start, naming_unreadable
 from data_pipelines.records import Entry, Record, Source
 
 _INDEX = "index.json"
@@ -29,10 +36,13 @@ class PreparedSource(Source):
       card: The dataset.
       home: The copy's folder.
       version: The builder's version.
+      strays: What the survey met and did not understand.
     """
 
-    def __init__(self, card: Card, home: Path, version: str):
-        self._opened_with = (card, home, version)
+    def __init__(
+        self, card: Card, home: Path, version: str, strays: tuple[str, ...] = ()
+    ):
+        self._opened_with = (card, home, version, strays)
         index = json.loads((home / _INDEX).read_text())
         self.dataset = card.id
         self.classes = tuple(index["classes"])
@@ -42,6 +52,8 @@ class PreparedSource(Source):
         self.index = tuple(Entry(*row[:-1]) for row in index["records"])
         self.skipped = tuple(index["skipped"])
         self.missing_classes = tuple(index["missing"])
+        self.strays = strays
+        self.differences = tuple(compare_counts(card, self.index))
         self._keys = tuple(row[-1] for row in index["records"])
         builder = tfds.builder_from_directory(home / card.id / version)
         self._records = builder.as_data_source(split="test")
@@ -77,6 +89,8 @@ def open_prepared(
     prepared: Path,
     classes: tuple[str, ...],
     skip_bad_files: bool,
+    strict: bool = False,
+    options: Mapping[str, Any] = MappingProxyType({}),
 ) -> PreparedSource:
     """Opens a dataset's prepared copy, writing it first where there is none.
 
@@ -92,16 +106,19 @@ def open_prepared(
       prepared: Folder for prepared copies.
       classes: Keeps these classes only; all where empty.
       skip_bad_files: Counts and skips unusable files instead of raising.
+      strict: Whether a copy that differs from the published one is refused.
+      options: Keywords of the builder's `survey_folder` beyond the common ones.
 
     Returns:
       The source.
 
     Raises:
-      DataError: the root lacks the dataset or a wanted class, a file is unusable, or
-        `prepared` cannot be written.
+      DataError: the root lacks the dataset or a wanted class, a file is unusable,
+        `prepared` cannot be written, or the copy differs and `strict` is set.
     """
     wanted = select_classes(card.id, classes, card.classes)
-    survey = _survey(card, builder_class, root, wanted, named=bool(classes))
+    with naming_unreadable(Path(root) / card.id):
+        survey = _survey(card, builder_class, root, wanted, bool(classes), options)
     home = prepared / card.id / _fingerprint(builder_class, survey, skip_bad_files)
     if not (home / _INDEX).is_file():
         try:
@@ -111,11 +128,10 @@ def open_prepared(
                 f"{home} cannot be prepared ({error.strerror or error}); free some "
                 "space, or choose another folder with --config.data.prepared=DIR"
             ) from error
-    source = PreparedSource(card, home, str(builder_class.VERSION))
-    if survey.missing:
-        logging.warning("%s lacks the classes %s", root, ", ".join(survey.missing))
-    if source.skipped:
-        logging.warning("%s: skipped %d files", card.id, len(source.skipped))
+    source = PreparedSource(card, home, str(builder_class.VERSION), survey.strays)
+    if strict:
+        refuse_differences(source)
+    warn_of_differences(source, root)
     return source
 
 
@@ -125,22 +141,29 @@ def _survey(
     root: str,
     wanted: tuple[str, ...],
     named: bool,
+    options: Mapping[str, Any],
 ) -> Survey:
     """Surveys the dataset's folder; a class that was named must be there."""
-    folder = Path(root).expanduser() / card.id
+    places = [Path(root).expanduser() / n for n in (card.id, *builder_class.twins)]
+    folder = next((place for place in places if place.is_dir()), places[0])
     expected = (
         f"expected ROOT/{card.id}/{builder_class.layout}; set the root with "
         "--config.data.root=DIR"
     )
+    about = (
+        f"{card.title} ({card.description.rstrip('.')}; licence: {card.licence}; "
+        f"size: {card.size}) can be had from {card.homepage}; {expected}"
+    )
     if builder_class.needs_root:
         if not root:
-            raise DataError(f"no data root is set for {card.id}: {expected}")
+            raise DataError(f"no data root is set for {card.id}: {about}")
         if not folder.is_dir():
-            raise DataError(f"{folder} is not a folder: {expected}")
-    survey = builder_class.survey_folder(folder, wanted)
+            raise DataError(f"{folder} is not a folder: {about}")
+        folder = find_start(folder, lambda path: builder_class.is_start(path, wanted))
+    survey = builder_class.survey_folder(folder, wanted, **options)
     if not survey.classes:
         raise DataError(
-            f"{folder} holds none of the classes {', '.join(wanted)}: {expected}"
+            f"{folder} holds none of the classes {', '.join(wanted)}: {about}"
         )
     if named and survey.missing:
         raise DataError(

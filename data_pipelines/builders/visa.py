@@ -8,12 +8,10 @@ import csv
 import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar
 
-from data_pipelines.builders.base import FileBuilder, Survey, list_files
-from data_pipelines.checks import read_checked
+from data_pipelines.builders.base import FileBuilder, Survey, survey_items
 from data_pipelines.errors import DataError
 from data_pipelines.layouts import Item, list_images
 from data_pipelines.records import Entry, Record
@@ -52,19 +50,9 @@ class VisaBuilder(FileBuilder):
             name = row["object"]
             if name in items and (folder / name).is_dir():
                 items[name].append(_item(row, folder, find))
-        present = tuple(name for name in classes if items[name])
-        kept = tuple(
-            item
-            for name in present
-            for item in sorted(items[name], key=lambda i: (i.entry.label, i.entry.path))
-        )
-        files = [path for item in kept for path in (item.image, item.mask) if path]
-        return Survey(
-            classes=present,
-            missing=tuple(name for name in classes if not items[name]),
-            items=kept,
-            listing=list_files(folder, (folder / _SPLIT, *files)),
-        )
+        for found in items.values():
+            found.sort(key=lambda item: (item.entry.label, item.entry.path))
+        return survey_items(folder, items, files=[folder / _SPLIT])
 
     def record(self, candidate: Item) -> Record:
         """Reads and fully decodes an image and its mask."""
@@ -74,8 +62,7 @@ class VisaBuilder(FileBuilder):
                     f"{path} is named in {_SPLIT} but is not there; restore it, "
                     f"{SKIP_REMEDY}"
                 )
-        image, mask = read_checked(candidate, needs_mask=True)
-        return Record(image=image, mask=mask, **asdict(candidate.entry))
+        return super().record(candidate)
 
 
 def _test_rows(path: Path) -> Iterator[dict[str, str]]:

@@ -21,6 +21,7 @@ class Card:
       citation: What to cite.
       homepage: Where to get it.
       size: Of the download, for people.
+      total: (normal, anomalous) images of all classes, where only these are published.
     """
 
     id: str
@@ -35,3 +36,4 @@ class Card:
     citation: str
     homepage: str
     size: str
+    total: tuple[int, int] | None = None

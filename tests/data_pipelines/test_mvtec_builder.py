@@ -13,7 +13,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from data_pipelines import textures
-from data_pipelines.builders import base, mvtec
+from data_pipelines.builders import base
 from data_pipelines.errors import DataError
 from data_pipelines.sources import open_source
 
@@ -65,7 +65,7 @@ def test_records_are_the_files_as_on_disk(open_mvtec, image, mask):
 
 def test_second_opening_reads_no_image(open_mvtec, monkeypatch):
     first = open_mvtec()
-    monkeypatch.setattr(mvtec, "read_checked", None)
+    monkeypatch.setattr(base, "read_checked", None)
     assert open_mvtec().index == first.index
 
 
@@ -162,7 +162,7 @@ def test_mask_of_another_size(open_mvtec, root, put, mask):
 def test_interruption_leaves_nothing_and_is_made_good(
     open_mvtec, tmp_path, monkeypatch
 ):
-    read, calls = mvtec.read_checked, []
+    read, calls = base.read_checked, []
 
     def interrupted(*args, **kwargs):
         calls.append(args)
@@ -170,7 +170,7 @@ def test_interruption_leaves_nothing_and_is_made_good(
             raise KeyboardInterrupt
         return read(*args, **kwargs)
 
-    monkeypatch.setattr(mvtec, "read_checked", interrupted)
+    monkeypatch.setattr(base, "read_checked", interrupted)
     with pytest.raises(KeyboardInterrupt):
         open_mvtec()
     assert copies(tmp_path) == []
@@ -180,10 +180,10 @@ def test_interruption_leaves_nothing_and_is_made_good(
 def test_killed_process_is_made_good(open_mvtec, root, tmp_path):
     script = (
         "import os, signal\n"
-        "from data_pipelines.builders import mvtec\n"
+        "from data_pipelines.builders import base\n"
         "from data_pipelines.sources import open_source\n"
         "def die(*args, **kwargs): os.kill(os.getpid(), signal.SIGKILL)\n"
-        "mvtec.read_checked = die\n"
+        "base.read_checked = die\n"
         f"open_source('mvtec', root={str(root)!r}, prepared={str(tmp_path / 'prepared')!r})"
     )
     killed = subprocess.run(
