@@ -22,7 +22,7 @@ from data_pipelines.builders.published import (
     warn_of_differences,
 )
 from data_pipelines.catalog import Card, select_classes
-from data_pipelines.errors import DataError
+from data_pipelines.errors import AbsentError, DataError
 from data_pipelines.layouts import find_start, naming_unreadable
 from data_pipelines.records import Entry, Record, Source
 
@@ -156,9 +156,9 @@ def _survey(
     )
     if builder_class.needs_root:
         if not root:
-            raise DataError(f"no data root is set for {card.id}: {about}")
+            raise AbsentError(f"no data root is set for {card.id}: {about}")
         if not folder.is_dir():
-            raise DataError(f"{folder} is not a folder: {about}")
+            raise AbsentError(f"{folder} is not a folder: {about}")
         folder = find_start(folder, lambda path: builder_class.is_start(path, wanted))
     survey = builder_class.survey_folder(folder, wanted, **options)
     if not survey.classes:
