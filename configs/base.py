@@ -126,6 +126,9 @@ def get_config(row: str = "") -> ConfigDict:
     config.eval.datasets = ""
     config.eval.classes = ""
     config.eval.batch_size = 8
+    # Of pixel metrics: model (maps and masks at the model's size, as published figures)
+    # or original (at each image's own size, its mask untouched).
+    config.eval.resolution = "model"
     # Evaluating on the dataset that was trained on is not zero-shot.
     config.eval.allow_training_dataset = False
 

@@ -2,22 +2,22 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
 
 import grain
 import numpy as np
 
 from data_pipelines.errors import DataError
 from data_pipelines.records import Source
-from data_pipelines.stream import BatchStream
+from data_pipelines.stream import Batch, BatchStream
 from data_pipelines.transforms import (
     decode_image,
     decode_mask,
+    decode_original_mask,
     label_regions,
     read_image,
+    read_size,
+    square_mask,
 )
-
-Batch: TypeAlias = dict[str, np.ndarray]
 
 
 def steps_per_run(length: int, batch_size: int, epochs: int) -> int:
@@ -84,6 +84,7 @@ def eval_stream(
     workers: int,
     indices: Sequence[int] | None = None,
     with_images: bool = True,
+    original_masks: bool = False,
     part: tuple[int, int] = (0, 1),
 ) -> grain.DatasetIterator:
     """Streams a source once and in order for evaluation.
@@ -95,11 +96,14 @@ def eval_stream(
       workers: Reading processes; 0 reads in threads of this process.
       indices: Which records, in which order; all where None.
       with_images: False leaves `image` out.
+      original_masks: Labels the regions of the masks as stored, not resized.
       part: This process and how many share each batch; it gets its rows alone.
 
     Returns:
       An iterator of the dicts of `train_stream`, plus `regions` int32 `[b, h, w]`:
-      the 8-connected regions of each mask numbered from 1 (zeros without a mask).
+      the 8-connected regions of each mask numbered from 1 (zeros without a mask). With
+      `original_masks`, `regions` is a list of `b` arrays, each of its mask's own size,
+      without a mask of its image's, and empty for padding.
 
     Raises:
       DataError: a size is not positive, or, while iterating, a file is unusable.
@@ -107,7 +111,13 @@ def eval_stream(
     _check_positive(image_size=image_size, batch_size=batch_size)
     chosen = np.asarray(range(len(source)) if indices is None else indices, np.int64)
     load = _LoadRecords(
-        source, image_size, batch_size, part, with_images=with_images, with_regions=True
+        source,
+        image_size,
+        batch_size,
+        part,
+        with_images=with_images,
+        with_regions=True,
+        original_masks=original_masks,
     )
     return BatchStream(
         grain.MapDataset.source(chosen).batch(batch_size).map(load), workers
@@ -155,6 +165,7 @@ class _LoadRecords(grain.transforms.Map):
         *,
         with_images: bool,
         with_regions: bool = False,
+        original_masks: bool = False,
     ):
         self._source = source
         self._class_index = {name: i for i, name in enumerate(source.classes)}
@@ -166,6 +177,7 @@ class _LoadRecords(grain.transforms.Map):
         self._first = index * self._rows
         self._with_images = with_images
         self._with_regions = with_regions
+        self._original_masks = original_masks
 
     def map(self, element: np.ndarray) -> Batch:
         b, size = self._rows, self._size
@@ -178,7 +190,9 @@ class _LoadRecords(grain.transforms.Map):
         }
         if self._with_images:
             batch["image"] = np.zeros((b, size, size, 3), np.uint8)
-        if self._with_regions:
+        if self._original_masks:
+            batch["regions"] = [np.zeros((0, 0), np.int32)] * b
+        elif self._with_regions:
             batch["regions"] = np.zeros((b, size, size), np.int32)
         for row, i in enumerate(element[self._first : self._first + b]):
             self._fill(batch, row, int(i))
@@ -186,20 +200,28 @@ class _LoadRecords(grain.transforms.Map):
 
     def _fill(self, batch: Batch, row: int, i: int) -> None:
         entry = self._source.index[i]
-        if self._with_images:
+        if self._with_images or self._original_masks:
             record = self._source[i]
-            mask_bytes = record["mask"]
-            batch["image"][row] = decode_image(record["image"], entry.path, self._size)
+            image_bytes, mask_bytes = record["image"], record["mask"]
         else:
-            mask_bytes = self._source.mask(i)
-        mask = decode_mask(mask_bytes, f"the mask of {entry.path}", self._size)
-        batch["mask"][row] = mask
+            image_bytes, mask_bytes = b"", self._source.mask(i)
+        if self._with_images:
+            batch["image"][row] = decode_image(image_bytes, entry.path, self._size)
+        mask_path = f"the mask of {entry.path}"
+        if not self._original_masks:
+            mask = decode_mask(mask_bytes, mask_path, self._size)
+            batch["mask"][row] = mask
+        elif mask_bytes:
+            mask = decode_original_mask(mask_bytes, mask_path)
+            batch["mask"][row] = square_mask(mask, self._size)
+        else:
+            mask = np.zeros(read_size(image_bytes, entry.path)[::-1], np.uint8)
+        if self._with_regions:
+            batch["regions"][row] = label_regions(mask)
         batch["label"][row] = entry.label
         batch["class_index"][row] = self._class_index[entry.class_name]
         batch["index"][row] = i
         batch["is_real"][row] = True
-        if self._with_regions:
-            batch["regions"][row] = label_regions(mask)
 
 
 class _LoadFiles(grain.transforms.Map):

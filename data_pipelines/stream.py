@@ -3,13 +3,15 @@
 import os
 import sys
 import weakref
-from typing import Any
+from typing import Any, TypeAlias
 
 import grain
 import numpy as np
 from absl import flags
 
 from data_pipelines.errors import DataError
+
+Batch: TypeAlias = dict[str, np.ndarray | list[np.ndarray]]
 
 # Whole batches are read ahead: a few suffice, and each holds megabytes.
 _BATCHES_AHEAD = 2
@@ -35,7 +37,7 @@ class BatchStream(grain.DatasetIterator):
     def __len__(self) -> int:
         return len(self._batches)
 
-    def __next__(self) -> dict[str, np.ndarray]:
+    def __next__(self) -> Batch:
         self._assert_not_closed()
         if self._taken >= len(self._batches):
             raise StopIteration

@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Int32, UInt8
+from jaxtyping import Int32, UInt8
 from PIL import Image, ImageOps
 from scipy import ndimage
 
@@ -51,17 +51,22 @@ def open_image(
     return image
 
 
-def read_size(path: Path) -> tuple[int, int]:
-    """Reads an image's width and height from its header.
+def read_size(file: Path | bytes, path: str = "") -> tuple[int, int]:
+    """Reads an image's width and height, as stored, from its header.
+
+    Args:
+      file: The file, or its encoded content.
+      path: The name of encoded content, for the message.
 
     Raises:
       DataError: the file cannot be read or is not an image.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
             return image.size
     except Exception as error:
-        raise _undecodable(str(path), error, f"{_REPLACE}, {SKIP_REMEDY}") from error
+        remedy = f"{_REPLACE}, {SKIP_REMEDY}"
+        raise _undecodable(path or str(file), error, remedy) from error
 
 
 def decode_image(
@@ -127,10 +132,6 @@ def read_upright(path: str | Path) -> UInt8[np.ndarray, "h w 3"]:
 def decode_mask(data: bytes, path: str, size: int) -> UInt8[np.ndarray, "size size"]:
     """Decodes a ground-truth mask to {0, 1} and squashes it to a square.
 
-    Binarised before resizing (any channel above 0: masks may hold class ids), times
-    255, PIL's antialiased bilinear, then above one half, as the peers do. JPEG masks
-    are binarised at 127 instead.
-
     Args:
       data: The encoded mask; `b""` gives an empty mask.
       path: Its name, for the message.
@@ -144,13 +145,21 @@ def decode_mask(data: bytes, path: str, size: int) -> UInt8[np.ndarray, "size si
     """
     if not data:
         return np.zeros((size, size), np.uint8)
-    binary = Image.fromarray(binarise_mask(data, path).astype(np.uint8) * 255)
-    resized = binary.resize((size, size), Image.Resampling.BILINEAR)
-    return (np.asarray(resized) > 127).astype(np.uint8)
+    return square_mask(decode_original_mask(data, path), size)
 
 
-def binarise_mask(data: bytes, path: str) -> Bool[np.ndarray, "h w"]:
-    """Decodes a mask at its own size: any channel above 0, in a JPEG above 127.
+def decode_original_mask(data: bytes, path: str) -> UInt8[np.ndarray, "h w"]:
+    """Decodes a ground-truth mask to {0, 1} at its own size.
+
+    Any channel above 0 is the anomaly: masks may hold class ids. JPEG masks are
+    binarised at 127 instead.
+
+    Args:
+      data: The encoded mask.
+      path: Its name, for the message.
+
+    Returns:
+      uint8 `[h, w]`, 1 on the anomaly.
 
     Raises:
       DataError: the bytes are not a readable image.
@@ -160,12 +169,28 @@ def binarise_mask(data: bytes, path: str) -> Bool[np.ndarray, "h w"]:
     if image.mode not in ("L", "I") and not image.mode.startswith("I;16"):
         image = image.convert("RGB")
     pixels = np.asarray(image)
-    return pixels > floor if pixels.ndim == 2 else (pixels > floor).any(axis=-1)
+    above = pixels > floor if pixels.ndim == 2 else (pixels > floor).any(axis=-1)
+    return above.astype(np.uint8)
+
+
+def square_mask(
+    mask: UInt8[np.ndarray, "h w"], size: int
+) -> UInt8[np.ndarray, "size size"]:
+    """Squashes a mask of {0, 1} to a square of {0, 1}.
+
+    Times 255, PIL's antialiased bilinear, then above one half, as the peers do.
+    """
+    full = Image.fromarray(mask * np.uint8(255))
+    resized = full.resize((size, size), Image.Resampling.BILINEAR)
+    return (np.asarray(resized) > 127).astype(np.uint8)
 
 
 def label_regions(mask: UInt8[np.ndarray, "h w"]) -> Int32[np.ndarray, "h w"]:
     """Numbers the 8-connected regions of a mask from 1; background is 0."""
     regions = np.zeros(mask.shape, np.int32)
+    if not mask.any():
+        # Zeros that nobody wrote take no memory, whatever their size.
+        return regions
     ndimage.label(mask, structure=np.ones((3, 3)), output=regions)
     return regions
 

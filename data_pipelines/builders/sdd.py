@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import UInt8
 from PIL import Image
 
 from data_pipelines.builders.base import FileBuilder, Survey, survey_items
@@ -30,7 +30,7 @@ from data_pipelines.layouts import (
     pair_masks,
 )
 from data_pipelines.records import Entry, Record
-from data_pipelines.transforms import SKIP_REMEDY, binarise_mask, open_image
+from data_pipelines.transforms import SKIP_REMEDY, decode_original_mask, open_image
 
 _ITEM_FOLDER = re.compile(r"kos\d+", re.IGNORECASE)
 _ENDING = "_label"
@@ -119,7 +119,7 @@ class SddThirdsBuilder(SddBuilder):
         path = Path(entry.path)
         name = f"{path.parent}_{path.stem}_{candidate.number}.png"
         image, _, region = _read_strip(candidate.strip)
-        mask = Image.fromarray(region.astype(np.uint8) * 255)
+        mask = Image.fromarray(region * np.uint8(255))
         return _make_record(
             replace(entry, path=name),
             candidate.cut(open_image(image, str(candidate.strip.image))),
@@ -180,7 +180,7 @@ def _list_item_folders(folder: Path) -> list[Path]:
     ]
 
 
-def _read_strip(item: Item) -> tuple[bytes, bytes, Bool[np.ndarray, "h w"]]:
+def _read_strip(item: Item) -> tuple[bytes, bytes, UInt8[np.ndarray, "h w"]]:
     """Reads a strip's image and mask, checked, and where the mask is set."""
     if item.mask is None:
         raise DataError(
@@ -188,7 +188,7 @@ def _read_strip(item: Item) -> tuple[bytes, bytes, Bool[np.ndarray, "h w"]]:
             f"nobody knows whether it is anomalous; add it, {SKIP_REMEDY}"
         )
     image, mask = read_checked(item, needs_mask=True)
-    return image, mask, binarise_mask(mask, str(item.mask))
+    return image, mask, decode_original_mask(mask, str(item.mask))
 
 
 def _make_record(entry: Entry, image: bytes, mask: bytes, anomalous: bool) -> Record:

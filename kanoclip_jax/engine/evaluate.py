@@ -25,6 +25,7 @@ from kanoclip_jax.engine.report import (
     with_facts,
     write_report,
 )
+from kanoclip_jax.engine.resize import resize_map
 from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.sharding import Devices, gather, is_first
 from kanoclip_jax.engine.step import Inference
@@ -119,6 +120,7 @@ def evaluate_source(
     folder: Path,
 ) -> dict[str, Any]:
     """Metrics of each class of one dataset, and their unweighted mean."""
+    original = config.eval.resolution == "original" and source.has_masks
     examples = Examples(source)
     metrics = {
         name: ClassMetrics(has_masks=source.has_masks) for name in source.classes
@@ -128,19 +130,25 @@ def evaluate_source(
         image_size=clip.image_size,
         batch_size=config.eval.batch_size,
         workers=config.data.workers,
+        original_masks=original,
         part=devices.part,
     )
     found = inference.detections(class_names(source), stream)
     with tqdm(total=len(source), desc=source.dataset[-40:], unit="img") as bar:
         for batch, (maps, *values) in found:
             for row in np.flatnonzero(batch["is_real"]):
-                score, *span = (float(value[row]) for value in values)
+                score, *extremes = (float(value[row]) for value in values)
+                regions = batch["regions"][row]
+                pixels, span = maps[row], (extremes[0], extremes[1])
+                if original:
+                    # Resizing draws the extremes in.
+                    pixels, span = resize_map(pixels, *regions.shape), None
                 metrics[source.classes[batch["class_index"][row]]].update(
                     score,
                     int(batch["label"][row]),
-                    maps[row],
-                    batch["regions"][row],
-                    (span[0], span[1]),
+                    pixels,
+                    regions,
+                    span,
                 )
                 examples.add(batch, row, maps[row], score)
             bar.update(min(config.eval.batch_size, len(source) - bar.n))

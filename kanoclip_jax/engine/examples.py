@@ -2,13 +2,13 @@
 
 import itertools
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Array
 from PIL import Image
 
+from data_pipelines.pipeline import Batch
 from data_pipelines.sources import Source
 from kanoclip_jax.viz.sheet import Panel, compare, contact_sheet
 
@@ -39,7 +39,7 @@ class Examples:
 
     def add(
         self,
-        batch: Mapping[str, np.ndarray],
+        batch: Batch,
         row: int,
         anomaly_map: Array | np.ndarray,
         score: float,

@@ -18,6 +18,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.layouts import IMAGE_SUFFIXES
 from data_pipelines.pipeline import predict_stream
 from data_pipelines.transforms import read_upright
+from kanoclip_jax.engine.resize import resize_map
 from kanoclip_jax.engine.restore import Trained, load_trained
 from kanoclip_jax.engine.sharding import Devices
 from kanoclip_jax.engine.step import Inference
@@ -150,12 +151,7 @@ class _Writer:
             picture = read_upright(path)
         except DataError as error:
             return line | {"error": str(error)}
-        height, width = picture.shape[:2]
-        full = np.asarray(
-            Image.fromarray(model_map).resize(
-                (width, height), Image.Resampling.BILINEAR
-            )
-        )
+        full = resize_map(model_map, *picture.shape[:2])
         stem = self._stem(path)
         map_file = None
         if self._config.maps:

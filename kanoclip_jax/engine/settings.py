@@ -40,6 +40,7 @@ _CHOICES = {
     "clip.position_grid": ("bilinear", "bicubic"),
     "clip.dtype": ("auto", "float32", "bfloat16"),
     "knowledge.weighting": ("count", "balanced"),
+    "eval.resolution": ("model", "original"),
 }
 # What a run may be continued with a different value of.
 _IMMATERIAL = (

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
+from data_pipelines.pipeline import Batch
 from kanoclip_jax.engine.sharding import Devices, fetch, local_rows
 from kanoclip_jax.models.base import (
     ClassPrompts,
@@ -197,8 +198,8 @@ class Inference:
     def detections(
         self,
         class_names: Sequence[str],
-        batches: Iterable[Mapping[str, np.ndarray]],
-    ) -> Iterator[tuple[Mapping[str, np.ndarray], Found]]:
+        batches: Iterable[Batch],
+    ) -> Iterator[tuple[Batch, Found]]:
         """Run over a stream of images.
 
         Images go to the devices ahead of use, and a batch is waited for only when the
@@ -215,7 +216,7 @@ class Inference:
         """
         prompts = self._method.prompts(class_names)
         text = self._text(self._frozen, self._params, prompts)
-        waiting: list[Mapping[str, np.ndarray]] = []
+        waiting: list[Batch] = []
 
         def inputs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
             for batch in batches:
@@ -223,9 +224,7 @@ class Inference:
                 only = np.zeros(len(batch["image"]), np.int32)
                 yield batch["image"], batch.get("class_index", only)
 
-        def finish(
-            maps: Array, *values: Array
-        ) -> tuple[Mapping[str, np.ndarray], Found]:
+        def finish(maps: Array, *values: Array) -> tuple[Batch, Found]:
             return waiting.pop(0), Found(local_rows(maps), *map(fetch, values))
 
         running: list[tuple[Array, ...]] = []

@@ -41,6 +41,7 @@ def test_lists_are_split_at_commas():
         ("train", "batch_size", -1, "train.batch_size is -1"),
         ("clip", "position_grid", "nearest", "bilinear, bicubic"),
         ("knowledge", "weighting", "most", "count, balanced"),
+        ("eval", "resolution", "full", "eval.resolution is 'full'.*model, original"),
         ("model", "taps", "last", "block numbers"),
     ],
 )
@@ -57,8 +58,9 @@ def test_differences_that_matter():
     second.data.root = "/elsewhere"
     second.data.skip_bad_files = True
     second.train.cache_features = "never"
+    second.eval.resolution = "original"
     found = differing_keys(to_dict(resolve(first)), to_dict(resolve(second)))
-    assert found == ["data.skip_bad_files", "train.epochs"]
+    assert found == ["data.skip_bad_files", "eval.resolution", "train.epochs"]
 
 
 def test_a_checkpoint_wins_over_the_file_and_loses_to_the_command_line():

@@ -1,5 +1,7 @@
 """Pixel metrics from all scores at once, and the maps to try them on."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 from skimage import measure
@@ -40,20 +42,34 @@ def label_regions(masks: np.ndarray) -> np.ndarray:
     )
 
 
-def exact_aupro(maps: np.ndarray, masks: np.ndarray, limit: float = 0.3) -> float:
+def flat(images: Sequence[np.ndarray]) -> np.ndarray:
+    """All pixels of images of any sizes."""
+    return np.concatenate([image.ravel() for image in images])
+
+
+def exact_aupro(
+    maps: Sequence[np.ndarray], masks: Sequence[np.ndarray], limit: float = 0.3
+) -> float:
     """MVTec AD's definition: sort all pixels, sum what each adds to the curve."""
-    regions = label_regions(masks)
-    adds_rate = np.where(regions == 0, 1 / np.count_nonzero(regions == 0), 0.0)
-    adds_overlap = np.zeros(regions.shape)
+    regions = [ndimage.label(mask, np.ones((3, 3)))[0] for mask in masks]
+    normal = flat(regions) == 0
+    adds_rate = normal / np.count_nonzero(normal)
     count = sum(int(image.max()) for image in regions)
-    for image, added in zip(regions, adds_overlap, strict=True):
-        for label in range(1, image.max() + 1):
-            added[image == label] = 1 / np.count_nonzero(image == label) / count
-    order = np.argsort(-maps, axis=None, kind="stable")
-    scores = maps.ravel()[order]
+    adds_overlap = flat(
+        [
+            sum(
+                (image == label) / np.count_nonzero(image == label) / count
+                for label in range(1, image.max() + 1)
+            )
+            + np.zeros(image.shape)
+            for image in regions
+        ]
+    )
+    order = np.argsort(-flat(maps), kind="stable")
+    scores = flat(maps)[order]
     ends = np.append(scores[1:] != scores[:-1], True)
-    rate = np.append(0, np.cumsum(adds_rate.ravel()[order])[ends])
-    overlap = np.append(0, np.cumsum(adds_overlap.ravel()[order])[ends])
+    rate = np.append(0, np.cumsum(adds_rate[order])[ends])
+    overlap = np.append(0, np.cumsum(adds_overlap[order])[ends])
     area = 0.0
     for i in range(len(rate) - 1):
         width = rate[i + 1] - rate[i]
