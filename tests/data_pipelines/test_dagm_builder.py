@@ -89,3 +89,33 @@ def test_an_edited_table_is_prepared_anew(root, open_dagm):
     table.write_text(table.read_text().replace("\t1\t0576", "\t0\t0576"))
     with pytest.raises(DataError, match=r"0576\.PNG is free of defects"):
         open_dagm()
+
+
+def test_images_without_a_folder_of_masks_are_not_normal(root, open_dagm):
+    label = trees.write_dagm(root, "Class1") / "Class1/Test/Label"
+    label.rename(label.parents[1] / "Label")
+    with pytest.raises(DataError, match="Class1/Test has no folder Label"):
+        open_dagm()
+
+
+def test_strays(root, open_dagm):
+    top = trees.write_dagm(root, "Class1")
+    (top / "Class11").mkdir()
+    trees.put(top / "Class1/Test/Label/2000_label.PNG", b"")
+    (top / "Class1/Test/masks").mkdir()
+    assert open_dagm().strays == (
+        "Class11",
+        "Class1/Test/masks",
+        "Class1/Test/Label/2000_label.PNG",
+    )
+
+
+def test_class_folders_may_be_doubled_as_in_the_archives(root, open_dagm):
+    top = trees.write_dagm(root, "Class1", "Class2")
+    for name in ("Class1", "Class2"):
+        (top / name).rename(top / "inner")
+        (top / name).mkdir()
+        (top / "inner").rename(top / name / name)
+    source = open_dagm()
+    assert count(source) == {"Class1": (504, 71), "Class2": (491, 84)}
+    assert source.strays == () and source.index[0].path == "Class1/Class1/Test/0577.PNG"
