@@ -17,6 +17,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from data_pipelines.builders.base import AnomalyBuilder, Survey
+from data_pipelines.builders.meta import find_meta, survey_meta
 from data_pipelines.catalog import Card, select_classes
 from data_pipelines.errors import DataError
 from data_pipelines.layouts import find_start, naming_unreadable
@@ -216,8 +217,7 @@ def _survey(
             raise DataError(f"no data root is set for {card.id}: {about}")
         if not folder.is_dir():
             raise DataError(f"{folder} is not a folder: {about}")
-        folder = find_start(folder, lambda path: builder_class.is_start(path, wanted))
-    survey = builder_class.survey_folder(folder, wanted, **options)
+    survey = _survey_either(card, builder_class, folder, wanted, options)
     if not survey.classes:
         raise DataError(
             f"{folder} holds none of the classes {', '.join(wanted)}: {about}"
@@ -228,6 +228,28 @@ def _survey(
             f"{expected}, or leave the class out"
         )
     return survey
+
+
+def _survey_either(
+    card: Card,
+    builder_class: type[AnomalyBuilder],
+    folder: Path,
+    wanted: tuple[str, ...],
+    options: Mapping[str, Any],
+) -> Survey:
+    """Surveys the original layout, or meta.json where there is nothing of it.
+
+    The original wins because it pairs masks by name.
+    """
+    if not builder_class.needs_root:
+        return builder_class.survey_folder(folder, wanted, **options)
+    start = find_start(folder, lambda path: builder_class.is_start(path, wanted))
+    meta = find_meta(folder)
+    if meta is None or builder_class.is_start(start, wanted):
+        survey = builder_class.survey_folder(start, wanted, **options)
+        if meta is None or survey.items:
+            return survey
+    return survey_meta(card, meta, wanted)
 
 
 def _fingerprint(
