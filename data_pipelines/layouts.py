@@ -92,14 +92,12 @@ def naming_unreadable(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def list_folders(folder: Path, follow: bool = False) -> list[Path]:
-    """Lists the visible sub-folders by name; symlinked ones only where `follow`."""
+def list_folders(folder: Path) -> list[Path]:
+    """Lists the visible sub-folders by name, without symlinked ones."""
     return sorted(
         path
         for path in folder.iterdir()
-        if not path.name.startswith(".")
-        and path.is_dir()
-        and (follow or not path.is_symlink())
+        if not path.name.startswith(".") and path.is_dir() and not path.is_symlink()
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from data_pipelines.catalog import CATALOG, find_card
 from data_pipelines.errors import DataError
 from data_pipelines.folder import NORMAL_FOLDERS, open_folder
+from data_pipelines.layouts import naming_unreadable
 from data_pipelines.records import Entry, Record, Source
 
 __all__ = ["Entry", "Record", "Source", "open_source"]
@@ -47,14 +48,16 @@ def open_source(
         differences that `strict` forbids.
     """
     if dataset.startswith(_FOLDER_PREFIX):
-        return open_folder(
-            Path(dataset.removeprefix(_FOLDER_PREFIX)).expanduser(),
-            dataset=dataset,
-            classes=tuple(classes),
-            skip_bad_files=skip_bad_files,
-            normal_folders=tuple(normal_folders),
-            labelled=labelled,
-        )
+        path = Path(dataset.removeprefix(_FOLDER_PREFIX)).expanduser()
+        with naming_unreadable(path):
+            return open_folder(
+                path,
+                dataset=dataset,
+                classes=tuple(classes),
+                skip_bad_files=skip_bad_files,
+                normal_folders=tuple(normal_folders),
+                labelled=labelled,
+            )
     card = find_card(dataset)
     # TFDS takes long to import, and a user's own folder never needs it.
     from data_pipelines.builders import BUILDERS, open_prepared

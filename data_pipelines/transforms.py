@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Bool, Int32, UInt8
 from PIL import Image, ImageOps
 from scipy import ndimage
 
@@ -144,15 +144,23 @@ def decode_mask(data: bytes, path: str, size: int) -> UInt8[np.ndarray, "size si
     """
     if not data:
         return np.zeros((size, size), np.uint8)
+    binary = Image.fromarray(binarise_mask(data, path).astype(np.uint8) * 255)
+    resized = binary.resize((size, size), Image.Resampling.BILINEAR)
+    return (np.asarray(resized) > 127).astype(np.uint8)
+
+
+def binarise_mask(data: bytes, path: str) -> Bool[np.ndarray, "h w"]:
+    """Decodes a mask at its own size: any channel above 0, in a JPEG above 127.
+
+    Raises:
+      DataError: the bytes are not a readable image.
+    """
     image = open_image(data, path)
     floor = _LOSSY_MASK_FLOOR if image.format == "JPEG" else 0
     if image.mode not in ("L", "I") and not image.mode.startswith("I;16"):
         image = image.convert("RGB")
     pixels = np.asarray(image)
-    above = pixels > floor if pixels.ndim == 2 else (pixels > floor).any(axis=-1)
-    binary = Image.fromarray(above.astype(np.uint8) * 255)
-    resized = binary.resize((size, size), Image.Resampling.BILINEAR)
-    return (np.asarray(resized) > 127).astype(np.uint8)
+    return pixels > floor if pixels.ndim == 2 else (pixels > floor).any(axis=-1)
 
 
 def label_regions(mask: UInt8[np.ndarray, "h w"]) -> Int32[np.ndarray, "h w"]:

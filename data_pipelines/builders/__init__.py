@@ -2,11 +2,19 @@
 
 from data_pipelines.builders.base import AnomalyBuilder
 from data_pipelines.builders.bmad import BrainMriBuilder, LiverCtBuilder, RescBuilder
+from data_pipelines.builders.btad import BtadBuilder
 from data_pipelines.builders.covid19 import Covid19Builder
+from data_pipelines.builders.dagm import DagmBuilder
 from data_pipelines.builders.headct import HeadCtBuilder
 from data_pipelines.builders.kinds import Br35hBuilder, BrainMriKaggleBuilder
+from data_pipelines.builders.mpdd import MpddBuilder
 from data_pipelines.builders.mvtec import MvtecBuilder
 from data_pipelines.builders.prepared import open_prepared
+from data_pipelines.builders.sdd import (
+    SddAnomalyclipBuilder,
+    SddBuilder,
+    SddThirdsBuilder,
+)
 from data_pipelines.builders.textures import TexturesEvalBuilder, TexturesTrainBuilder
 from data_pipelines.builders.visa import VisaBuilder
 
@@ -17,6 +25,12 @@ BUILDERS: dict[str, type[AnomalyBuilder]] = {
     for builder in (
         MvtecBuilder,
         VisaBuilder,
+        MpddBuilder,
+        BtadBuilder,
+        SddBuilder,
+        SddThirdsBuilder,
+        SddAnomalyclipBuilder,
+        DagmBuilder,
         BrainMriBuilder,
         LiverCtBuilder,
         RescBuilder,

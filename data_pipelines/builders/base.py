@@ -101,6 +101,7 @@ class AnomalyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
     Attributes:
       layout: What is expected below the data root, for messages.
+      twins: Ids of datasets made of the same files, whose folder serves as well.
       entries: Index entry and image key of every record written, in order.
       skipped: The error of every candidate left out.
     """
@@ -108,6 +109,7 @@ class AnomalyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     VERSION: ClassVar[tfds.core.Version] = tfds.core.Version("1.0.0")
     needs_root: ClassVar[bool] = True
     layout: ClassVar[str] = "<class>/test/<kind>/*.png"
+    twins: ClassVar[tuple[str, ...]] = ()
     # TFDS looks beside the code for checksums of downloads, of which there are none;
     # its search imports importlib_resources, which it does not declare.
     code_path: ClassVar[None] = None

@@ -12,12 +12,12 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
-from data_pipelines.builders.base import Survey, survey_items
+from data_pipelines.builders.base import FileBuilder, Survey, survey_items
 from data_pipelines.catalog import Card
 from data_pipelines.errors import DataError
-from data_pipelines.layouts import Item, find_start, is_below, list_images
+from data_pipelines.layouts import Item, is_below, list_images
 from data_pipelines.records import Entry
 
 _META = "meta.json"
@@ -35,22 +35,36 @@ class _Row:
     label: int
 
 
-def find_meta(folder: Path) -> Path | None:
-    """Finds a dataset's meta.json, below extra top folders or not."""
-    path = find_start(folder, lambda inner: (inner / _META).is_file()) / _META
-    return path if path.is_file() else None
+def make_meta_builder(card: Card) -> type[FileBuilder]:
+    """Makes the builder of a dataset that reads what its meta.json lists.
+
+    The dataset's own builder may cut images or tell labels from masks; here both are
+    as listed.
+    """
+
+    class MetaBuilder(FileBuilder, skip_registration=True):
+        """A dataset in the layout of AnomalyCLIP's meta.json."""
+
+        name: ClassVar[str] = card.id
+        layout: ClassVar[str] = _META
+        needs_masks: ClassVar[bool] = card.has_masks
+
+        @classmethod
+        def is_start(cls, folder: Path, classes: tuple[str, ...]) -> bool:
+            """Says whether the file lies in the folder."""
+            del classes
+            return (folder / _META).is_file()
+
+        @classmethod
+        def survey_folder(cls, folder: Path, classes: tuple[str, ...]) -> Survey:
+            """Lists the test images of the classes that the file has."""
+            return _survey_meta(card, folder / _META, classes)
+
+    return MetaBuilder
 
 
-def survey_meta(card: Card, path: Path, classes: tuple[str, ...]) -> Survey:
+def _survey_meta(card: Card, path: Path, classes: tuple[str, ...]) -> Survey:
     """Lists the images of the split `test`, normal ones first.
-
-    Args:
-      card: The dataset. Where it has one class, meta.json may call that differently.
-      path: The meta.json; its paths are relative to its folder.
-      classes: The classes to keep, in the catalogue's order.
-
-    Returns:
-      The survey.
 
     Raises:
       DataError: the file is damaged, names a class that the dataset lacks or a path

@@ -3,12 +3,12 @@
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import io
 import json
 import shutil
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,14 +17,18 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from data_pipelines.builders.base import AnomalyBuilder, Survey
-from data_pipelines.builders.meta import find_meta, survey_meta
+from data_pipelines.builders.meta import make_meta_builder
+from data_pipelines.builders.published import (
+    compare_counts,
+    refuse_differences,
+    warn_of_differences,
+)
 from data_pipelines.catalog import Card, select_classes
 from data_pipelines.errors import DataError
 from data_pipelines.layouts import find_start, naming_unreadable
 from data_pipelines.records import Entry, Record, Source
 
 _INDEX = "index.json"
-_STRAYS_NAMED = 5
 
 
 class PreparedSource(Source):
@@ -116,7 +120,9 @@ def open_prepared(
     """
     wanted = select_classes(card.id, classes, card.classes)
     with naming_unreadable(Path(root) / card.id):
-        survey = _survey(card, builder_class, root, wanted, bool(classes), options)
+        builder_class, survey = _survey(
+            card, builder_class, root, wanted, bool(classes), options
+        )
     home = prepared / card.id / _fingerprint(builder_class, survey, skip_bad_files)
     if not (home / _INDEX).is_file():
         try:
@@ -128,70 +134,9 @@ def open_prepared(
             ) from error
     source = PreparedSource(card, home, str(builder_class.VERSION), survey.strays)
     if strict:
-        _refuse_differences(source)
-    _warn(source, root)
+        refuse_differences(source)
+    warn_of_differences(source, root)
     return source
-
-
-def compare_counts(card: Card, index: Iterable[Entry]) -> Iterator[str]:
-    """Yields how the counts differ from the published ones.
-
-    Args:
-      card: The dataset; where nothing is published, nothing differs.
-      index: What there is of it; classes without a record are not compared.
-
-    Yields:
-      One line per difference.
-    """
-    found = Counter((entry.class_name, entry.label) for entry in index)
-    present = [name for name in card.classes if found[name, 0] or found[name, 1]]
-    for name in present:
-        here = found[name, 0], found[name, 1]
-        published = card.counts.get(name, here)
-        if here != published:
-            yield _difference(f"{card.id} class {name}", here, published)
-    if card.total and len(present) == len(card.classes):
-        here = tuple(sum(found[name, label] for name in present) for label in (0, 1))
-        if here != card.total:
-            yield _difference(card.id, here, card.total)
-
-
-def _difference(what: str, here: tuple[int, ...], published: tuple[int, ...]) -> str:
-    return (
-        f"{what} has {here[0]} normal and {here[1]} anomalous images, published are "
-        f"{published[0]} and {published[1]}"
-    )
-
-
-def _refuse_differences(source: PreparedSource) -> None:
-    """Raises DataError where the copy is not the published one."""
-    missing = [f"{source.dataset} lacks the class {n}" for n in source.missing_classes]
-    found = (*source.differences, *missing, *source.skipped)
-    if found:
-        raise DataError(
-            f"{found[0]} ({len(found)} differences from the published dataset); "
-            "complete the copy, or accept it with --config.data.strict=False"
-        )
-
-
-def _warn(source: PreparedSource, root: str) -> None:
-    """Logs whatever is not as it should be."""
-    for difference in source.differences:
-        logging.warning("%s", difference)
-    if source.missing_classes:
-        logging.warning(
-            "%s lacks the classes %s", root, ", ".join(source.missing_classes)
-        )
-    if source.skipped:
-        logging.warning("%s: skipped %d files", source.dataset, len(source.skipped))
-    if source.strays:
-        more = len(source.strays) - _STRAYS_NAMED
-        logging.warning(
-            "%s: left out what is not part of its layout: %s%s",
-            source.dataset,
-            ", ".join(source.strays[:_STRAYS_NAMED]),
-            f" and {more} more" if more > 0 else "",
-        )
 
 
 def _survey(
@@ -201,12 +146,17 @@ def _survey(
     wanted: tuple[str, ...],
     named: bool,
     options: Mapping[str, Any],
-) -> Survey:
-    """Surveys the dataset's folder; a class that was named must be there."""
-    folder = Path(root).expanduser() / card.id
+) -> tuple[type[AnomalyBuilder], Survey]:
+    """Surveys the dataset's folder; a class that was named must be there.
+
+    Returns:
+      The builder of the layout that was found, and the survey.
+    """
+    places = [Path(root).expanduser() / n for n in (card.id, *builder_class.twins)]
+    folder = next((place for place in places if place.is_dir()), places[0])
     expected = (
-        f"expected ROOT/{card.id}/{builder_class.layout}; set the root with "
-        "--config.data.root=DIR"
+        f"expected ROOT/{card.id}/{builder_class.layout}, or AnomalyCLIP's meta.json "
+        "there; set the root with --config.data.root=DIR"
     )
     about = (
         f"{card.title} ({card.description.rstrip('.')}; licence: {card.licence}; "
@@ -217,7 +167,7 @@ def _survey(
             raise DataError(f"no data root is set for {card.id}: {about}")
         if not folder.is_dir():
             raise DataError(f"{folder} is not a folder: {about}")
-    survey = _survey_either(card, builder_class, folder, wanted, options)
+    chosen, survey = _survey_either(card, builder_class, folder, wanted, options)
     if not survey.classes:
         raise DataError(
             f"{folder} holds none of the classes {', '.join(wanted)}: {about}"
@@ -227,7 +177,7 @@ def _survey(
             f"{folder} lacks the class {survey.missing[0]!r} that was asked for: "
             f"{expected}, or leave the class out"
         )
-    return survey
+    return chosen, survey
 
 
 def _survey_either(
@@ -236,20 +186,23 @@ def _survey_either(
     folder: Path,
     wanted: tuple[str, ...],
     options: Mapping[str, Any],
-) -> Survey:
+) -> tuple[type[AnomalyBuilder], Survey]:
     """Surveys the original layout, or meta.json where there is nothing of it.
 
-    The original wins because it pairs masks by name.
+    The original one wins because it pairs masks by name.
     """
-    if not builder_class.needs_root:
-        return builder_class.survey_folder(folder, wanted, **options)
-    start = find_start(folder, lambda path: builder_class.is_start(path, wanted))
-    meta = find_meta(folder)
-    if meta is None or builder_class.is_start(start, wanted):
-        survey = builder_class.survey_folder(start, wanted, **options)
-        if meta is None or survey.items:
-            return survey
-    return survey_meta(card, meta, wanted)
+    own = builder_class, options
+    # A twin's list is of the twin's images.
+    meta = [(make_meta_builder(card), {})] if folder.name == card.id else []
+    for choice, its_options in (own, *meta) if builder_class.needs_root else ():
+        is_start = functools.partial(choice.is_start, classes=wanted)
+        start = find_start(folder, is_start)
+        if is_start(start):
+            survey = choice.survey_folder(start, wanted, **its_options)
+            if survey.items:
+                return choice, survey
+    # It says best what is missing.
+    return builder_class, builder_class.survey_folder(folder, wanted, **options)
 
 
 def _fingerprint(

@@ -91,4 +91,119 @@ VISA = Card(
     size="1.9 GB",
 )
 
-CARDS = (MVTEC, VISA)
+MPDD = Card(
+    id="mpdd",
+    title="MPDD",
+    description="Six painted and bare metal parts, seen from several angles.",
+    domain="industrial",
+    classes={
+        "bracket_black": "bracket black",
+        "bracket_brown": "bracket brown",
+        "bracket_white": "bracket white",
+        "connector": "connector",
+        "metal_plate": "metal plate",
+        "tubes": "tubes",
+    },
+    has_masks=True,
+    split="test",
+    counts={
+        "bracket_black": (32, 47),
+        "bracket_brown": (26, 51),
+        "bracket_white": (30, 30),
+        "connector": (30, 14),
+        "metal_plate": (26, 71),
+        "tubes": (32, 69),
+    },
+    licence="CC BY-NC-SA 4.0",
+    citation="Jezek et al., Deep Learning-based Defect Detection of Metal Parts: "
+    "Evaluating Current Methods in Complex Conditions, ICUMT 2021",
+    homepage="https://github.com/stepanje/MPDD",
+    size="about 2 GB",
+)
+
+BTAD = Card(
+    id="btad",
+    title="BTAD",
+    description="Three industrial products with body and surface defects.",
+    domain="industrial",
+    classes={"01": "concentric ring part", "02": "striped surface", "03": "oval ring"},
+    has_masks=True,
+    split="test",
+    counts={"01": (21, 49), "02": (30, 200), "03": (400, 41)},
+    licence="CC BY-NC-SA 4.0",
+    citation="Mishra et al., VT-ADL: A Vision Transformer Network for Image Anomaly "
+    "Detection and Localization, ISIE 2021",
+    homepage="http://avires.dimi.uniud.it/papers/btad/btad.zip",
+    size="about 6 GB unpacked",
+)
+
+DAGM = Card(
+    id="dagm",
+    title="DAGM 2007",
+    description="Ten synthetic textures with one kind of defect each.",
+    domain="industrial",
+    classes={f"Class{number}": "textured surface" for number in range(1, 11)},
+    has_masks=True,
+    split="Test",
+    # As NVIDIA's UNet_Industrial and others expect of the Test folders.
+    counts={
+        "Class1": (504, 71),
+        "Class2": (491, 84),
+        "Class3": (491, 84),
+        "Class4": (507, 68),
+        "Class5": (495, 80),
+        "Class6": (508, 67),
+        "Class7": (1000, 150),
+        "Class8": (1000, 150),
+        "Class9": (1000, 150),
+        "Class10": (1000, 150),
+    },
+    licence="none stated: see its page",
+    citation="Wieler and Hahn, Weakly Supervised Learning for Industrial Optical "
+    "Inspection, DAGM symposium 2007",
+    homepage="https://www.kaggle.com/datasets/mhskjelvareid/"
+    "dagm-2007-competition-dataset-optical-inspection",
+    size="about 3 GB",
+)
+
+
+def _sdd_card(
+    dataset: str,
+    title: str,
+    split: str,
+    counts: tuple[int, int],
+    homepage: str = "https://www.vicos.si/resources/kolektorsdd/",
+) -> Card:
+    return Card(
+        id=dataset,
+        title=title,
+        description="Plastic surfaces of electrical commutators with cracks.",
+        domain="industrial",
+        classes={"electrical_commutator": "electrical commutator"},
+        has_masks=True,
+        split=split,
+        counts={"electrical_commutator": counts},
+        licence="CC BY-NC-SA 4.0",
+        citation="Tabernik et al., Segmentation-Based Deep-Learning Approach for "
+        "Surface-Defect Detection, Journal of Intelligent Manufacturing 31, 2020",
+        homepage=homepage,
+        size="about 300 MB unpacked",
+    )
+
+
+SDD = _sdd_card("sdd", "KolektorSDD", "all, as whole strips", (347, 52))
+SDD_THIRDS = _sdd_card(
+    "sdd_thirds",
+    "KolektorSDD in thirds",
+    "defective thirds of the strips and a quarter of the others, as DRA and AdaCLIP",
+    (286, 54),
+)
+SDD_ANOMALYCLIP = _sdd_card(
+    "sdd_anomalyclip",
+    "KolektorSDD of AnomalyCLIP",
+    "test of AnomalyCLIP's own copy",
+    (181, 74),
+    "https://github.com/zqhang/AnomalyCLIP/issues/19",
+)
+
+CARDS = (MVTEC, VISA, MPDD, BTAD, SDD, SDD_THIRDS, SDD_ANOMALYCLIP, DAGM)
