@@ -8,8 +8,15 @@ from pathlib import Path
 from typing import ClassVar
 
 from data_pipelines.builders.base import FileBuilder, Survey, survey_items
+from data_pipelines.catalog import CATALOG
 from data_pipelines.errors import DataError
-from data_pipelines.layouts import Item, find_folder, list_images, pair_masks
+from data_pipelines.layouts import (
+    Item,
+    find_folder,
+    find_start,
+    list_images,
+    pair_masks,
+)
 from data_pipelines.records import Entry, Record
 from data_pipelines.transforms import SKIP_REMEDY
 
@@ -38,20 +45,28 @@ class DagmBuilder(FileBuilder):
         """Lists the test images and masks of the classes present, normal ones first.
 
         Raises:
-          DataError: two masks share a name.
+          DataError: a class has no folder of masks, or two masks share a name.
         """
         items: dict[str, list[Item]] = {name: [] for name in classes}
-        looked_in, tables = [], []
+        known = [folder / name for name in CATALOG[cls.name].classes]
+        looked_in, tables = [folder], []
         for name in classes:
             test = _find_test(folder / name)
             if test is None:
                 continue
             labels = find_folder(test, "Label")
-            table = (labels or test) / _LABELS
-            items[name] = _scan_class(test, labels, table, folder, name)
-            looked_in += [test, labels] if labels else [test]
-            tables += [table] if table.is_file() else []
-        return survey_items(folder, items, files=tables, looked_in=looked_in)
+            if labels is None:
+                raise DataError(
+                    f"{test} has no folder Label, without which nobody knows which "
+                    "images are defective; restore it from the download"
+                )
+            items[name] = _scan_class(test, labels, folder, name)
+            looked_in += [test.parent, test, labels]
+            known += [find_folder(test.parent, "Train") or test]
+            tables += [labels / _LABELS]
+        return survey_items(
+            folder, items, files=tables, looked_in=looked_in, known=known
+        )
 
     def record(self, candidate: Item) -> Record:
         """Reads an image and its mask, which `Labels.txt` must not contradict."""
@@ -66,17 +81,19 @@ class DagmBuilder(FileBuilder):
 
 
 def _find_test(folder: Path) -> Path | None:
-    return find_folder(folder, "Test") if folder.is_dir() else None
+    """Finds a class's test split; each class's archive repeats the class's folder."""
+    if not folder.is_dir():
+        return None
+    inner = find_start(folder, lambda path: find_folder(path, "Test") is not None)
+    return find_folder(inner, "Test")
 
 
-def _scan_class(
-    test: Path, labels: Path | None, table: Path, base: Path, name: str
-) -> list[Item]:
+def _scan_class(test: Path, labels: Path, base: Path, name: str) -> list[Item]:
     """Pairs a class's images with their masks; normal images come first."""
-    masks = list_images(labels) if labels else []
-    said = _read_labels(table) if table.is_file() else {}
+    said = _read_labels(labels / _LABELS)
+    pairs = pair_masks(list_images(test), list_images(labels), ("_label",))
     items = []
-    for image, mask in pair_masks(list_images(test), masks, ("_label",)).items():
+    for image, mask in pairs.items():
         label = said.get(image.stem, int(mask is not None))
         path = image.relative_to(base).as_posix()
         items.append(
@@ -87,7 +104,9 @@ def _scan_class(
 
 def _read_labels(path: Path) -> dict[str, int]:
     """Reads `Labels.txt`: number, defective or not, image, and columns of its mask."""
-    labels = {}
+    labels: dict[str, int] = {}
+    if not path.is_file():
+        return labels
     for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
         cells = line.split()
         # The first line holds one number only.

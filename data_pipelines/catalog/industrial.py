@@ -145,7 +145,7 @@ DAGM = Card(
     classes={f"Class{number}": "textured surface" for number in range(1, 11)},
     has_masks=True,
     split="Test",
-    # As NVIDIA's UNet_Industrial and others expect of the Test folders.
+    # The defective ones are those that Levigty/DAGM2007-to-VOC checks Test against.
     counts={
         "Class1": (504, 71),
         "Class2": (491, 84),

@@ -8,7 +8,16 @@ from data_pipelines.errors import DataError
 
 @pytest.mark.parametrize(
     ("dataset", "classes", "normal", "anomalous"),
-    [("mvtec", 15, 467, 1258), ("visa", 12, 962, 1200)],
+    [
+        ("mvtec", 15, 467, 1258),
+        ("visa", 12, 962, 1200),
+        ("mpdd", 6, 176, 282),
+        ("btad", 3, 451, 290),
+        ("sdd", 1, 347, 52),
+        ("sdd_thirds", 1, 286, 54),
+        ("sdd_anomalyclip", 1, 181, 74),
+        ("dagm", 10, 6996, 1054),
+    ],
 )
 def test_counts_add_up_to_the_published_totals(dataset, classes, normal, anomalous):
     card = CATALOG[dataset]
@@ -23,6 +32,11 @@ def test_prompt_names():
     assert CATALOG["mvtec"].classes["grid"] == "metal grid"
     assert CATALOG["visa"].classes["pcb3"] == "printed circuit board"
     assert CATALOG["visa"].classes["pipe_fryum"] == "pipe fryum"
+
+
+def test_prompt_names_do_not_name_a_state():
+    names = [name for card in CATALOG.values() for name in card.classes.values()]
+    assert not [name for name in names if "normal" in name or "defect" in name]
 
 
 def test_texture_surfaces_are_disjoint():
