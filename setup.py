@@ -11,6 +11,7 @@ setup(
     packages=find_packages(include=["kanoclip_jax*", "data_pipelines*"]),
     package_data={
         "kanoclip_jax.clip": ["demo/*"],
+        "kanoclip_jax.engine": ["*.json"],
         "kanoclip_jax.knowledge": ["data/*"],
     },
     install_requires=[

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from data_pipelines.errors import DataError
 from data_pipelines.records import Entry
@@ -13,7 +13,9 @@ IMAGE_SUFFIXES = frozenset(
 )
 # Left behind by desktops, archivers and other people's predictions.
 _CLUTTER = frozenset(("thumbs.db", "desktop.ini", "__macosx", "pred"))
-_DOCUMENTS = frozenset((".txt", ".md", ".pdf", ".html", ".csv", ".json", ".zip"))
+_DOCUMENTS = frozenset(
+    (".txt", ".md", ".pdf", ".html", ".csv", ".xlsx", ".json", ".zip")
+)
 _EXTRA_TOP_FOLDERS = 3
 
 
@@ -150,6 +152,45 @@ def pair_masks(
             owner[mask] = image
         pairs[image] = mask
     return pairs
+
+
+def make_items(
+    images: Sequence[Path],
+    masks: Sequence[Path] = (),
+    *,
+    base: Path,
+    class_name: str,
+    defect: str,
+    label: int,
+) -> list[Item]:
+    """Makes the items of one kind, their masks paired by stem.
+
+    Args:
+      images: Image files.
+      masks: Mask files; none where the kind has no masks.
+      base: The folder to which paths are relative.
+      class_name: The class's id.
+      defect: The kind.
+      label: 0 normal, 1 anomalous.
+
+    Returns:
+      One item per image, in order.
+    """
+    pairs = pair_masks(images, masks)
+    return [
+        Item(
+            image,
+            pairs[image],
+            Entry(image.relative_to(base).as_posix(), class_name, defect, label),
+        )
+        for image in images
+    ]
+
+
+def is_below(*names: str) -> bool:
+    """Says whether paths from a file stay below the folder they are relative to."""
+    paths = [PurePosixPath(name) for name in names]
+    return not any(path.is_absolute() or ".." in path.parts for path in paths)
 
 
 def scan_kinds(

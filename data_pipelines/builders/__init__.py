@@ -1,8 +1,12 @@
 """TFDS builders of the catalogue's datasets, and their prepared copies."""
 
 from data_pipelines.builders.base import AnomalyBuilder
+from data_pipelines.builders.bmad import BrainMriBuilder, LiverCtBuilder, RescBuilder
 from data_pipelines.builders.btad import BtadBuilder
+from data_pipelines.builders.covid19 import Covid19Builder
 from data_pipelines.builders.dagm import DagmBuilder
+from data_pipelines.builders.headct import HeadCtBuilder
+from data_pipelines.builders.kinds import Br35hBuilder, BrainMriKaggleBuilder
 from data_pipelines.builders.mpdd import MpddBuilder
 from data_pipelines.builders.mvtec import MvtecBuilder
 from data_pipelines.builders.prepared import open_prepared
@@ -27,6 +31,13 @@ BUILDERS: dict[str, type[AnomalyBuilder]] = {
         SddThirdsBuilder,
         SddAnomalyclipBuilder,
         DagmBuilder,
+        BrainMriBuilder,
+        LiverCtBuilder,
+        RescBuilder,
+        Br35hBuilder,
+        BrainMriKaggleBuilder,
+        HeadCtBuilder,
+        Covid19Builder,
         TexturesTrainBuilder,
         TexturesEvalBuilder,
     )

@@ -21,6 +21,7 @@ from data_pipelines.checks import read_checked
 from data_pipelines.errors import DataError
 from data_pipelines.layouts import Item, find_strays
 from data_pipelines.records import Entry, Record
+from data_pipelines.transforms import SKIP_REMEDY
 
 # A shard is held in memory until it is counted: some 100 MB of 1024 px PNG files.
 _RECORDS_PER_SHARD = 64
@@ -36,6 +37,7 @@ class Survey:
       items: The image files; empty for generated datasets.
       listing: What the prepared copy depends on: relative name, size, mtime_ns.
       strays: Folders and files that were met but not understood, and left out.
+      named_in: The file that names the items, empty where their folders do.
     """
 
     classes: tuple[str, ...]
@@ -43,6 +45,7 @@ class Survey:
     items: tuple[Item, ...]
     listing: tuple[tuple[str, int, int], ...]
     strays: tuple[str, ...] = ()
+    named_in: str = ""
 
 
 def list_files(folder: Path, files: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:
@@ -62,6 +65,7 @@ def survey_items(
     files: Sequence[Path] = (),
     looked_in: Iterable[Path] = (),
     known: Iterable[Path] = (),
+    named_in: str = "",
 ) -> Survey:
     """Makes a survey of the items that were found class by class.
 
@@ -71,6 +75,7 @@ def survey_items(
       files: What else the prepared copy depends on, such as a csv of labels.
       looked_in: Folders in which whatever is no item is a stray.
       known: Files and folders there that are understood, though they are no items.
+      named_in: The file that names the items, empty where their folders do.
 
     Returns:
       The survey.
@@ -84,6 +89,7 @@ def survey_items(
         items=kept,
         listing=list_files(folder, dict.fromkeys((*files, *used))),
         strays=find_strays(folder, looked_in, {*used, *files, *looked_in, *known}),
+        named_in=named_in,
     )
 
 
@@ -215,5 +221,11 @@ class FileBuilder(AnomalyBuilder, skip_registration=True):
 
     def record(self, candidate: Item) -> Record:
         """Reads and fully decodes an image and its mask."""
+        for path in (candidate.image, candidate.mask):
+            if self.survey.named_in and path and not path.is_file():
+                raise DataError(
+                    f"{path} is named in {self.survey.named_in} but is not there; "
+                    f"restore it, {SKIP_REMEDY}"
+                )
         image, mask = read_checked(candidate, needs_mask=self.needs_masks)
         return Record(image=image, mask=mask, **asdict(candidate.entry))

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import io
 import json
@@ -16,6 +17,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from data_pipelines.builders.base import AnomalyBuilder, Survey
+from data_pipelines.builders.meta import make_meta_builder
 from data_pipelines.builders.published import (
     compare_counts,
     refuse_differences,
@@ -118,7 +120,9 @@ def open_prepared(
     """
     wanted = select_classes(card.id, classes, card.classes)
     with naming_unreadable(Path(root) / card.id):
-        survey = _survey(card, builder_class, root, wanted, bool(classes), options)
+        builder_class, survey = _survey(
+            card, builder_class, root, wanted, bool(classes), options
+        )
     home = prepared / card.id / _fingerprint(builder_class, survey, skip_bad_files)
     if not (home / _INDEX).is_file():
         try:
@@ -142,13 +146,17 @@ def _survey(
     wanted: tuple[str, ...],
     named: bool,
     options: Mapping[str, Any],
-) -> Survey:
-    """Surveys the dataset's folder; a class that was named must be there."""
+) -> tuple[type[AnomalyBuilder], Survey]:
+    """Surveys the dataset's folder; a class that was named must be there.
+
+    Returns:
+      The builder of the layout that was found, and the survey.
+    """
     places = [Path(root).expanduser() / n for n in (card.id, *builder_class.twins)]
     folder = next((place for place in places if place.is_dir()), places[0])
     expected = (
-        f"expected ROOT/{card.id}/{builder_class.layout}; set the root with "
-        "--config.data.root=DIR"
+        f"expected ROOT/{card.id}/{builder_class.layout}, or AnomalyCLIP's meta.json "
+        "there; set the root with --config.data.root=DIR"
     )
     about = (
         f"{card.title} ({card.description.rstrip('.')}; licence: {card.licence}; "
@@ -159,8 +167,7 @@ def _survey(
             raise AbsentError(f"no data root is set for {card.id}: {about}")
         if not folder.is_dir():
             raise AbsentError(f"{folder} is not a folder: {about}")
-        folder = find_start(folder, lambda path: builder_class.is_start(path, wanted))
-    survey = builder_class.survey_folder(folder, wanted, **options)
+    chosen, survey = _survey_either(card, builder_class, folder, wanted, options)
     if not survey.classes:
         raise DataError(
             f"{folder} holds none of the classes {', '.join(wanted)}: {about}"
@@ -170,7 +177,32 @@ def _survey(
             f"{folder} lacks the class {survey.missing[0]!r} that was asked for: "
             f"{expected}, or leave the class out"
         )
-    return survey
+    return chosen, survey
+
+
+def _survey_either(
+    card: Card,
+    builder_class: type[AnomalyBuilder],
+    folder: Path,
+    wanted: tuple[str, ...],
+    options: Mapping[str, Any],
+) -> tuple[type[AnomalyBuilder], Survey]:
+    """Surveys the original layout, or meta.json where there is nothing of it.
+
+    The original one wins because it pairs masks by name.
+    """
+    own = builder_class, options
+    # A twin's list is of the twin's images.
+    meta = [(make_meta_builder(card), {})] if folder.name == card.id else []
+    for choice, its_options in (own, *meta) if builder_class.needs_root else ():
+        is_start = functools.partial(choice.is_start, classes=wanted)
+        start = find_start(folder, is_start)
+        if is_start(start):
+            survey = choice.survey_folder(start, wanted, **its_options)
+            if survey.items:
+                return choice, survey
+    # It says best what is missing.
+    return builder_class, builder_class.survey_folder(folder, wanted, **options)
 
 
 def _fingerprint(

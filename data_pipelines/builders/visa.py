@@ -4,7 +4,6 @@ Zou et al., SPot-the-Difference Self-supervised Pre-training for Anomaly Detecti
 Segmentation, ECCV 2022 (amazon-science/spot-diff). CC BY 4.0.
 """
 
-import csv
 import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -13,9 +12,9 @@ from typing import ClassVar
 
 from data_pipelines.builders.base import FileBuilder, Survey, survey_items
 from data_pipelines.errors import DataError
-from data_pipelines.layouts import Item, list_images
-from data_pipelines.records import Entry, Record
-from data_pipelines.transforms import SKIP_REMEDY
+from data_pipelines.layouts import Item, is_below, list_images
+from data_pipelines.records import Entry
+from data_pipelines.tables import read_rows
 
 _SPLIT = "split_csv/1cls.csv"
 _COLUMNS = ("object", "split", "label", "image", "mask")
@@ -37,6 +36,12 @@ class VisaBuilder(FileBuilder):
     layout: ClassVar[str] = _LAYOUT
 
     @classmethod
+    def is_start(cls, folder: Path, classes: tuple[str, ...]) -> bool:
+        """Says whether the csv lies in the folder."""
+        del classes
+        return (folder / _SPLIT).is_file()
+
+    @classmethod
     def survey_folder(cls, folder: Path, classes: tuple[str, ...]) -> Survey:
         """Lists the test rows of the classes present, normal images first.
 
@@ -52,46 +57,22 @@ class VisaBuilder(FileBuilder):
                 items[name].append(_item(row, folder, find))
         for found in items.values():
             found.sort(key=lambda item: (item.entry.label, item.entry.path))
-        return survey_items(folder, items, files=[folder / _SPLIT])
-
-    def record(self, candidate: Item) -> Record:
-        """Reads and fully decodes an image and its mask."""
-        for path in (candidate.image, candidate.mask):
-            if path and not path.is_file():
-                raise DataError(
-                    f"{path} is named in {_SPLIT} but is not there; restore it, "
-                    f"{SKIP_REMEDY}"
-                )
-        return super().record(candidate)
+        return survey_items(folder, items, files=[folder / _SPLIT], named_in=_SPLIT)
 
 
 def _test_rows(path: Path) -> Iterator[dict[str, str]]:
-    """Yields the csv's rows of split `test`, checked, without surrounding spaces."""
-    if not path.is_file():
-        raise DataError(f"{path} is missing: {_EXPECTED}")
-    # Spreadsheets put a byte order mark before the header.
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        rows = csv.reader(file)
-        header = [cell.strip() for cell in next(rows, ())]
-        if not set(_COLUMNS) <= set(header):
-            raise DataError(f"{path} has the columns {','.join(header)}: {_EXPECTED}")
-        for cells in rows:
-            row = dict.fromkeys(_COLUMNS, "")
-            row.update(zip(header, (cell.strip() for cell in cells), strict=False))
-            if row["split"] != "test":
-                continue
-            if row["label"] not in _LABELS or not _is_below(row["image"], row["mask"]):
-                raise DataError(
-                    f"{path} line {rows.line_num} reads {','.join(cells)!r}; allowed "
-                    f"are the labels {' and '.join(_LABELS)}, and paths below "
-                    "ROOT/visa: restore the file"
-                )
-            yield row
-
-
-def _is_below(image: str, mask: str) -> bool:
-    paths = Path(image), Path(mask)
-    return bool(image) and not any(p.is_absolute() or ".." in p.parts for p in paths)
+    """Yields the csv's rows of split `test`, checked."""
+    for where, row in read_rows(path, _COLUMNS, _EXPECTED):
+        if row["split"] != "test":
+            continue
+        if row["label"] not in _LABELS or not (
+            row["image"] and is_below(row["image"], row["mask"])
+        ):
+            raise DataError(
+                f"{where}; allowed are the labels {' and '.join(_LABELS)}, and paths "
+                "below ROOT/visa: restore the file"
+            )
+        yield row
 
 
 def _item(

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kanoclip_jax.engine import published, tables
+from kanoclip_jax.engine import paper, tables
 from kanoclip_jax.engine.workdir import Workdir
 
 Report = Mapping[str, Any]
@@ -54,10 +54,10 @@ def with_facts(
         differences: between this copy and the published one.
     """
     facts: dict[str, Any] = {}
-    rows = published.figures(dataset)
+    rows = paper.figures(dataset)
     if rows:
         facts["published"] = {name: row._asdict() for name, row in rows.items()}
-    notes = published.notes(dataset)
+    notes = paper.notes(dataset)
     if differences:
         more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
         notes.append(
@@ -109,11 +109,11 @@ def _sections(report: Report) -> list[tuple[str, list[str]]]:
     sections = []
     table = tables.as_in_paper(datasets)
     if table:
-        about = f"{published.source()}. Δ is ours less the paper's KAnoCLIP."
+        about = f"{paper.source()}. Δ is ours less the paper's KAnoCLIP."
         sections.append(("Beside the paper", [*table, "", about]))
     if len(rows) > 1:
-        cited = any(published.ablation(row, name) for row in rows for name in datasets)
-        about = ["", published.ablation_note()] if cited else []
+        cited = any(paper.ablation(row, name) for row in rows for name in datasets)
+        about = ["", paper.ablation_note()] if cited else []
         sections.append(("Row by row", [*tables.ablation(rows), *about]))
     for name, result in datasets.items():
         body = [f"Note: {note}" for note in result.get("notes", ())]

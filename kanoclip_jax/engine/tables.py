@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kanoclip_jax.engine import published
+from kanoclip_jax.engine import paper
 
 COLUMNS = {
     "image_auroc": "image AUROC",
@@ -38,17 +38,17 @@ def by_class(result: Result, spread: Result | None = None) -> list[str]:
     return _align(rows)
 
 
-def beside_paper(results: Mapping[str, Result], paper: Result) -> list[str]:
+def beside_paper(results: Mapping[str, Result], theirs: Result) -> list[str]:
     """Our rows of one dataset below the paper's, and how far they are from KAnoCLIP's.
 
     Args:
         results: our results by row.
-        paper: the dataset's published figures by method.
+        theirs: the dataset's published figures by method.
     """
     rows = [["method", *(COLUMNS[key] for key in PAPER), "image Δ", "pixel Δ"]]
-    for method, cell in paper.items():
+    for method, cell in theirs.items():
         rows.append([f"{method} (paper)", *(_cell(cell[key]) for key in PAPER), "", ""])
-    target = paper["KAnoCLIP"]
+    target = theirs["KAnoCLIP"]
     for name, result in results.items():
         mean = result["mean"]
         rows.append(
@@ -72,13 +72,13 @@ def as_in_paper(datasets: Mapping[str, Result]) -> list[str]:
     methods = list(next(iter(known.values()))["published"])
     rows = [["image / pixel AUROC", *methods, "here", "Δ"]]
     for name, result in known.items():
-        paper, mean = result["published"], result["mean"]
+        theirs, mean = result["published"], result["mean"]
         rows.append(
             [
                 name,
-                *(_pair(_cell(paper[m][key]) for key in PAPER) for m in methods),
+                *(_pair(_cell(theirs[m][key]) for key in PAPER) for m in methods),
                 _pair(_cell(mean[key]) for key in PAPER),
-                _pair(_difference(mean[k], paper["KAnoCLIP"][k]) for k in PAPER),
+                _pair(_difference(mean[k], theirs["KAnoCLIP"][k]) for k in PAPER),
             ]
         )
     return _align(rows)
@@ -94,7 +94,7 @@ def ablation(rows: Mapping[str, Any]) -> list[str]:
     names = list(
         dict.fromkeys(name for row in rows.values() for name in row["datasets"])
     )
-    cited = {n for n in names if any(published.ablation(row, n) for row in rows)}
+    cited = {n for n in names if any(paper.ablation(row, n) for row in rows)}
     head = ["image / pixel AUROC"]
     for name in names:
         head += [name, "paper", "Δ"] if name in cited else [name]
@@ -107,8 +107,8 @@ def ablation(rows: Mapping[str, Any]) -> list[str]:
             spread = {} if result is None else content["std"][name]["mean"]
             line.append(_pair(_cell(mean.get(k), spread.get(k)) for k in PAPER))
             if name in cited:
-                paper = published.ablation(row, name)
-                facts = {} if paper is None else paper._asdict()
+                figures = paper.ablation(row, name)
+                facts = {} if figures is None else figures._asdict()
                 line.append(_pair(_cell(facts.get(key)) for key in PAPER))
                 line.append(
                     _pair(_difference(mean.get(k), facts.get(k)) for k in PAPER)

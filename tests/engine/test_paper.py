@@ -1,25 +1,25 @@
 """The paper's figures: complete, in fractions, and where they belong."""
 
 from data_pipelines.catalog import CATALOG
-from kanoclip_jax.engine import published, report, tables
+from kanoclip_jax.engine import paper, report, tables
 
 
 def test_the_paper_s_own_rows() -> None:
-    rows = published.figures("mvtec")
+    rows = paper.figures("mvtec")
     assert next(iter(rows)) == "CLIP" and list(rows)[-1] == "KAnoCLIP"
     assert rows["KAnoCLIP"] == (0.931, 0.943)
-    assert published.figures("headct")["AnomalyCLIP"] == (0.934, None)
-    assert published.figures("sdd_thirds") == published.figures("sdd")
-    assert published.figures("folder:/mine") == {}
-    assert published.ablation("knpl", "visa") == (0.786, 0.912)
-    assert published.ablation("knpl", "mpdd") is None
+    assert paper.figures("headct")["AnomalyCLIP"] == (0.934, None)
+    assert paper.figures("sdd_thirds") == paper.figures("sdd")
+    assert paper.figures("folder:/mine") == {}
+    assert paper.ablation("knpl", "visa") == (0.786, 0.912)
+    assert paper.ablation("knpl", "mpdd") is None
 
 
 def test_every_dataset_of_the_paper_has_seven_rows() -> None:
-    known = [name for name in CATALOG if published.figures(name)]
+    known = [name for name in CATALOG if paper.figures(name)]
     assert len(set(known)) == 14
     for name in known:
-        rows = published.figures(name)
+        rows = paper.figures(name)
         assert len(rows) == 7
         masks = CATALOG[name].has_masks
         assert all((row.pixel_auroc is not None) == masks for row in rows.values())
