@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_FILE = Path(__file__).with_name("published.json")
+_FILE = Path(__file__).with_name("paper.json")
 
 
 class Figures(NamedTuple):
