@@ -3,7 +3,11 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from data_pipelines.builders.meta import make_meta_builder
+from data_pipelines.catalog import CATALOG
 from data_pipelines.errors import DataError
 from data_pipelines.sources import open_source
 
@@ -195,6 +199,32 @@ def test_swapped_masks(images, write_meta, open_dataset):
         f"{path} gives all/bottle1.png the mask bottle2_mask.png, but bottle1_mask.png "
         "lies beside it; pair masks by name and generate it anew"
     )
+
+
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory, put, image, mask):
+    """Images whose names begin and sort like each other's, and their masks."""
+    folder = tmp_path_factory.mktemp("numbered")
+    for stem in ("1", "10", "100", "2"):
+        put(folder / f"test/{stem}.png", image(1))
+        put(folder / f"label/{stem}.png", mask())
+    return folder
+
+
+@given(st.permutations(("1", "10", "100", "2")))
+def test_only_the_right_order_of_masks_is_accepted(numbered, stems):
+    rows = [
+        entry(f"test/{image}.png", f"label/{mask}.png", "Ungood", 1, "brain")
+        for image, mask in zip(("1", "10", "100", "2"), stems, strict=True)
+    ]
+    (numbered / "meta.json").write_text(json.dumps({"test": {"brain": rows}}))
+    builder = make_meta_builder(CATALOG["brainmri"])
+    if tuple(stems) == ("1", "10", "100", "2"):
+        survey = builder.survey_folder(numbered, ("brain",))
+        assert all(item.mask.stem == item.image.stem for item in survey.items)
+    else:
+        with pytest.raises(DataError, match="pair masks by name"):
+            builder.survey_folder(numbered, ("brain",))
 
 
 def test_masks_whose_names_tell_nothing(images, write_meta, open_dataset, put, mask):
