@@ -51,13 +51,13 @@ class Covid19Builder(KindsBuilder):
         for finding in include:
             if finding not in _OPTIONAL:
                 raise DataError(
-                    f"covid19_include has {finding!r}; allowed are "
+                    f"data.covid19_include has {finding!r}; allowed are "
                     f"{' and '.join(_OPTIONAL)}"
                 )
             if not find_folder(folder, *_OPTIONAL[finding]):
                 raise DataError(
                     f"{folder} has no folder {_OPTIONAL[finding][0]!r} (in any case) "
-                    f"for {finding!r}; leave it out of covid19_include"
+                    f"for {finding!r}; leave it out of --config.data.covid19_include"
                 )
         kinds = {kind: _OPTIONAL[kind] for kind in _OPTIONAL if kind in include}
         others = (name for names in _OPTIONAL.values() for name in names)

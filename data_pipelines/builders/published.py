@@ -1,5 +1,6 @@
 """How a dataset on disk differs from the published one, as warnings or as an error."""
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -54,20 +55,24 @@ def refuse_differences(source: Source) -> None:
 
 
 def warn_of_differences(source: Source, root: str) -> None:
-    """Logs whatever is not as it should be."""
+    """Logs whatever is not as it should be, each fact once in a process."""
     for difference in source.differences:
-        logging.warning("%s", difference)
+        warn_once(difference)
     if source.missing_classes:
-        logging.warning(
-            "%s lacks the classes %s", root, ", ".join(source.missing_classes)
-        )
+        missing = ", ".join(source.missing_classes)
+        warn_once(f"{source.dataset} in {root} lacks the classes {missing}")
     if source.skipped:
-        logging.warning("%s: skipped %d files", source.dataset, len(source.skipped))
+        warn_once(f"{source.dataset}: skipped {len(source.skipped)} files")
     if source.strays:
         more = len(source.strays) - _STRAYS_NAMED
-        logging.warning(
-            "%s: left out what is not part of its layout: %s%s",
-            source.dataset,
-            ", ".join(source.strays[:_STRAYS_NAMED]),
-            f" and {more} more" if more > 0 else "",
+        named = ", ".join(source.strays[:_STRAYS_NAMED])
+        rest = f" and {more} more" if more > 0 else ""
+        warn_once(
+            f"{source.dataset}: left out what is not part of its layout: {named}{rest}"
         )
+
+
+@functools.cache
+def warn_once(message: str) -> None:
+    """Logs a warning that was not logged before: a dataset is opened often."""
+    logging.warning("%s", message)

@@ -46,7 +46,7 @@ def load_method(config: FrozenConfigDict) -> tuple[Clip, Method]:
 def open_dataset(
     config: FrozenConfigDict, dataset: str, classes: tuple[str, ...]
 ) -> Source:
-    """One dataset as the settings ask, with what was left out said aloud."""
+    """One dataset as the settings ask; the files that were skipped are listed."""
     source = first_alone(
         f"open {dataset}",
         lambda: open_source(
@@ -60,8 +60,6 @@ def open_dataset(
             normal_folders=config.data.normal_folders,
         ),
     )
-    if source.missing_classes:
-        print(f"{dataset}: not in the folder: {', '.join(source.missing_classes)}")
     if source.skipped:
         print(f"{dataset}: skipped {len(source.skipped)} bad files:")
         for line in source.skipped:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_pipelines.builders.published import warn_once
+
 
 def encode(value: int, size: tuple[int, int] = (6, 4), kind: str = "PNG") -> bytes:
     """A one-colour image file of (width, height)."""
@@ -42,6 +44,12 @@ def write_mvtec_class(root: Path, name: str, normal: int, anomalous: int) -> Pat
         write(folder / f"test/crack/{i:03d}.png", encode(100 + i))
         write(folder / f"ground_truth/crack/{i:03d}_mask.png", encode_mask())
     return folder
+
+
+@pytest.fixture(autouse=True)
+def nothing_was_said() -> None:
+    """Let every test hear its warnings, whatever an earlier one heard."""
+    warn_once.cache_clear()
 
 
 @pytest.fixture(scope="session")
