@@ -8,6 +8,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from medical_trees import ORIGINAL, write_headct, write_original
 from PIL import Image
 
 from data_pipelines.catalog import CATALOG
@@ -17,90 +18,6 @@ from data_pipelines.transforms import decode_image, decode_mask
 
 BMAD = ("brainmri", "liverct", "resc")
 WITHOUT_MASKS = ("br35h", "brainmri_kaggle", "headct", "covid19")
-# Below ROOT/ID as the archives unpack: images by kind, and masks.
-ORIGINAL = {
-    "brainmri": (
-        "Brain_AD/BraTS2021_slice/test/good/img/00000_{}.png",
-        "Brain_AD/BraTS2021_slice/test/Ungood/img/00002_{}.png",
-        "Brain_AD/BraTS2021_slice/test/Ungood/label/00002_{}.png",
-    ),
-    "liverct": (
-        "Liver_AD/hist_DIY/test/img/good/2_{}.png",
-        "Liver_AD/hist_DIY/test/img/Ungood/4_{}.png",
-        "Liver_AD/hist_DIY/test/label/Ungood/4_{}.png",
-    ),
-    "resc": (
-        "Retina_RESC_AD/RESC/Test/test/good/3_{}.png",
-        "Retina_RESC_AD/RESC/Test/test/Ungood/9_{}.png",
-        "Retina_RESC_AD/RESC/Test/test_label/Ungood/9_{}.png",
-    ),
-    "br35h": ("no/no{}.jpg", "yes/y{}.jpg", ""),
-    "brainmri_kaggle": (
-        "brain_tumor_dataset/no/{} no.jpeg",
-        "brain_tumor_dataset/yes/Y{}.JPG",
-        "",
-    ),
-    "covid19": (
-        "COVID-19 Radiography Database/NORMAL/NORMAL ({}).png",
-        "COVID-19 Radiography Database/COVID-19/COVID-19 ({}).png",
-        "",
-    ),
-}
-# What lies beside it in the archives and is not read.
-BESIDE = {
-    "brainmri": (
-        "Brain_AD/BraTS2021_slice/train/good/00003_60.png",
-        "Brain_AD/BraTS2021_slice/valid/Ungood/img/00124_60.png",
-        "Brain_AD/BraTS2021_slice/test/good/label/00000_0.png",
-    ),
-    "liverct": (
-        "Liver_AD/hist_DIY/train/good/1_1.png",
-        "Liver_AD/hist_DIY/valid/img/Ungood/1_2.png",
-    ),
-    "resc": (
-        "Retina_RESC_AD/RESC/Train/train/good/1_1.png",
-        "Retina_RESC_AD/RESC/Val/val/Ungood/1_2.png",
-    ),
-    "br35h": ("pred/pred0.jpg", "Br35H-Mask-RCNN/TRAIN/y1.jpg"),
-    "brainmri_kaggle": (),
-    "headct": (),
-    "covid19": (
-        "COVID-19 Radiography Database/Viral Pneumonia/Viral Pneumonia (1).png",
-        "COVID-19 Radiography Database/NORMAL.metadata.xlsx",
-        "COVID-19 Radiography Database/README.md.txt",
-    ),
-}
-
-
-def write_original(folder, dataset, put, image, mask):
-    """Writes a dataset as it is distributed, as large as its card says."""
-    ((normal, anomalous),) = CATALOG[dataset].counts.values()
-    if dataset == "headct":
-        write_headct(folder, put, image, [0] * normal + [1] * anomalous)
-        return
-    jpeg = dataset in ("br35h", "brainmri_kaggle")
-    data = image(90, kind="JPEG" if jpeg else "PNG")
-    good, bad, label = ORIGINAL[dataset]
-    put_many(put, folder, good, normal, data)
-    put_many(put, folder, bad, anomalous, data)
-    if label:
-        put_many(put, folder, label, anomalous, mask())
-    for path in BESIDE[dataset]:
-        put(folder / path, data)
-
-
-def put_many(put, folder, name, number, data):
-    """Writes equal files, which is fastest with links to the first one."""
-    first = put(folder / name.format(0), data)
-    for i in range(1, number):
-        os.link(first, folder / name.format(i))
-
-
-def write_headct(folder, put, image, labels):
-    rows = [f"{number},{label}" for number, label in enumerate(labels)]
-    put(folder / "labels.csv", "\n".join(("id, hemorrhage", *rows)).encode())
-    for number in range(len(labels)):
-        put(folder / f"head_ct/head_ct/{number:03d}.png", image(number % 256))
 
 
 @pytest.fixture

@@ -31,9 +31,10 @@ def mask(size: tuple[int, int], kind: str, rows: slice = slice(0, 2)) -> bytes:
     return encode(pixels, kind)
 
 
-def put(path: Path, data: bytes) -> None:
+def put(path: Path, data: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
+    return path
 
 
 def write_mvtec_like(
