@@ -7,16 +7,20 @@ from kanoclip_jax.knowledge.providers.base import Passing, Unanswered
 
 # What models say instead of an answer. An answer may well begin with «I cannot see any
 # anomaly», so only refusals to help and to look at images count.
-_NO = r"(?:can(?:['’]t|not| not)|won['’]t|am unable to|['’]m unable to|am not able to)"
+_NO = r"(?:can(?:['’]t|\s?not)|won['’]t|(?:\s?am|['’]m)\s+(?:unable|not\s+able)\s+to)"
 _REFUSAL = re.compile(
-    rf"""(?:(?:i['’]m|i\s+am)\s+(?:very\s+)?sorry|sorry|i\s+apologi[sz]e|unfortunately
-        |as\s+an\s+ai\b[^,.]*)?[\s,.;:]*(?:but\s+)?
-        i\s*{_NO}\s+
-        (?:assist|help|comply|fulfil|do\s+that
-        |(?:provide|give|offer)\s+(?:\w+\s+)?
-         (?:assistance|help|advice|diagnos[ei]s|descriptions?|analysis)
-        |(?:view|see|analy[sz]e|interpret|inspect|process|access|describe)
-         (?:\s+or\s+\w+)?\s+(?:the\s+|any\s+|this\s+|your\s+)?(?:\w+\s+)?images?\b)""",
+    rf"""
+    (?:(?:i['’]m|i\s+am)\s+(?:very\s+)?sorry | sorry | i\s+apologi[sz]e | unfortunately
+      | as\s+an\s+ai\b[^,.]*)?
+    [\s,.;:]* (?:but\s+)?
+    i\s*{_NO}\s+
+    (?:assist | help | comply | fulfil | do\s+that
+      | (?:provide | give | offer)\s+(?:\w+\s+)?
+        (?:assistance | help | advice | diagnos[ei]s | descriptions? | analysis)
+      | (?:view | see | analy[sz]e | interpret | inspect | process | access | describe)
+        (?:\s+or\s+\w+)? \s+ (?:(?:the|any|this|your)\s+)? (?:\w+\s+)? images?\b
+    )
+    """,
     re.IGNORECASE | re.VERBOSE,
 )
 # Some servers leave a reasoning model's thoughts in its answer.
