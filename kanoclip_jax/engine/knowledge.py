@@ -66,22 +66,27 @@ def topics_of(source: Source) -> list[Topic]:
 def training_knowledge(
     config: FrozenConfigDict, source: Source, clip: Clip
 ) -> Float[np.ndarray, "c joint"]:
-    """The unit knowledge mean of each training class, in the source's order.
+    """The unit knowledge mean of each training class, in the source's order."""
+    records = training_records(config, source)
+    encode = CachedEncoder(clip, Path(config.data.prepared) / "knowledge")
+    return knowledge_means(records, source.classes, encode, config.knowledge.weighting)
 
-    Language sentences come from `knowledge.path` or from what is bundled; for a class
-    without an image sentence on file, the mask of each anomalous image makes one.
+
+def training_records(config: FrozenConfigDict, source: Source) -> list[Record]:
+    """The sentences to train with.
+
+    They come from `knowledge.path`, or from what is bundled; for a class without an
+    image sentence on file, the mask of each anomalous image makes one.
     """
-    prepared = Path(config.data.prepared)
     if config.knowledge.path:
         records = read_records(Path(config.knowledge.path).expanduser())
     else:
         records = bundled_records(source.dataset, source.classes)
     seen = {r.class_name for r in records if r.source in ("vqa", "template")}
     if source.has_masks and not seen.issuperset(source.classes):
-        stand_ins = template_records(source, prepared / "knowledge")
+        stand_ins = template_records(source, Path(config.data.prepared) / "knowledge")
         records = records + [r for r in stand_ins if r.class_name not in seen]
-    encode = CachedEncoder(clip, prepared / "knowledge")
-    return knowledge_means(records, source.classes, encode, config.knowledge.weighting)
+    return records
 
 
 def template_records(source: Source, folder: Path) -> list[Record]:

@@ -177,16 +177,17 @@ class OpenAIProvider:
 
     def _refused(self, error: Any, model: str) -> Exception:
         """What an HTTP status other than 2xx means."""
-        status, detail = error.status_code, self._public(error.message)
+        status = error.status_code
+        detail = self._public(error.message.removeprefix(f"Error code: {status} - "))
         if status == 401:
             return InputError(
-                f"{self._base_url} does not accept the key ({detail}); set another in "
-                "the environment variable OPENAI_API_KEY"
+                f"{self._base_url} does not accept the key (HTTP 401: {detail}); set "
+                "another in the environment variable OPENAI_API_KEY"
             )
         if status == 404:
             return InputError(
                 f"{self._base_url} does not know model {model!r} or is no such server "
-                f"({detail}); see --config.knowledge.base_url, .llm and .vqa"
+                f"(HTTP 404: {detail}); see --config.knowledge.base_url, .llm and .vqa"
             )
         if "content_filter" in (error.code, error.type):
             return Unanswered("refusal", detail)
@@ -207,7 +208,7 @@ class OpenAIProvider:
 def data_url(image: UInt8[np.ndarray, "h w 3"]) -> str:
     """An image as a `data:` URL."""
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=95)
+    Image.fromarray(image).save(buffer, "JPEG", quality=95, subsampling=0)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
