@@ -1,6 +1,7 @@
 """Many questions at once: threads that ask, and end when they are told to."""
 
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -96,6 +97,12 @@ class Asking:
                     running -= 1
                 else:
                     raise outcome
+        except KeyboardInterrupt:
+            print(
+                f"\nending: answers under way get {_GRACE:g} s; Ctrl-C drops them",
+                file=sys.stderr,
+            )
+            raise
         finally:
             self._end(threads)
 

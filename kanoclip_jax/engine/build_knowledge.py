@@ -88,7 +88,9 @@ def make_provider(config: FrozenConfigDict, asking: Asking) -> Provider:
         )
     for key, about in (("llm", "classes"), ("vqa", "images")):
         if not settings[key]:
-            print(f"no --config.knowledge.{key} is named: nothing is asked of {about}")
+            print(
+                f"no --config.knowledge.{key} is named: nothing is asked about {about}"
+            )
     key = os.environ.get("OPENAI_API_KEY", "").strip()
     if not key and urlsplit(settings.base_url).hostname == "api.openai.com":
         raise InputError(
