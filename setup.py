@@ -39,9 +39,11 @@ setup(
     ],
     extras_require={
         "cuda12": ["jax[cuda12]"],
+        "knowledge": ["openai>=1.56"],
         "test": [
             "beartype",
             "hypothesis",
+            "openai>=1.56",
             "pytest",
             "ruff>=0.17,<0.18",
             "scikit-image",

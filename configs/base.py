@@ -88,6 +88,26 @@ def get_config(row: str = "") -> ConfigDict:
     config.knowledge.path = ""
     # Sentences of eq. 3 weigh alike (count), or language and image do (balanced).
     config.knowledge.weighting = "count"
+    # What --mode=knowledge does: build writes WORKDIR/knowledge/DATASET.jsonl, inspect
+    # shows what a knowledge base is like.
+    config.knowledge.action = "build"
+    # A catalogue id or folder:PATH; empty is train.dataset with its train.classes.
+    config.knowledge.dataset = ""
+    # Who is asked: bundled (nobody), openai (a server of OpenAI's chat-completions
+    # protocol: hosted, vLLM, Ollama, llama.cpp …) or template (the training masks).
+    config.knowledge.provider = "bundled"
+    # The server. Its key is read from the environment variable OPENAI_API_KEY alone.
+    config.knowledge.base_url = "https://api.openai.com/v1"
+    # Models that answer about classes and about images; an empty one is not asked.
+    config.knowledge.llm = ""
+    config.knowledge.vqa = ""
+    config.knowledge.n = 5  # language answers for each class, seeded from `seed` on
+    config.knowledge.image_size = 512  # longest side of the images that are sent
+    config.knowledge.concurrency = 4  # questions at once
+    config.knowledge.retries = 6  # after a failure that may pass, later each time
+    config.knowledge.timeout = 60.0  # seconds
+    # Sentences about the pictures of an evaluation dataset are not zero-shot.
+    config.knowledge.allow_evaluation_dataset = False
 
     config.data = ConfigDict()
     # Holds one folder per dataset id in its original layout; never written to.

@@ -59,8 +59,17 @@ def test_differences_that_matter():
     second.data.skip_bad_files = True
     second.train.cache_features = "never"
     second.eval.resolution = "original"
+    second.knowledge.n = 9
+    second.knowledge.provider = "template"
+    second.knowledge.weighting = "balanced"
+    second.checkpoint_visa = "/elsewhere"
     found = differing_keys(to_dict(resolve(first)), to_dict(resolve(second)))
-    assert found == ["data.skip_bad_files", "eval.resolution", "train.epochs"]
+    assert found == [
+        "data.skip_bad_files",
+        "eval.resolution",
+        "knowledge.weighting",
+        "train.epochs",
+    ]
 
 
 def test_a_checkpoint_wins_over_the_file_and_loses_to_the_command_line():
