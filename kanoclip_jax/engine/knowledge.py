@@ -41,7 +41,13 @@ def training_knowledge(
     if source.has_masks and not any(r.source in ("vqa", "template") for r in records):
         records = records + template_records(source, prepared / "knowledge")
     encode = CachedEncoder(clip, prepared / "knowledge")
-    return knowledge_means(records, source.classes, encode, config.knowledge.weighting)
+    return knowledge_means(
+        records,
+        source.classes,
+        encode,
+        config.knowledge.weighting,
+        normalize_each=config.knowledge.normalize_each,
+    )
 
 
 def template_records(source: Source, folder: Path) -> list[Record]:

@@ -39,6 +39,7 @@ _POSITIVE = (
 _CHOICES = {
     "clip.position_grid": ("bilinear", "bicubic"),
     "clip.dtype": ("auto", "float32", "bfloat16"),
+    "knowledge.action": ("build", "inspect"),
     "knowledge.weighting": ("count", "balanced"),
     "eval.resolution": ("model", "original"),
 }
@@ -50,6 +51,8 @@ _IMMATERIAL = (
     "seeds",
     "data.",
     "predict.",
+    "knowledge.action",
+    "knowledge.dataset",
     "train.checkpoint_every",
     "train.log_every",
     "train.cache_features",

@@ -26,6 +26,8 @@ def knowledge_means(
     classes: Sequence[str],
     encode: Encoder,
     weighting: Weighting = "count",
+    *,
+    normalize_each: bool = False,
 ) -> Float[np.ndarray, "c d"]:
     """Unit mean of each class's abnormal knowledge features.
 
@@ -35,6 +37,8 @@ def knowledge_means(
         encode: texts to features g(p), not normalised.
         weighting: `count` weighs every sentence alike, as eq. 3; `balanced` weighs
             language (`llm`) and image (`vqa`, `template`) sentences alike.
+        normalize_each: scale each sentence's feature to unit length first, so that
+            no sentence counts for more because its feature is long.
 
     Raises:
         InputError: a class without a sentence.
@@ -42,6 +46,8 @@ def knowledge_means(
     abnormal = [r for r in records if r.polarity == "abnormal"]
     texts = list(dict.fromkeys(r.text for r in abnormal))
     feature = dict(zip(texts, encode(texts), strict=True)) if texts else {}
+    if normalize_each:
+        feature = {text: g / np.linalg.norm(g) for text, g in feature.items()}
     means = []
     for name in classes:
         own = [r for r in abnormal if r.class_name == name]

@@ -40,6 +40,7 @@ def test_lists_are_split_at_commas():
     [
         ("train", "batch_size", -1, "train.batch_size is -1"),
         ("clip", "position_grid", "nearest", "bilinear, bicubic"),
+        ("knowledge", "action", "show", "build, inspect"),
         ("knowledge", "weighting", "most", "count, balanced"),
         ("eval", "resolution", "full", "eval.resolution is 'full'.*model, original"),
         ("model", "taps", "last", "block numbers"),
@@ -58,9 +59,17 @@ def test_differences_that_matter():
     second.data.root = "/elsewhere"
     second.data.skip_bad_files = True
     second.train.cache_features = "never"
+    second.knowledge.action = "inspect"
+    second.knowledge.dataset = "visa"
+    second.knowledge.normalize_each = True
     second.eval.resolution = "original"
     found = differing_keys(to_dict(resolve(first)), to_dict(resolve(second)))
-    assert found == ["data.skip_bad_files", "eval.resolution", "train.epochs"]
+    assert found == [
+        "data.skip_bad_files",
+        "eval.resolution",
+        "knowledge.normalize_each",
+        "train.epochs",
+    ]
 
 
 def test_a_checkpoint_wins_over_the_file_and_loses_to_the_command_line():

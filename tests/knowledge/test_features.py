@@ -60,9 +60,42 @@ def test_balanced_with_one_source_only() -> None:
     np.testing.assert_allclose(found, [[1, 0], [0, 1]], atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("weighting", "bolt"),
+    [
+        # Of unit features: x and twice the other axis; x and their mean.
+        ("count", np.array([1, 2]) / 5**0.5),
+        ("balanced", np.array([1, 1]) / 2**0.5),
+    ],
+)
+def test_normalised_features_weigh_alike(weighting: str, bolt: np.ndarray) -> None:
+    found = knowledge_means(
+        RECORDS, ["bolt", "nut"], FakeEncoder(), weighting, normalize_each=True
+    )
+    np.testing.assert_allclose(found, [bolt, [0, 1]], atol=1e-6)
+
+
+def test_normalising_unit_features_changes_nothing() -> None:
+    unit = {"x": (1.0, 0.0), "y": (0.0, 1.0), "z": (0.6, 0.8)}
+    encode = lambda texts: np.float32([unit[text] for text in texts])
+    records = [r for r in RECORDS if r.polarity == "abnormal"]
+    for weighting in ("count", "balanced"):
+        plain, normalised = (
+            knowledge_means(
+                records, ["bolt"], encode, weighting, normalize_each=normalize
+            )
+            for normalize in (False, True)
+        )
+        np.testing.assert_allclose(normalised, plain, atol=1e-6)
+
+
 def test_background_is_not_even_encoded() -> None:
     encoder = FakeEncoder()
-    knowledge_means(RECORDS, ["bolt"], encoder)
+    found = knowledge_means(RECORDS, ["bolt"], encoder)
+    without = [r for r in RECORDS if r.polarity == "abnormal"]
+    np.testing.assert_array_equal(
+        found, knowledge_means(without, ["bolt"], FakeEncoder())
+    )
     assert "far" not in encoder.asked
     assert sorted(encoder.asked) == sorted(set(encoder.asked))
 
