@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -73,13 +74,20 @@ class CachedEncoder:
 
     Args:
         clip: the frozen backbone.
-        folder: where `<fingerprint>.npz` is kept; the key is the text's sha256.
+        folder: where a file for each backbone is kept, named after all that a feature
+            depends on besides its text: weights, tokenizer and the computation's dtype.
+            Keys are the texts' sha256.
         batch_size: texts encoded at once.
     """
 
     def __init__(self, clip: Clip, folder: Path, batch_size: int = 32) -> None:
         self._clip = clip
-        self._path = folder / f"{clip.fingerprint[:32]}.npz"
+        parts = (
+            clip.fingerprint[:32],
+            clip.tokenizer.fingerprint[:16],
+            jnp.dtype(clip.module.dtype).name,
+        )
+        self._path = folder / f"{'-'.join(parts)}.npz"
         self._batch_size = batch_size
         self._tower = jax.jit(
             lambda params, ids, end: clip.module.apply(

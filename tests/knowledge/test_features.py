@@ -1,14 +1,17 @@
 """Knowledge means by hand, and an encoder that reads each text once."""
 
+import dataclasses
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import numpy_clip
 import pytest
 import tiny_clip
 
-from kanoclip_jax.clip import Clip
+from kanoclip_jax.clip import Clip, Tokenizer
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.knowledge.features import (
     CachedEncoder,
@@ -153,7 +156,28 @@ def test_file_outlives_the_encoder(encoder: CountingEncoder, clip: Clip) -> None
     again = CountingEncoder(clip, encoder._path.parent)
     np.testing.assert_array_equal(again(["defective bottle"]), before)
     assert again.read == []
-    assert clip.fingerprint.startswith(encoder._path.stem)
+
+
+def test_each_backbone_has_a_file_of_its_own(
+    clip: Clip, encoder: CountingEncoder, tiny_directory: Path, tmp_path: Path
+) -> None:
+    """Other weights, other words for the same ids, or another precision."""
+    encoder(["bottle"])
+    folder = encoder._path.parent
+    other = tmp_path / "other"
+    shutil.copytree(tiny_directory, other)
+    merges = (other / "merges.txt").read_text().splitlines()
+    (other / "merges.txt").write_text("\n".join(merges[:-1]))
+    changed = (
+        dataclasses.replace(clip, fingerprint="0" * 64),
+        dataclasses.replace(clip, tokenizer=Tokenizer(other, 77)),
+        dataclasses.replace(clip, module=clip.module.clone(dtype=jnp.bfloat16)),
+    )
+    for backbone in changed:
+        again = CountingEncoder(backbone, folder)
+        again(["bottle"])
+        assert again.read == ["bottle"]
+    assert len(list(folder.glob("*.npz"))) == 4
 
 
 def test_broken_cache_is_rebuilt(
