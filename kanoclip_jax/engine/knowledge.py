@@ -1,6 +1,7 @@
 """What is known of the training classes: records gathered, and their means (eq. 3)."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -30,24 +31,48 @@ def training_knowledge(
 ) -> Float[np.ndarray, "c joint"]:
     """The unit knowledge mean of each training class, in the source's order.
 
-    Language sentences come from `knowledge.path` or from what is bundled; where no
-    image sentence is on file, the mask of each anomalous image makes one.
+    See `gather_records` for where the sentences come from.
     """
-    prepared = Path(config.data.prepared)
-    if config.knowledge.path:
-        records = read_records(Path(config.knowledge.path).expanduser())
-    else:
-        records = bundled_records(source.dataset, source.classes)
-    if source.has_masks and not any(r.source in ("vqa", "template") for r in records):
-        records = records + template_records(source, prepared / "knowledge")
-    encode = CachedEncoder(clip, prepared / "knowledge")
+    names = {name: source.prompt_names[name] for name in source.classes}
     return knowledge_means(
-        records,
+        gather_records(config, source.dataset, names, source),
         source.classes,
-        encode,
+        CachedEncoder(clip, knowledge_folder(config)),
         config.knowledge.weighting,
         normalize_each=config.knowledge.normalize_each,
     )
+
+
+def gather_records(
+    config: FrozenConfigDict,
+    dataset: str,
+    names: Mapping[str, str],
+    source: Source | None,
+) -> list[Record]:
+    """The sentences that training on a dataset would learn from.
+
+    Language sentences come from `knowledge.path` or from what is bundled; where no
+    image sentence is on file, the mask of each anomalous image makes one.
+
+    Args:
+        config: the settings.
+        dataset: its id.
+        names: class ids, with their names in prompts.
+        source: the dataset, or None where its masks are not there or not to be read.
+    """
+    if config.knowledge.path:
+        records = read_records(Path(config.knowledge.path).expanduser())
+    else:
+        records = bundled_records(dataset, names)
+    on_file = any(record.source in ("vqa", "template") for record in records)
+    if source is not None and source.has_masks and not on_file:
+        records = records + template_records(source, knowledge_folder(config))
+    return records
+
+
+def knowledge_folder(config: FrozenConfigDict) -> Path:
+    """Where features of sentences, and sentences of masks, are kept between runs."""
+    return Path(config.data.prepared) / "knowledge"
 
 
 def template_records(source: Source, folder: Path) -> list[Record]:
