@@ -90,6 +90,8 @@ def get_config(row: str = "") -> ConfigDict:
     config.knowledge.action = "build"
     # What to build knowledge of: a catalogue id or folder:PATH; empty is train.dataset.
     config.knowledge.dataset = ""
+    # Read the masks of a dataset that is evaluated on, which is not zero-shot.
+    config.knowledge.allow_evaluation_dataset = False
     # A .jsonl of records; empty is what is bundled, and a template sentence from the
     # mask of each anomalous training image.
     config.knowledge.path = ""

@@ -52,6 +52,7 @@ _IMMATERIAL = (
     "data.",
     "predict.",
     "knowledge.action",
+    "knowledge.allow_evaluation_dataset",
     "knowledge.dataset",
     "train.checkpoint_every",
     "train.log_every",
