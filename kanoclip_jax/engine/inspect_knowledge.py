@@ -200,7 +200,8 @@ def _encode(
 def _picture(subject: Subject, texts: Texts, clip_name: str) -> bytes:
     """PNG of all texts."""
     # matplotlib takes long to import, and nothing else needs it.
-    from kanoclip_jax.viz.embedding import MEAN, Marks, draw_embedding
+    from kanoclip_jax.viz import embedding
+    from kanoclip_jax.viz.embedding import Marks
 
     number = {name: position for position, name in enumerate(subject.names)}
     groups: dict[str, list[Record]] = {}
@@ -216,19 +217,25 @@ def _picture(subject: Subject, texts: Texts, clip_name: str) -> bytes:
         for kind, own in groups.items()
     ]
     every = np.arange(len(number))
-    marks = {
-        f"{kind} {polarity}": Marks(f"{kind} {polarity}", text[:, index], every)
-        for kind, text in texts.prompts.items()
-        for index, polarity in enumerate(("normal", "abnormal"))
-    }
-    written = [own for kind, own in marks.items() if kind.startswith("hand-written")]
-    projected = [own for kind, own in marks.items() if kind.startswith("learned")]
+    written, learned = (
+        [
+            Marks(kind, texts.prompts[key][:, polarity], every)
+            for polarity, kind in enumerate(kinds)
+            if key in texts.prompts
+        ]
+        for key, kinds in (
+            ("hand-written", embedding.WRITTEN),
+            ("learned", embedding.LEARNED),
+        )
+    )
+    means = []
     if texts.means:
         own = np.array([number[name] for name in texts.means])
-        projected.append(Marks(MEAN, np.stack(list(texts.means.values())), own))
-    image = draw_embedding(
+        means.append(Marks(embedding.MEAN, np.stack(list(texts.means.values())), own))
+    # A checkpoint's prompts do not move the plane: pictures of several compare.
+    image = embedding.draw_embedding(
         [*sentences, *written],
-        projected,
+        [*learned, *means],
         list(subject.names),
         f"knowledge of {subject.dataset}, text features of {clip_name}",
     )

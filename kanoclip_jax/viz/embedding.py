@@ -14,9 +14,12 @@ from matplotlib.patheffects import withStroke
 from sklearn.decomposition import PCA
 
 MEAN = "knowledge mean"
+# Kinds of prompts: normal, abnormal.
+WRITTEN = ("hand-written normal", "hand-written abnormal")
+LEARNED = ("LNP (learned normal)", "LAP (learned abnormal)")
 _INK = "#202020"
 _PER_COLUMN = 30
-_LONGEST = 24
+_LONGEST_NAME, _LONGEST_TITLE = 24, 90
 # What says «normal» is hollow, what says «abnormal» is filled; landmarks have an edge.
 _SENTENCE = {"marker": "o", "s": 26, "alpha": 0.75, "linewidths": 0}
 _LANDMARK = {"s": 95, "linewidths": 1.2, "zorder": 4}
@@ -24,21 +27,21 @@ _STYLES: dict[str, dict[str, Any]] = {
     "vqa": _SENTENCE | {"marker": "s", "s": 22},
     "template": _SENTENCE | {"marker": "^", "s": 14, "alpha": 0.35},
     "background": _SENTENCE | {"linewidths": 1.0},
-    "hand-written normal": _LANDMARK | {"marker": "P"},
-    "hand-written abnormal": _LANDMARK | {"marker": "X"},
-    "learned normal": _LANDMARK | {"marker": "D", "s": 60},
-    "learned abnormal": _LANDMARK | {"marker": "D", "s": 60},
+    WRITTEN[0]: _LANDMARK | {"marker": "P"},
+    WRITTEN[1]: _LANDMARK | {"marker": "X"},
+    LEARNED[0]: _LANDMARK | {"marker": "D", "s": 60},
+    LEARNED[1]: _LANDMARK | {"marker": "D", "s": 60},
     MEAN: _LANDMARK | {"marker": "o", "s": 240, "zorder": 5},
 }
-_HOLLOW = ("background", "hand-written normal", "learned normal")
+_HOLLOW = ("background", WRITTEN[0], LEARNED[0])
 
 
 class Marks(NamedTuple):
     """Features of one kind of text.
 
     Attributes:
-        kind: a source of sentences (`llm`, `vqa`, `template`, …), `background`,
-            `hand-written normal`, `learned abnormal` and the like, or `MEAN`.
+        kind: a source of sentences (`llm`, `vqa`, `template`, …), `background`, one of
+            `WRITTEN` or `LEARNED`, or `MEAN`.
         features: unit vectors.
         classes: position of each one's class.
     """
@@ -81,7 +84,7 @@ def draw_embedding(
     _draw_spokes(axes, flat, colours)
     for marks in flat:
         _draw_marks(axes, marks, colours)
-    axes.set_title(title, parse_math=False, wrap=True)
+    axes.set_title(_shorten(title, _LONGEST_TITLE), parse_math=False)
     axes.set_xlabel(f"first principal component ({shares[0]:.0%} of the variance)")
     axes.set_ylabel(f"second ({shares[1]:.0%})")
     axes.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
@@ -151,7 +154,9 @@ def _draw_legends(
         Line2D([], [], linestyle="", marker="o", markersize=9, color=colour)
         for colour in colours
     ]
-    numbered = [f"{i}  {_shorten(name)}" for i, name in enumerate(classes, start=1)]
+    numbered = [
+        f"{i}  {_shorten(name, _LONGEST_NAME)}" for i, name in enumerate(classes, 1)
+    ]
     columns = -(-len(classes) // _PER_COLUMN)
     figure.legend(marks, list(kinds), loc="outside right upper", frameon=False)
     legend = figure.legend(
@@ -165,8 +170,8 @@ def _style(kind: str) -> dict[str, Any]:
     return _STYLES.get(kind, _SENTENCE)
 
 
-def _shorten(name: str) -> str:
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+def _shorten(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _colour(number: int) -> str:
