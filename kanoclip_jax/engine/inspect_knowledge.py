@@ -237,7 +237,7 @@ def _picture(subject: Subject, texts: Texts, clip_name: str) -> bytes:
         [*sentences, *written],
         [*learned, *means],
         list(subject.names),
-        f"knowledge of {subject.dataset}, text features of {clip_name}",
+        f"knowledge of {subject.dataset}\ntext features of {clip_name}",
     )
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")

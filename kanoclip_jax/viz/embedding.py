@@ -19,7 +19,7 @@ WRITTEN = ("hand-written normal", "hand-written abnormal")
 LEARNED = ("LNP (learned normal)", "LAP (learned abnormal)")
 _INK = "#202020"
 _PER_COLUMN = 30
-_LONGEST_NAME, _LONGEST_TITLE = 24, 90
+_LONGEST_NAME, _LONGEST_LINE = 24, 70
 # What says «normal» is hollow, what says «abnormal» is filled; landmarks have an edge.
 _SENTENCE = {"marker": "o", "s": 26, "alpha": 0.75, "linewidths": 0}
 _LANDMARK = {"s": 95, "linewidths": 1.2, "zorder": 4}
@@ -67,7 +67,7 @@ def draw_embedding(
         fitted: Marks that the plane is fitted to, of at least two texts.
         projected: Marks that are laid onto it, and move nothing.
         classes: Names of the classes, in the order of their numbers.
-        title: The line above.
+        title: The lines above.
 
     Returns:
         RGB, `[h, w, 3]`.
@@ -78,13 +78,15 @@ def draw_embedding(
     figure = Figure(figsize=(10.5 + 2.3 * columns, 8.5), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     colours = [_colour(number) for number in range(len(classes))]
-    flat = [m._replace(features=plane.transform(m.features)) for m in fitted]
-    flat += [m._replace(features=plane.transform(m.features)) for m in projected]
-    flat = [marks for marks in flat if len(marks.features)]
+    flat = [
+        marks._replace(features=plane.transform(marks.features))
+        for marks in (*fitted, *projected)
+    ]
     _draw_spokes(axes, flat, colours)
     for marks in flat:
         _draw_marks(axes, marks, colours)
-    axes.set_title(_shorten(title, _LONGEST_TITLE), parse_math=False)
+    lines = [_shorten(line, _LONGEST_LINE) for line in title.splitlines()]
+    axes.set_title("\n".join(lines), fontsize=11, parse_math=False)
     axes.set_xlabel(f"first principal component ({shares[0]:.0%} of the variance)")
     axes.set_ylabel(f"second ({shares[1]:.0%})")
     axes.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
