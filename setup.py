@@ -22,6 +22,7 @@ setup(
         "huggingface_hub<1",
         "jax>=0.10",
         "jaxtyping>=0.3",
+        "matplotlib>=3.8",
         "ml_collections>=1.0",
         "ml_dtypes",
         "numpy>=2",

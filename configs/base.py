@@ -78,16 +78,27 @@ def get_config(row: str = "") -> ConfigDict:
     config.model.knowledge_weight = 1.0  # α of eq. 13
     config.model.global_weight = 1.0  # β
     config.model.local_weight = 1.0  # γ
-    config.model.margin = 0.0  # of the knowledge loss
+    # Of the knowledge loss: it rests once abnormal prompts are nearer by this distance.
+    config.model.margin = 0.0
+    # class pulls each class to its own knowledge; global only their means, as one class.
+    config.model.knowledge_scope = "class"
     config.model.focal_gamma = 2.0
     config.model.loss_per_tap = False
 
     config.knowledge = ConfigDict()
+    # Of --mode=knowledge: build asks for sentences, inspect shows what there is.
+    config.knowledge.action = "build"
+    # What to build knowledge of: a catalogue id or folder:PATH; empty is train.dataset.
+    config.knowledge.dataset = ""
+    # Read the masks of a dataset that is evaluated on, which is not zero-shot.
+    config.knowledge.allow_evaluation_dataset = False
     # A .jsonl of records; empty is what is bundled, and a template sentence from the
     # mask of each anomalous training image.
     config.knowledge.path = ""
     # Sentences of eq. 3 weigh alike (count), or language and image do (balanced).
     config.knowledge.weighting = "count"
+    # Give every sentence's feature unit length before eq. 3; else longer ones count more.
+    config.knowledge.normalize_each = False
     # What --mode=knowledge does: build writes WORKDIR/knowledge/DATASET.jsonl, inspect
     # shows what a knowledge base is like.
     config.knowledge.action = "build"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -66,27 +67,53 @@ def topics_of(source: Source) -> list[Topic]:
 def training_knowledge(
     config: FrozenConfigDict, source: Source, clip: Clip
 ) -> Float[np.ndarray, "c joint"]:
-    """The unit knowledge mean of each training class, in the source's order."""
-    records = training_records(config, source)
-    encode = CachedEncoder(clip, Path(config.data.prepared) / "knowledge")
-    return knowledge_means(records, source.classes, encode, config.knowledge.weighting)
+    """The unit knowledge mean of each training class, in the source's order.
+
+    See `gather_records` for where the sentences come from.
+    """
+    names = {name: source.prompt_names[name] for name in source.classes}
+    return knowledge_means(
+        gather_records(config, source.dataset, names, source),
+        source.classes,
+        CachedEncoder(clip, knowledge_folder(config)),
+        config.knowledge.weighting,
+        normalize_each=config.knowledge.normalize_each,
+    )
 
 
-def training_records(config: FrozenConfigDict, source: Source) -> list[Record]:
-    """The sentences to train with.
+def gather_records(
+    config: FrozenConfigDict,
+    dataset: str,
+    names: Mapping[str, str],
+    source: Source | None,
+) -> list[Record]:
+    """The sentences that training on a dataset would learn from.
 
-    They come from `knowledge.path`, or from what is bundled; for a class without an
+    They come from `knowledge.path` or from what is bundled; for a class without an
     image sentence on file, the mask of each anomalous image makes one.
+
+    Args:
+        config: the settings.
+        dataset: its id.
+        names: class ids, with their names in prompts.
+        source: the dataset, or None where its masks are not there or not to be read.
     """
     if config.knowledge.path:
         records = read_records(Path(config.knowledge.path).expanduser())
     else:
-        records = bundled_records(source.dataset, source.classes)
+        records = bundled_records(dataset, names)
+    if source is None or not source.has_masks:
+        return records
     seen = {r.class_name for r in records if r.source in ("vqa", "template")}
-    if source.has_masks and not seen.issuperset(source.classes):
-        stand_ins = template_records(source, Path(config.data.prepared) / "knowledge")
+    if not seen.issuperset(source.classes):
+        stand_ins = template_records(source, knowledge_folder(config))
         records = records + [r for r in stand_ins if r.class_name not in seen]
     return records
+
+
+def knowledge_folder(config: FrozenConfigDict) -> Path:
+    """Where features of sentences, and sentences of masks, are kept between runs."""
+    return Path(config.data.prepared) / "knowledge"
 
 
 def template_records(source: Source, folder: Path) -> list[Record]:

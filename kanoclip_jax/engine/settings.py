@@ -44,6 +44,7 @@ _POSITIVE = (
 _CHOICES = {
     "clip.position_grid": ("bilinear", "bicubic"),
     "clip.dtype": ("auto", "float32", "bfloat16"),
+    "knowledge.action": ("build", "inspect"),
     "knowledge.weighting": ("count", "balanced"),
     "knowledge.action": ("build", "inspect"),
     "knowledge.provider": ("bundled", "openai", "template"),

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,15 +134,15 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
-def bundled_records(dataset: str, classes: Sequence[str]) -> list[Record]:
+def bundled_records(dataset: str, names: Mapping[str, str]) -> list[Record]:
     """The sentences that come with the project, for some classes.
 
-    A dataset's own records come first; a class that it lacks (a user's folder, say)
-    takes those of the same class id in any bundled file.
+    A dataset's own records come first. A class that it lacks (a user's folder, say)
+    takes as its own what is on file under its id or its name in prompts.
 
     Args:
         dataset: catalog id, or a folder source's.
-        classes: class ids.
+        names: class ids, with their names in prompts.
     """
     records = [
         record
@@ -150,7 +150,16 @@ def bundled_records(dataset: str, classes: Sequence[str]) -> list[Record]:
         for record in read_records(path)
     ]
     found = []
-    for name in classes:
-        own = [r for r in records if r.class_name == name]
-        found += [r for r in own if r.dataset == dataset] or own
+    for name, words in names.items():
+        own = [r for r in records if (r.dataset, r.class_name) == (dataset, name)]
+        called = {_plain(name), _plain(words)}
+        found += own or [
+            dataclasses.replace(record, class_name=name)
+            for record in records
+            if _plain(record.class_name) in called
+        ]
     return found
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ").casefold()

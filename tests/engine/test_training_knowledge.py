@@ -6,7 +6,7 @@ import pytest
 
 from data_pipelines.sources import Source
 from kanoclip_jax.engine.build import open_dataset
-from kanoclip_jax.engine.knowledge import training_records
+from kanoclip_jax.engine.knowledge import gather_records
 from kanoclip_jax.engine.settings import resolve
 from kanoclip_jax.knowledge.store import Record, write_records
 
@@ -14,6 +14,10 @@ from kanoclip_jax.knowledge.store import Record, write_records
 @pytest.fixture
 def source(settings) -> Source:
     return open_dataset(resolve(settings()), "mvtec", ())
+
+
+def gathered(config, source: Source) -> list[Record]:
+    return gather_records(config, source.dataset, source.prompt_names, source)
 
 
 def sources_of(records: list[Record]) -> dict[str, set[str]]:
@@ -24,7 +28,7 @@ def sources_of(records: list[Record]) -> dict[str, set[str]]:
 
 
 def test_bundled_sentences_and_masks_are_the_default(settings, source):
-    records = training_records(resolve(settings()), source)
+    records = gathered(resolve(settings()), source)
     assert sources_of(records) == {
         "bottle": {"llm", "template"},
         "metal_nut": {"llm", "template"},
@@ -44,7 +48,7 @@ def test_masks_stand_in_where_a_class_has_no_image_sentence(
         Record("mvtec", "metal_nut", "llm", "A dent."),
     ]
     write_records(path, own)
-    records = training_records(resolve(settings(knowledge__path=str(path))), source)
+    records = gathered(resolve(settings(knowledge__path=str(path))), source)
     assert records[:3] == own
     assert sources_of(records) == {
         "bottle": {"llm", "vqa"},

@@ -37,7 +37,7 @@ def _copies(topic: Topic) -> list[Question]:
     """Drafts for the class; a class id that is in several files is numbered through."""
     count: Counter[str] = Counter()
     questions = []
-    for record in bundled_records(topic.dataset, [topic.class_name]):
+    for record in bundled_records(topic.dataset, {topic.class_name: topic.name}):
         draft = dataclasses.replace(
             record, dataset=topic.dataset, sample=count[record.prompt_sha]
         )
