@@ -46,7 +46,6 @@ _CHOICES = {
     "clip.dtype": ("auto", "float32", "bfloat16"),
     "knowledge.action": ("build", "inspect"),
     "knowledge.weighting": ("count", "balanced"),
-    "knowledge.action": ("build", "inspect"),
     "knowledge.provider": ("bundled", "openai", "template"),
     "eval.resolution": ("model", "original"),
 }
