@@ -69,7 +69,7 @@ def main(
         report = _run(mode, part, overrides)
         reports.setdefault(part.row, {}).setdefault(part.seed, []).append(report)
     report = _summary(config, workdir, reports, absent)
-    write_report(folder, report)
+    write_report(folder, report, [part.folder for part in parts])
     print(to_terminal(report))
     return 0
 
