@@ -129,8 +129,8 @@ def predict_stream(
 ) -> grain.DatasetIterator:
     """Streams image files for prediction, upright by their EXIF orientation.
 
-    An unreadable file does not stop the stream: it comes as a zero image with `failed`
-    set, and `read_image(path, image_size)` raises its message again.
+    An unreadable file does not stop the stream: it comes as a zero image with its
+    message in `error`.
 
     Args:
       paths: The image files.
@@ -140,8 +140,8 @@ def predict_stream(
 
     Returns:
       An iterator of dicts: `image` uint8 `[b, h, w, 3]`, `index` (into `paths`),
-      `height` and `width` (of the upright file) int32 `[b]`, `failed` and `is_real`
-      bool `[b]`.
+      `height` and `width` (of the upright file) int32 `[b]`, `error` str `[b]` (empty
+      where there is none) and `is_real` bool `[b]`.
 
     Raises:
       DataError: a size is not positive.
@@ -239,20 +239,20 @@ class _LoadFiles(grain.transforms.Map):
             "index": np.zeros(b, np.int32),
             "height": np.zeros(b, np.int32),
             "width": np.zeros(b, np.int32),
-            "failed": np.zeros(b, bool),
             "is_real": np.zeros(b, bool),
         }
+        errors = [""] * b
         for row, i in enumerate(element):
             batch["index"][row] = i
             batch["is_real"][row] = True
             try:
                 image, height, width = read_image(self._paths[i], size)
-            except DataError:
-                batch["failed"][row] = True
+            except DataError as error:
+                errors[row] = str(error)
                 continue
             batch["image"][row] = image
             batch["height"][row], batch["width"][row] = height, width
-        return batch
+        return batch | {"error": np.array(errors)}
 
 
 def _check_positive(**sizes: int) -> None:
