@@ -84,11 +84,8 @@ def resolve(config: ConfigDict) -> FrozenConfigDict:
                 f"{key} is {_get(config, key)}; it must be positive, as in "
                 f"--config.{key}=8"
             )
-    for key, allowed in _CHOICES.items():
-        if _get(config, key) not in allowed:
-            raise InputError(
-                f"{key} is {_get(config, key)!r}; allowed: {', '.join(allowed)}"
-            )
+    for key in _CHOICES:
+        check_choice(key, _get(config, key))
     pieces = config.train.accumulate
     if pieces != "auto" and not (pieces.isdecimal() and int(pieces) > 0):
         raise InputError(
@@ -101,6 +98,16 @@ def resolve(config: ConfigDict) -> FrozenConfigDict:
     if config.seed < 0:
         raise InputError(f"seed is {config.seed}; it must not be negative")
     return FrozenConfigDict(config)
+
+
+def check_choice(key: str, value: object) -> None:
+    """Refuse what is none of a setting's few values.
+
+    Raises:
+        InputError: names them.
+    """
+    if value not in _CHOICES[key]:
+        raise InputError(f"{key} is {value!r}; allowed: {', '.join(_CHOICES[key])}")
 
 
 def use_compilation_cache(config: FrozenConfigDict) -> None:
