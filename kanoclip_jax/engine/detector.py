@@ -108,6 +108,11 @@ class Detector:
             )
         }
 
+    @property
+    def calibrated(self) -> tuple[str, ...]:
+        """The class names that have thresholds."""
+        return tuple(self._calibrations)
+
     @classmethod
     def load(
         cls,

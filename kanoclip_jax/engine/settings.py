@@ -35,12 +35,16 @@ _POSITIVE = (
     "train.log_every",
     "eval.batch_size",
     "predict.batch_size",
+    "predict.min_area",
+    "watch.settle",
+    "watch.patience",
 )
 _CHOICES = {
     "clip.position_grid": ("bilinear", "bicubic"),
     "clip.dtype": ("auto", "float32", "bfloat16"),
     "knowledge.weighting": ("count", "balanced"),
     "eval.resolution": ("model", "original"),
+    "calibrate.criterion": ("rate", "f1"),
 }
 # What a run may be continued with a different value of.
 _IMMATERIAL = (
@@ -50,6 +54,8 @@ _IMMATERIAL = (
     "seeds",
     "data.",
     "predict.",
+    "calibrate.",
+    "watch.",
     "train.checkpoint_every",
     "train.log_every",
     "train.cache_features",
@@ -95,8 +101,14 @@ def resolve(config: ConfigDict) -> FrozenConfigDict:
         if row not in config.row_settings and row != config.method:
             allowed = ", ".join([config.method, *config.row_settings])
             raise InputError(f"row {row!r} is unknown; allowed: {allowed}")
-    if config.seed < 0:
-        raise InputError(f"seed is {config.seed}; it must not be negative")
+    if not 0 < config.calibrate.target_rate < 1:
+        raise InputError(
+            f"calibrate.target_rate is {config.calibrate.target_rate}; a share between "
+            "0 and 1 is expected, as in --config.calibrate.target_rate=0.01"
+        )
+    for key in ("seed", "predict.highest", "watch.limit"):
+        if _get(config, key) < 0:
+            raise InputError(f"{key} is {_get(config, key)}; it must not be negative")
     return FrozenConfigDict(config)
 
 

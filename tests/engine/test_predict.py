@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from kanoclip_jax import engine
-from kanoclip_jax.engine.predict import find_inputs
+from kanoclip_jax.engine.inputs import find_inputs
 from kanoclip_jax.errors import InputError
 
 OFF = {f"model__{part}": False for part in ("knpl", "vv", "cmci", "adapter")}
@@ -68,7 +68,12 @@ def test_one_image_alone(settings, pictures, tmp_path):
     )
     assert engine.run("predict", config, tmp_path / "out") == 0
     assert lines_of(tmp_path / "out")["a.png"]["map"] is None
-    assert os.listdir(tmp_path / "out") == ["predictions.jsonl"]
+    assert sorted(os.listdir(tmp_path / "out")) == [
+        "highest.png",
+        "predictions.csv",
+        "predictions.jsonl",
+        "predictions.settings.json",
+    ]
 
 
 def test_inputs_by_glob_list_and_folder(pictures, tmp_path):
