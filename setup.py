@@ -22,6 +22,7 @@ setup(
         "huggingface_hub<1",
         "jax>=0.10",
         "jaxtyping>=0.3",
+        "matplotlib>=3.8",
         "ml_collections>=1.0",
         "ml_dtypes",
         "numpy>=2",
@@ -39,9 +40,11 @@ setup(
     ],
     extras_require={
         "cuda12": ["jax[cuda12]"],
+        "knowledge": ["openai>=1.56"],
         "test": [
             "beartype",
             "hypothesis",
+            "openai>=1.56",
             "pytest",
             "ruff>=0.17,<0.18",
             "scikit-image",

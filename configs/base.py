@@ -78,16 +78,47 @@ def get_config(row: str = "") -> ConfigDict:
     config.model.knowledge_weight = 1.0  # α of eq. 13
     config.model.global_weight = 1.0  # β
     config.model.local_weight = 1.0  # γ
-    config.model.margin = 0.0  # of the knowledge loss
+    # Of the knowledge loss: it rests once abnormal prompts are nearer by this distance.
+    config.model.margin = 0.0
+    # class pulls each class to its own knowledge; global only their means, as one class.
+    config.model.knowledge_scope = "class"
     config.model.focal_gamma = 2.0
     config.model.loss_per_tap = False
 
     config.knowledge = ConfigDict()
+    # Of --mode=knowledge: build asks for sentences, inspect shows what there is.
+    config.knowledge.action = "build"
+    # What to build knowledge of: a catalogue id or folder:PATH; empty is train.dataset.
+    config.knowledge.dataset = ""
+    # Read the masks of a dataset that is evaluated on, which is not zero-shot.
+    config.knowledge.allow_evaluation_dataset = False
     # A .jsonl of records; empty is what is bundled, and a template sentence from the
     # mask of each anomalous training image.
     config.knowledge.path = ""
     # Sentences of eq. 3 weigh alike (count), or language and image do (balanced).
     config.knowledge.weighting = "count"
+    # Give every sentence's feature unit length before eq. 3; else longer ones count more.
+    config.knowledge.normalize_each = False
+    # What --mode=knowledge does: build writes WORKDIR/knowledge/DATASET.jsonl, inspect
+    # shows what a knowledge base is like.
+    config.knowledge.action = "build"
+    # A catalogue id or folder:PATH; empty is train.dataset with its train.classes.
+    config.knowledge.dataset = ""
+    # Who is asked: bundled (nobody), openai (a server of OpenAI's chat-completions
+    # protocol: hosted, vLLM, Ollama, llama.cpp …) or template (the training masks).
+    config.knowledge.provider = "bundled"
+    # The server. Its key is read from the environment variable OPENAI_API_KEY alone.
+    config.knowledge.base_url = "https://api.openai.com/v1"
+    # Models that answer about classes and about images; an empty one is not asked.
+    config.knowledge.llm = ""
+    config.knowledge.vqa = ""
+    config.knowledge.n = 5  # language answers for each class, seeded from `seed` on
+    config.knowledge.image_size = 512  # longest side of the images that are sent
+    config.knowledge.concurrency = 4  # questions at once
+    config.knowledge.retries = 6  # after a failure that may pass, later each time
+    config.knowledge.timeout = 60.0  # seconds
+    # Sentences about the pictures of an evaluation dataset are not zero-shot.
+    config.knowledge.allow_evaluation_dataset = False
 
     config.data = ConfigDict()
     # Holds one folder per dataset id in its original layout; never written to.

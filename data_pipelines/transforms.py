@@ -102,6 +102,25 @@ def decode_image(
     return square(_rgb(open_image(data, path), upright), size)
 
 
+def decode_within(data: bytes, path: str, side: int) -> UInt8[np.ndarray, "h w 3"]:
+    """Decodes an image to RGB at its own aspect, shrunk into a square if need be.
+
+    Args:
+      data: The encoded file.
+      path: Its name, for the message.
+      side: The longest side of the result, in pixels.
+
+    Returns:
+      uint8 pixels `[h, w, 3]`, in the orientation as stored.
+
+    Raises:
+      DataError: the bytes are not a readable image.
+    """
+    image = _rgb(open_image(data, path), upright=False)
+    image.thumbnail((side, side), Image.Resampling.BICUBIC)
+    return np.array(image)
+
+
 def read_image(
     path: str | Path, size: int
 ) -> tuple[UInt8[np.ndarray, "size size 3"], int, int]:

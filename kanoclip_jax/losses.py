@@ -1,10 +1,12 @@
 """The joint loss: knowledge distance, global BCE, focal and dice (eq. 2-3 and 13-15)."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Integer
 
+KnowledgeScope = Literal["class", "global"]
 _SMOOTH = 1e-5
 
 
@@ -75,7 +77,10 @@ class KnowledgeTerms(NamedTuple):
 
 
 def knowledge_loss(
-    knowledge: Float[Array, "c d"], text: Float[Array, "c 2 d"], margin: float = 0.0
+    knowledge: Float[Array, "c d"],
+    text: Float[Array, "c 2 d"],
+    margin: float = 0.0,
+    scope: KnowledgeScope = "class",
 ) -> KnowledgeTerms:
     """Eq. 2: max(0, d(k, abnormal) − d(k, normal) + margin), mean over classes.
 
@@ -84,10 +89,14 @@ def knowledge_loss(
         text: unit features of the normal and abnormal prompts of each class.
         margin: 0 in the paper, where the loss and its gradient vanish as soon as a
             class's abnormal prompts are the nearer ones.
+        scope: `class` compares each class with its own knowledge; `global` compares
+            the means over all classes, each renormalised, as if they were one.
 
     Returns:
         The loss, both mean distances, and the fraction of classes where it is active.
     """
+    if scope == "global":
+        knowledge, text = (_unit(t.mean(0, keepdims=True)) for t in (knowledge, text))
     # The distance of unit vectors; the small constant keeps the gradient finite.
     square = jnp.sum(jnp.square(knowledge[:, None] - text), -1)
     distance = jnp.sqrt(square + 1e-12)
@@ -98,3 +107,8 @@ def knowledge_loss(
         distance_normal=jnp.mean(distance[:, 0]),
         active=jnp.mean((gap > 0).astype(jnp.float32)),
     )
+
+
+def _unit(vectors: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+    square = jnp.sum(jnp.square(vectors), -1, keepdims=True)
+    return vectors * jax.lax.rsqrt(square + 1e-12)

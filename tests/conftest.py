@@ -1,7 +1,7 @@
 """Fixtures that several packages' tests share: one tiny CLIP, written and loaded once."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 # Tiny programs run once: compiling them well takes longer than running them.
@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 import tiny_clip
+from chat_server import ChatServer, chat_server
 
 from kanoclip_jax.clip import Clip, load_clip
 
@@ -55,3 +56,11 @@ def wide_clip(tiny_directory: Path) -> Clip:
 def images() -> np.ndarray:
     """Three images of 32 px."""
     return np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), np.uint8)
+
+
+@pytest.fixture
+def chat(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
+    """A model server on the loopback, out of reach of any proxy."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with chat_server() as server:
+        yield server

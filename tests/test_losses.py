@@ -143,6 +143,48 @@ def test_margin_keeps_the_knowledge_loss_awake() -> None:
     assert found.active == 1.0
 
 
+def test_global_scope_by_hand() -> None:
+    """Two classes that disagree: apart one of them is active, together neither."""
+    knowledge = jnp.asarray([[1.0, 0, 0], [0, 1, 0]])
+    text = jnp.asarray([[[1.0, 0, 0], [0, 1, 0]], [[0, 0, 1.0], [0, 1, 0]]])
+    apart = knowledge_loss(knowledge, text)
+    np.testing.assert_allclose(apart.loss, 2**0.5 / 2, atol=1e-5)
+    assert apart.active == 0.5
+    together = knowledge_loss(knowledge, text, scope="global")
+    # k = (1, 1, 0) / √2, normal (1, 0, 1) / √2 at 1, abnormal (0, 1, 0) at √(2 − √2).
+    np.testing.assert_allclose(together.distance_normal, 1.0, atol=1e-5)
+    np.testing.assert_allclose(together.distance_abnormal, 0.76536686, atol=1e-5)
+    assert (together.loss, together.active) == (0.0, 0.0)
+    held = knowledge_loss(knowledge, text, 0.5, "global")
+    np.testing.assert_allclose(held.loss, 0.26536686, atol=1e-5)
+    assert held.active == 1.0
+
+
+def test_global_scope_rests_without_a_gradient() -> None:
+    """Where only one class would be active, none is pulled."""
+    knowledge = jnp.asarray([[1.0, 0, 0], [0, 1, 0]])
+    text = jnp.asarray([[[1.0, 0, 0], [0, 1, 0]], [[0, 0, 1.0], [0, 1, 0]]])
+    gradient = {
+        scope: jax.grad(lambda t, s=scope: knowledge_loss(knowledge, t, scope=s).loss)
+        for scope in ("class", "global")
+    }
+    np.testing.assert_array_equal(gradient["global"](text), np.zeros((2, 2, 3)))
+    own = gradient["class"](text)
+    assert np.abs(own[0]).max() > 0
+    np.testing.assert_array_equal(own[1], np.zeros((2, 3)))
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.5]))
+@settings(max_examples=15, deadline=None)
+def test_scopes_agree_on_one_class(seed: int, margin: float) -> None:
+    vectors = np.random.default_rng(seed).normal(size=(3, 6)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    knowledge, text = jnp.asarray(vectors[:1]), jnp.asarray(vectors[None, 1:])
+    own = knowledge_loss(knowledge, text, margin, "class")
+    together = knowledge_loss(knowledge, text, margin, "global")
+    np.testing.assert_allclose(together, own, atol=1e-5)
+
+
 def test_knowledge_loss_is_finite_at_coincident_points() -> None:
     text = jnp.asarray([[NORMAL, NORMAL]])
     value, gradient = jax.value_and_grad(

@@ -1,5 +1,7 @@
 """Words to token ids, with the positions that the text tower needs."""
 
+import functools
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +37,13 @@ class Tokenizer:
                 "vocab.json and merges.txt, or tokenizer.json, belong beside the weights"
             ) from None
         self.length = length
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """sha256 of all that token ids depend on, from whichever files it was read."""
+        frame = (self._bpe.bos_token_id, self._bpe.eos_token_id, self.length)
+        rules = self._bpe.backend_tokenizer.to_str()
+        return hashlib.sha256(f"{frame}{rules}".encode()).hexdigest()
 
     def count(self, text: str) -> int:
         """Tokens of a text with its start and end."""

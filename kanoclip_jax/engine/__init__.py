@@ -14,7 +14,7 @@ from kanoclip_jax.errors import InputError
 
 # What a user can mend; everything else is a defect of ours.
 BAD_INPUT = (InputError, DataError)
-MODES = ("train", "eval", "predict", "prepare")
+MODES = ("train", "eval", "predict", "prepare", "knowledge")
 
 
 def join(coordinator_address: str, num_processes: int, process_id: int) -> None:
@@ -42,7 +42,8 @@ def run(
         overrides: dotted keys that the user set by hand; they win over a checkpoint's.
 
     Returns:
-        The process's exit status: 0, or 1 where some inputs of `predict` failed.
+        The process's exit status: 0, or 1 where some inputs of `predict` or questions
+        of `knowledge` failed.
 
     Raises:
         InputError, DataError: bad input or configuration.
@@ -65,6 +66,7 @@ def run(
 def _main(mode: str, config: FrozenConfigDict) -> Callable[..., int]:
     """The function of a mode; its module is imported only when it runs."""
     several = mode in ("train", "eval") and (config.rows or config.seeds > 1)
-    name = "suite" if several else {"eval": "evaluate"}.get(mode, mode)
+    names = {"eval": "evaluate", "knowledge": f"{config.knowledge.action}_knowledge"}
+    name = "suite" if several else names.get(mode, mode)
     main = importlib.import_module(f"kanoclip_jax.engine.{name}").main
     return functools.partial(main, mode) if several else main

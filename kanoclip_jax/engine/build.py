@@ -120,6 +120,27 @@ def refuse_training_dataset(config: FrozenConfigDict, trained_on: str) -> None:
             )
 
 
+def refuse_evaluation_dataset(config: FrozenConfigDict, dataset: str) -> None:
+    """Knowledge comes from pictures and masks that are not evaluated on.
+
+    Raises:
+        InputError: the dataset is one of the evaluation datasets under any name, or
+            one of the two lies in the other.
+    """
+    if config.knowledge.allow_evaluation_dataset:
+        return
+    own = place(config, dataset)
+    for target in config.eval.datasets:
+        other = place(config, target)
+        nested = own.is_relative_to(other) or other.is_relative_to(own)
+        if dataset == target or own == other or (nested and other.exists()):
+            raise InputError(
+                f"{dataset} is evaluated on (eval.datasets has {target}), so knowledge "
+                "from it is not zero-shot; name another --config.knowledge.dataset, or "
+                "pass --config.knowledge.allow_evaluation_dataset=True"
+            )
+
+
 def class_names(source: Source) -> list[str]:
     """The classes' names in prompts, in the source's order."""
     return [source.prompt_names[name] for name in source.classes]

@@ -1,7 +1,6 @@
 """A picture of what an evaluation saw: one anomalous image of each class, outlined."""
 
 import itertools
-import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from PIL import Image
 
 from data_pipelines.pipeline import Batch
 from data_pipelines.sources import Source
+from kanoclip_jax.engine.workdir import file_name
 from kanoclip_jax.viz.sheet import Panel, compare, contact_sheet
 
 _MOST = 24
@@ -69,8 +69,7 @@ class Examples:
             list(itertools.chain.from_iterable(panels[start : start + _PER_ROW]))
             for start in range(0, len(panels), _PER_ROW)
         ]
-        name = re.sub(r"[^\w.-]+", "_", self._source.dataset)[-80:]
-        path = folder / f"examples-{name}.png"
+        path = folder / f"examples-{file_name(self._source.dataset)}.png"
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(contact_sheet(rows, tile=160)).save(path)
         return path

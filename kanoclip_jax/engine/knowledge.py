@@ -1,19 +1,22 @@
 """What is known of the training classes: records gathered, and their means (eq. 3)."""
 
+import dataclasses
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
 from data_pipelines.sources import Source
-from data_pipelines.transforms import decode_image, decode_mask
+from data_pipelines.transforms import decode_image, decode_mask, decode_within
 from kanoclip_jax.clip import Clip
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.knowledge import template
 from kanoclip_jax.knowledge.features import CachedEncoder, knowledge_means
+from kanoclip_jax.knowledge.providers.base import Topic
+from kanoclip_jax.knowledge.providers.template import TemplateProvider
 from kanoclip_jax.knowledge.store import (
     Record,
     bundled_records,
@@ -21,8 +24,44 @@ from kanoclip_jax.knowledge.store import (
     write_records,
 )
 
-# Where an anomaly is and how it looks is read at this size, in pixels.
-_LOOK = 256
+
+class SourcePicture:
+    """An anomalous image of a source, as providers see it; see `Picture`."""
+
+    def __init__(self, source: Source, i: int) -> None:
+        self._source, self._i = source, i
+        self.path, self.defect = source.index[i].path, source.index[i].defect
+
+    def within(self, side: int) -> UInt8[np.ndarray, "h w 3"]:
+        """The image at its own aspect; its mask plays no part."""
+        return decode_within(self._source[self._i]["image"], self.path, side)
+
+    def outlined(
+        self, side: int
+    ) -> tuple[UInt8[np.ndarray, "side side 3"], UInt8[np.ndarray, "side side"]]:
+        """The image and its mask, squashed."""
+        record = self._source[self._i]
+        return (
+            decode_image(record["image"], self.path, side),
+            decode_mask(record["mask"], self.path, side),
+        )
+
+
+def topics_of(source: Source) -> list[Topic]:
+    """What providers may be asked about: each class, and its anomalous images."""
+    return [
+        Topic(
+            dataset=source.dataset,
+            class_name=name,
+            name=source.prompt_names[name],
+            pictures=tuple(
+                SourcePicture(source, i)
+                for i, entry in enumerate(source.index)
+                if entry.label == 1 and entry.class_name == name
+            ),
+        )
+        for name in source.classes
+    ]
 
 
 def training_knowledge(
@@ -30,18 +69,51 @@ def training_knowledge(
 ) -> Float[np.ndarray, "c joint"]:
     """The unit knowledge mean of each training class, in the source's order.
 
-    Language sentences come from `knowledge.path` or from what is bundled; where no
-    image sentence is on file, the mask of each anomalous image makes one.
+    See `gather_records` for where the sentences come from.
     """
-    prepared = Path(config.data.prepared)
+    names = {name: source.prompt_names[name] for name in source.classes}
+    return knowledge_means(
+        gather_records(config, source.dataset, names, source),
+        source.classes,
+        CachedEncoder(clip, knowledge_folder(config)),
+        config.knowledge.weighting,
+        normalize_each=config.knowledge.normalize_each,
+    )
+
+
+def gather_records(
+    config: FrozenConfigDict,
+    dataset: str,
+    names: Mapping[str, str],
+    source: Source | None,
+) -> list[Record]:
+    """The sentences that training on a dataset would learn from.
+
+    They come from `knowledge.path` or from what is bundled; for a class without an
+    image sentence on file, the mask of each anomalous image makes one.
+
+    Args:
+        config: the settings.
+        dataset: its id.
+        names: class ids, with their names in prompts.
+        source: the dataset, or None where its masks are not there or not to be read.
+    """
     if config.knowledge.path:
         records = read_records(Path(config.knowledge.path).expanduser())
     else:
-        records = bundled_records(source.dataset, source.classes)
-    if source.has_masks and not any(r.source in ("vqa", "template") for r in records):
-        records = records + template_records(source, prepared / "knowledge")
-    encode = CachedEncoder(clip, prepared / "knowledge")
-    return knowledge_means(records, source.classes, encode, config.knowledge.weighting)
+        records = bundled_records(dataset, names)
+    if source is None or not source.has_masks:
+        return records
+    seen = {r.class_name for r in records if r.source in ("vqa", "template")}
+    if not seen.issuperset(source.classes):
+        stand_ins = template_records(source, knowledge_folder(config))
+        records = records + [r for r in stand_ins if r.class_name not in seen]
+    return records
+
+
+def knowledge_folder(config: FrozenConfigDict) -> Path:
+    """Where features of sentences, and sentences of masks, are kept between runs."""
+    return Path(config.data.prepared) / "knowledge"
 
 
 def template_records(source: Source, folder: Path) -> list[Record]:
@@ -61,24 +133,12 @@ def template_records(source: Source, folder: Path) -> list[Record]:
             return read_records(path)
         except InputError:
             path.unlink()
-    records = []
-    for i in tqdm(anomalous, desc="template knowledge", unit="img"):
-        entry, record = source.index[i], source[i]
-        sentence = template.describe(
-            decode_image(record["image"], entry.path, _LOOK),
-            decode_mask(record["mask"], entry.path, _LOOK),
-            source.prompt_names[entry.class_name],
-            entry.defect,
+    provider = TemplateProvider()
+    records = [
+        dataclasses.replace(question.draft, text=provider.answer(question))
+        for question in tqdm(
+            provider.questions(topics_of(source)), desc="template knowledge", unit="img"
         )
-        records.append(
-            Record(
-                dataset=source.dataset,
-                class_name=entry.class_name,
-                source="template",
-                image=entry.path,
-                text=sentence,
-                provider="template",
-            )
-        )
+    ]
     write_records(path, records)
     return records

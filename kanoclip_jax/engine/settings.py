@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import jax
 from ml_collections import ConfigDict, FrozenConfigDict
@@ -38,17 +39,25 @@ _POSITIVE = (
     "predict.min_area",
     "watch.settle",
     "watch.patience",
+    "knowledge.n",
+    "knowledge.image_size",
+    "knowledge.concurrency",
+    "knowledge.timeout",
 )
 _CHOICES = {
     "clip.position_grid": ("bilinear", "bicubic"),
     "clip.dtype": ("auto", "float32", "bfloat16"),
+    "knowledge.action": ("build", "inspect"),
     "knowledge.weighting": ("count", "balanced"),
+    "knowledge.provider": ("bundled", "openai", "template"),
     "eval.resolution": ("model", "original"),
     "calibrate.criterion": ("rate", "f1"),
 }
-# What a run may be continued with a different value of.
+# What a run may be continued with a different value of; with a dot, a whole section.
 _IMMATERIAL = (
     "checkpoint",
+    "checkpoint_mvtec",
+    "checkpoint_visa",
     "rows",
     "row_settings.",
     "seeds",
@@ -60,6 +69,18 @@ _IMMATERIAL = (
     "train.log_every",
     "train.cache_features",
     "train.accumulate",
+    "knowledge.action",
+    "knowledge.dataset",
+    "knowledge.provider",
+    "knowledge.base_url",
+    "knowledge.llm",
+    "knowledge.vqa",
+    "knowledge.n",
+    "knowledge.image_size",
+    "knowledge.concurrency",
+    "knowledge.retries",
+    "knowledge.timeout",
+    "knowledge.allow_evaluation_dataset",
 )
 _MATERIAL = (
     "data.skip_bad_files",
@@ -106,9 +127,10 @@ def resolve(config: ConfigDict) -> FrozenConfigDict:
             f"calibrate.target_rate is {config.calibrate.target_rate}; a share between "
             "0 and 1 is expected, as in --config.calibrate.target_rate=0.01"
         )
-    for key in ("seed", "predict.highest", "watch.limit"):
+    for key in ("seed", "knowledge.retries", "predict.highest", "watch.limit"):
         if _get(config, key) < 0:
             raise InputError(f"{key} is {_get(config, key)}; it must not be negative")
+    _check_url(config.knowledge.base_url)
     return FrozenConfigDict(config)
 
 
@@ -177,13 +199,31 @@ def to_dict(config: FrozenConfigDict) -> dict:
 
 
 def _is_material(key: str) -> bool:
-    return key in _MATERIAL or not key.startswith(_IMMATERIAL)
+    section = f"{key.partition('.')[0]}."
+    return key in _MATERIAL or not {key, section} & set(_IMMATERIAL)
 
 
 def _split(value: object) -> tuple[str, ...]:
     # A comma-separated string: config_flags would take `folder:A,B` for bad Python.
     parts = value.split(",") if isinstance(value, str) else value
     return tuple(part.strip() for part in parts if part.strip())
+
+
+def _check_url(url: str) -> None:
+    """Only an address: what else a URL may hold is where secrets are put."""
+    bare = not set(url) & set("@?#")
+    try:
+        parts = urlsplit(url)
+        if bare and parts.scheme in ("http", "https") and parts.hostname:
+            parts.port  # noqa: B018
+            return
+    except ValueError:
+        pass
+    shown = f"is {url!r}" if bare else "holds more than an address (it is not shown)"
+    raise InputError(
+        f"knowledge.base_url {shown}; allowed is http(s)://HOST[:PORT]/PATH, and keys "
+        "belong in the environment variable OPENAI_API_KEY"
+    )
 
 
 def _blocks(value: object) -> tuple[int, ...]:

@@ -35,7 +35,7 @@ def by_class(result: Result, spread: Result | None = None) -> list[str]:
             spreads = spread["mean"] if name == "mean" else spread["classes"][name]
         cells = (_cell(values[key], spreads.get(key)) for key in COLUMNS)
         rows.append([name, str(values["normal"]), str(values["anomalous"]), *cells])
-    return _align(rows)
+    return align(rows)
 
 
 def beside_paper(results: Mapping[str, Result], theirs: Result) -> list[str]:
@@ -58,7 +58,7 @@ def beside_paper(results: Mapping[str, Result], theirs: Result) -> list[str]:
                 *(_difference(mean[key], target[key]) for key in PAPER),
             ]
         )
-    return _align(rows)
+    return align(rows)
 
 
 def as_in_paper(datasets: Mapping[str, Result]) -> list[str]:
@@ -81,7 +81,7 @@ def as_in_paper(datasets: Mapping[str, Result]) -> list[str]:
                 _pair(_difference(mean[k], theirs["KAnoCLIP"][k]) for k in PAPER),
             ]
         )
-    return _align(rows)
+    return align(rows)
 
 
 def ablation(rows: Mapping[str, Any]) -> list[str]:
@@ -114,7 +114,16 @@ def ablation(rows: Mapping[str, Any]) -> list[str]:
                     _pair(_difference(mean.get(k), facts.get(k)) for k in PAPER)
                 )
         table.append(line)
-    return _align(table)
+    return align(table)
+
+
+def align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table whose columns also line up in a terminal."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rule = [f":{'-' * (widths[0] - 1)}", *(f"{'-' * (w - 1)}:" for w in widths[1:])]
+    return [_line(rows[0], widths), f"| {' | '.join(rule)} |"] + [
+        _line(row, widths) for row in rows[1:]
+    ]
 
 
 def _pair(cells: Iterable[str]) -> str:
@@ -132,15 +141,6 @@ def _difference(ours: float | None, theirs: float | None) -> str:
     if ours is None or theirs is None:
         return "–"
     return f"{100 * (ours - theirs):+.1f}".replace("-", "−")
-
-
-def _align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table whose columns also line up in a terminal."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rule = [f":{'-' * (widths[0] - 1)}", *(f"{'-' * (w - 1)}:" for w in widths[1:])]
-    return [_line(rows[0], widths), f"| {' | '.join(rule)} |"] + [
-        _line(row, widths) for row in rows[1:]
-    ]
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -1,6 +1,7 @@
 """The folder of a run: what belongs to it, and whether this command may continue it."""
 
 import json
+import re
 from pathlib import Path
 
 from ml_collections import FrozenConfigDict
@@ -48,12 +49,13 @@ class Workdir:
             return
         self.write("config.json", json.dumps(new, indent=2) + "\n")
 
-    def write(self, name: str, text: str) -> None:
+    def write(self, name: str, content: str | bytes) -> None:
         """Write one file whole or not at all; of several processes, the first does."""
         if not is_first():
             return
+        data = content.encode("utf-8") if isinstance(content, str) else content
         try:
-            write_atomically(self.path / name, text.encode("utf-8"))
+            write_atomically(self.path / name, data)
         except OSError as error:
             raise InputError(
                 f"{self.path / name} cannot be written ({error.strerror}); pass another "
@@ -66,3 +68,8 @@ class Workdir:
             return json.loads((self.path / "report.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
+
+
+def file_name(dataset: str) -> str:
+    """A dataset's id, which may hold a path, as a part of a file's name."""
+    return re.sub(r"[^\w.-]+", "_", dataset)[-80:]

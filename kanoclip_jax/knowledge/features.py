@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -26,6 +27,8 @@ def knowledge_means(
     classes: Sequence[str],
     encode: Encoder,
     weighting: Weighting = "count",
+    *,
+    normalize_each: bool = False,
 ) -> Float[np.ndarray, "c d"]:
     """Unit mean of each class's abnormal knowledge features.
 
@@ -35,6 +38,8 @@ def knowledge_means(
         encode: texts to features g(p), not normalised.
         weighting: `count` weighs every sentence alike, as eq. 3; `balanced` weighs
             language (`llm`) and image (`vqa`, `template`) sentences alike.
+        normalize_each: scale each sentence's feature to unit length first, so that
+            no sentence counts for more because its feature is long.
 
     Raises:
         InputError: a class without a sentence.
@@ -42,6 +47,8 @@ def knowledge_means(
     abnormal = [r for r in records if r.polarity == "abnormal"]
     texts = list(dict.fromkeys(r.text for r in abnormal))
     feature = dict(zip(texts, encode(texts), strict=True)) if texts else {}
+    if normalize_each:
+        feature = {text: g / np.linalg.norm(g) for text, g in feature.items()}
     means = []
     for name in classes:
         own = [r for r in abnormal if r.class_name == name]
@@ -67,13 +74,20 @@ class CachedEncoder:
 
     Args:
         clip: the frozen backbone.
-        folder: where `<fingerprint>.npz` is kept; the key is the text's sha256.
+        folder: where a file for each backbone is kept, named after all that a feature
+            depends on besides its text: weights, tokenizer and the computation's dtype.
+            Keys are the texts' sha256.
         batch_size: texts encoded at once.
     """
 
     def __init__(self, clip: Clip, folder: Path, batch_size: int = 32) -> None:
         self._clip = clip
-        self._path = folder / f"{clip.fingerprint[:32]}.npz"
+        parts = (
+            clip.fingerprint[:32],
+            clip.tokenizer.fingerprint[:16],
+            jnp.dtype(clip.module.dtype).name,
+        )
+        self._path = folder / f"{'-'.join(parts)}.npz"
         self._batch_size = batch_size
         self._tower = jax.jit(
             lambda params, ids, end: clip.module.apply(

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,9 +47,22 @@ class Record:
     v: int = 1
 
 
-_KEYS = {field.name for field in dataclasses.fields(Record)} - {"class_name"} | {
-    "class"
-}
+# In the order in which a line has them.
+_KEYS = (
+    "v",
+    "dataset",
+    "class",
+    "source",
+    "image",
+    "polarity",
+    "text",
+    "provider",
+    "model",
+    "prompt_sha",
+    "sample",
+    "seed",
+    "created",
+)
 
 
 def read_records(path: Path) -> list[Record]:
@@ -59,7 +72,8 @@ def read_records(path: Path) -> list[Record]:
         InputError: a line that is no such record, naming file and line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines: sentences may hold other line ends than the file's own.
+        lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise InputError(
             f"knowledge file {path} cannot be read ({error.strerror}); "
@@ -70,12 +84,8 @@ def read_records(path: Path) -> list[Record]:
         if not line.strip():
             continue
         try:
-            content = json.loads(line)
-            extra = set(content) - _KEYS
-            if extra:
-                raise ValueError(f"unknown key {min(extra)!r}")
-            records.append(Record(class_name=content.pop("class"), **content))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            records.append(from_line(line))
+        except ValueError as error:
             raise InputError(
                 f"{path}:{number} is no knowledge record ({error}); each line is a "
                 f"JSON object with {', '.join(sorted(_KEYS))}"
@@ -83,14 +93,32 @@ def read_records(path: Path) -> list[Record]:
     return records
 
 
+def from_line(line: bytes) -> Record:
+    """Read one record.
+
+    Raises:
+        ValueError: it is none.
+    """
+    content = json.loads(line.decode("utf-8"))
+    try:
+        extra = set(content) - set(_KEYS)
+        if extra:
+            raise ValueError(f"unknown key {min(extra)!r}")
+        return Record(class_name=content.pop("class"), **content)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(str(error)) from None
+
+
+def to_line(record: Record) -> str:
+    """Write one record, with the line's end."""
+    content = dataclasses.asdict(record)
+    content["class"] = content.pop("class_name")
+    return json.dumps({key: content[key] for key in _KEYS}, ensure_ascii=False) + "\n"
+
+
 def write_records(path: Path, records: Iterable[Record]) -> None:
     """Write a whole knowledge file, or nothing."""
-    lines = []
-    for record in records:
-        content = dataclasses.asdict(record)
-        content["class"] = content.pop("class_name")
-        lines.append(json.dumps(content, ensure_ascii=False))
-    write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
+    write_atomically(path, "".join(map(to_line, records)).encode())
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -106,15 +134,15 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
-def bundled_records(dataset: str, classes: Sequence[str]) -> list[Record]:
+def bundled_records(dataset: str, names: Mapping[str, str]) -> list[Record]:
     """The sentences that come with the project, for some classes.
 
-    A dataset's own records come first; a class that it lacks (a user's folder, say)
-    takes those of the same class id in any bundled file.
+    A dataset's own records come first. A class that it lacks (a user's folder, say)
+    takes as its own what is on file under its id or its name in prompts.
 
     Args:
         dataset: catalog id, or a folder source's.
-        classes: class ids.
+        names: class ids, with their names in prompts.
     """
     records = [
         record
@@ -122,7 +150,16 @@ def bundled_records(dataset: str, classes: Sequence[str]) -> list[Record]:
         for record in read_records(path)
     ]
     found = []
-    for name in classes:
-        own = [r for r in records if r.class_name == name]
-        found += [r for r in own if r.dataset == dataset] or own
+    for name, words in names.items():
+        own = [r for r in records if (r.dataset, r.class_name) == (dataset, name)]
+        called = {_plain(name), _plain(words)}
+        found += own or [
+            dataclasses.replace(record, class_name=name)
+            for record in records
+            if _plain(record.class_name) in called
+        ]
     return found
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ").casefold()

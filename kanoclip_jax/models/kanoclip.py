@@ -55,7 +55,7 @@ class Kanoclip:
             feed_forward: see `BiCA`.
         adapter_reduction, adapter_residual, adapter_spatial: see `ConvAdapter`.
         knowledge_weight, global_weight, local_weight: α, β, γ of eq. 13.
-        margin: of the knowledge loss.
+        margin, knowledge_scope: of the knowledge loss; see `losses.knowledge_loss`.
         focal_gamma: exponent of the focal loss.
         loss_per_tap: focal and dice on each tap's map and averaged, instead of on the
             averaged map.
@@ -92,16 +92,21 @@ class Kanoclip:
     global_weight: float = 1.0
     local_weight: float = 1.0
     margin: float = 0.0
+    knowledge_scope: losses.KnowledgeScope = "class"
     focal_gamma: float = 2.0
     loss_per_tap: bool = False
 
     def __post_init__(self) -> None:
         depth = self.clip.depth
-        if self.image_feature not in get_args(ImageFeature):
-            raise InputError(
-                f"model.image_feature is {self.image_feature!r}; allowed: "
-                f"{', '.join(get_args(ImageFeature))}"
-            )
+        for name, kind in (
+            ("image_feature", ImageFeature),
+            ("knowledge_scope", losses.KnowledgeScope),
+        ):
+            if getattr(self, name) not in get_args(kind):
+                raise InputError(
+                    f"model.{name} is {getattr(self, name)!r}; allowed: "
+                    f"{', '.join(get_args(kind))}"
+                )
         for tap in self.taps:
             if not 1 <= tap <= depth:
                 raise InputError(
@@ -319,7 +324,9 @@ class Kanoclip:
         total = self.global_weight * score + self.local_weight * (focal + dice)
         terms = {"global": score, "focal": focal, "dice": dice}
         if self.knpl:
-            known = losses.knowledge_loss(knowledge, text, self.margin)
+            known = losses.knowledge_loss(
+                knowledge, text, self.margin, self.knowledge_scope
+            )
             total += self.knowledge_weight * known.loss
             terms |= {
                 "knowledge": known.loss,

@@ -1,4 +1,7 @@
-"""Anomaly maps as pictures: heatmaps, overlays, boxes and contact sheets."""
+"""Anomaly maps as pictures: heatmaps, overlays, boxes and contact sheets.
+
+`embedding`, which draws text features, is imported by itself: matplotlib takes long.
+"""
 
 from kanoclip_jax.viz.heatmap import colourise, outline, overlay
 from kanoclip_jax.viz.regions import Region, find_regions, hottest_box

@@ -38,6 +38,24 @@ def test_count_includes_start_and_end(clip: Clip) -> None:
     assert clip.tokenizer.count("normal bottle.") == 5
 
 
+def test_fingerprint_is_of_what_ids_depend_on(
+    clip: Clip, tiny_directory: Path, tmp_path: Path
+) -> None:
+    """The same words from another format are the same; fewer merges or room are not."""
+    own = clip.tokenizer.fingerprint
+    assert len(own) == 64
+    assert Tokenizer(tiny_directory, 77).fingerprint == own
+    assert Tokenizer(tiny_directory, 76).fingerprint != own
+    clip.tokenizer._bpe.save_pretrained(tmp_path / "one_file", legacy_format=False)
+    assert not (tmp_path / "one_file" / "merges.txt").exists()
+    assert Tokenizer(tmp_path / "one_file", 77).fingerprint == own
+    clip.tokenizer._bpe.save_pretrained(tmp_path / "two_files", legacy_format=True)
+    (tmp_path / "two_files" / "tokenizer.json").unlink(missing_ok=True)
+    merges = tmp_path / "two_files" / "merges.txt"
+    merges.write_text("\n".join(merges.read_text().splitlines()[:-1]))
+    assert Tokenizer(tmp_path / "two_files", 77).fingerprint != own
+
+
 def test_text_beyond_the_context_is_refused(clip: Clip) -> None:
     fits = "object " * 75
     assert clip.tokenizer([fits]).ids.shape == (1, 77)

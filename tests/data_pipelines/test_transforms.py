@@ -13,6 +13,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.transforms import (
     decode_image,
     decode_mask,
+    decode_within,
     label_regions,
     read_image,
     read_size,
@@ -44,6 +45,20 @@ def test_every_mode_becomes_rgb(mode, colour, kind, expected):
     pixels = decode_image(data, "x", 4)
     assert pixels.shape == (4, 4, 3) and pixels.dtype == np.uint8
     assert (pixels == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "expected"),
+    [
+        ((30, 20), 15, (10, 15, 3)),
+        ((20, 30), 15, (15, 10, 3)),
+        ((30, 20), 64, (20, 30, 3)),
+    ],
+)
+def test_shrinking_keeps_the_aspect_and_never_enlarges(size, side, expected):
+    pixels = decode_within(png(Image.new("RGB", size, (1, 2, 3))), "x", side)
+    assert pixels.shape == expected
+    assert (pixels == (1, 2, 3)).all()
 
 
 def test_palette_is_resolved_before_resizing():

@@ -48,7 +48,6 @@ def demo(tmp_path: Path) -> tuple[str, ...]:
         (("--config=configs/demo.py", "--config.train.epoch=3"), "epochs"),
         (("--config=configs/demo.py", "--config.train.epochs=many"), "many"),
         (("--config=configs/demo.py", "surplus"), "'surplus' is not understood"),
-        (("--config=configs/ablation.py",), "none, knpl, vv, cmci, adapter"),
         (("--config=configs/ablation.py:all",), "none, knpl, vv, cmci, adapter"),
     ],
 )

@@ -14,7 +14,9 @@ def test_every_configuration_resolves(module):
 
 def test_the_rows_add_one_part_each():
     parts = ("knpl", "vv", "cmci", "adapter")
-    rows = {row: ablation.get_config(row).model for row in base.ROWS}
+    rows = {row: base.get_config(row).model for row in base.ROWS}
+    changes = ablation.get_config().row_settings
+    assert {row: changes[row].model.to_dict() for row in rows} == base.ROWS
     on = {row: [part for part in parts if model[part]] for row, model in rows.items()}
     assert on == {
         "none": [],
@@ -40,6 +42,7 @@ def test_lists_are_split_at_commas():
     [
         ("train", "batch_size", -1, "train.batch_size is -1"),
         ("clip", "position_grid", "nearest", "bilinear, bicubic"),
+        ("knowledge", "action", "show", "build, inspect"),
         ("knowledge", "weighting", "most", "count, balanced"),
         ("eval", "resolution", "full", "eval.resolution is 'full'.*model, original"),
         ("model", "taps", "last", "block numbers"),
@@ -58,9 +61,22 @@ def test_differences_that_matter():
     second.data.root = "/elsewhere"
     second.data.skip_bad_files = True
     second.train.cache_features = "never"
+    second.knowledge.action = "inspect"
+    second.knowledge.dataset = "visa"
+    second.knowledge.normalize_each = True
     second.eval.resolution = "original"
+    second.knowledge.n = 9
+    second.knowledge.provider = "template"
+    second.knowledge.weighting = "balanced"
+    second.checkpoint_visa = "/elsewhere"
     found = differing_keys(to_dict(resolve(first)), to_dict(resolve(second)))
-    assert found == ["data.skip_bad_files", "eval.resolution", "train.epochs"]
+    assert found == [
+        "data.skip_bad_files",
+        "eval.resolution",
+        "knowledge.normalize_each",
+        "knowledge.weighting",
+        "train.epochs",
+    ]
 
 
 def test_a_checkpoint_wins_over_the_file_and_loses_to_the_command_line():

@@ -1,14 +1,17 @@
 """Knowledge means by hand, and an encoder that reads each text once."""
 
+import dataclasses
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import numpy_clip
 import pytest
 import tiny_clip
 
-from kanoclip_jax.clip import Clip
+from kanoclip_jax.clip import Clip, Tokenizer
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.knowledge.features import (
     CachedEncoder,
@@ -60,9 +63,42 @@ def test_balanced_with_one_source_only() -> None:
     np.testing.assert_allclose(found, [[1, 0], [0, 1]], atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("weighting", "bolt"),
+    [
+        # Of unit features: x and twice the other axis; x and their mean.
+        ("count", np.array([1, 2]) / 5**0.5),
+        ("balanced", np.array([1, 1]) / 2**0.5),
+    ],
+)
+def test_normalised_features_weigh_alike(weighting: str, bolt: np.ndarray) -> None:
+    found = knowledge_means(
+        RECORDS, ["bolt", "nut"], FakeEncoder(), weighting, normalize_each=True
+    )
+    np.testing.assert_allclose(found, [bolt, [0, 1]], atol=1e-6)
+
+
+def test_normalising_unit_features_changes_nothing() -> None:
+    unit = {"x": (1.0, 0.0), "y": (0.0, 1.0), "z": (0.6, 0.8)}
+    encode = lambda texts: np.float32([unit[text] for text in texts])
+    records = [r for r in RECORDS if r.polarity == "abnormal"]
+    for weighting in ("count", "balanced"):
+        plain, normalised = (
+            knowledge_means(
+                records, ["bolt"], encode, weighting, normalize_each=normalize
+            )
+            for normalize in (False, True)
+        )
+        np.testing.assert_allclose(normalised, plain, atol=1e-6)
+
+
 def test_background_is_not_even_encoded() -> None:
     encoder = FakeEncoder()
-    knowledge_means(RECORDS, ["bolt"], encoder)
+    found = knowledge_means(RECORDS, ["bolt"], encoder)
+    without = [r for r in RECORDS if r.polarity == "abnormal"]
+    np.testing.assert_array_equal(
+        found, knowledge_means(without, ["bolt"], FakeEncoder())
+    )
     assert "far" not in encoder.asked
     assert sorted(encoder.asked) == sorted(set(encoder.asked))
 
@@ -120,7 +156,28 @@ def test_file_outlives_the_encoder(encoder: CountingEncoder, clip: Clip) -> None
     again = CountingEncoder(clip, encoder._path.parent)
     np.testing.assert_array_equal(again(["defective bottle"]), before)
     assert again.read == []
-    assert clip.fingerprint.startswith(encoder._path.stem)
+
+
+def test_each_backbone_has_a_file_of_its_own(
+    clip: Clip, encoder: CountingEncoder, tiny_directory: Path, tmp_path: Path
+) -> None:
+    """Other weights, other words for the same ids, or another precision."""
+    encoder(["bottle"])
+    folder = encoder._path.parent
+    other = tmp_path / "other"
+    shutil.copytree(tiny_directory, other)
+    merges = (other / "merges.txt").read_text().splitlines()
+    (other / "merges.txt").write_text("\n".join(merges[:-1]))
+    changed = (
+        dataclasses.replace(clip, fingerprint="0" * 64),
+        dataclasses.replace(clip, tokenizer=Tokenizer(other, 77)),
+        dataclasses.replace(clip, module=clip.module.clone(dtype=jnp.bfloat16)),
+    )
+    for backbone in changed:
+        again = CountingEncoder(backbone, folder)
+        again(["bottle"])
+        assert again.read == ["bottle"]
+    assert len(list(folder.glob("*.npz"))) == 4
 
 
 def test_broken_cache_is_rebuilt(

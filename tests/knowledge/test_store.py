@@ -1,5 +1,6 @@
 """Knowledge files: what is written is read, whole or not at all."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -101,16 +102,36 @@ def test_write_replaces_the_file(tmp_path: Path) -> None:
     assert read_records(path) == RECORDS[:1]
 
 
-def test_bundled_prefers_the_datasets_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A user's folder takes a class of the same id from any file, a dataset its own."""
-    own, other = Record("a", "bolt", "llm", "own"), Record("b", "bolt", "llm", "other")
-    nut = Record("b", "nut", "llm", "nut")
-    write_records(tmp_path / "a.jsonl", [own])
-    write_records(tmp_path / "b.jsonl", [other, nut])
+@pytest.fixture
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Record]:
+    """Two bundled files: a class in both, one in one, and one called as in prompts."""
+    records = {
+        "own": Record("a", "bolt", "llm", "own"),
+        "other": Record("b", "bolt", "llm", "other"),
+        "nut": Record("b", "hex_nut", "llm", "nut"),
+        "scan": Record("any", "lung CT scan", "llm", "scan", polarity="background"),
+    }
+    write_records(tmp_path / "a.jsonl", [records["own"]])
+    write_records(tmp_path / "b.jsonl", [records["other"], records["nut"]])
+    write_records(tmp_path / "c.jsonl", [records["scan"]])
     monkeypatch.setattr(store, "BUNDLED", tmp_path)
-    assert bundled_records("a", ["bolt"]) == [own]
-    assert bundled_records("a", ["nut", "bolt"]) == [nut, own]
-    assert bundled_records("folder:/x", ["bolt"]) == [own, other]
-    assert bundled_records("a", ["screw"]) == []
+    return records
+
+
+def test_bundled_prefers_the_datasets_own(bundle: dict[str, Record]) -> None:
+    own, other, nut = (bundle[key] for key in ("own", "other", "nut"))
+    assert bundled_records("a", {"bolt": "bolt"}) == [own]
+    assert bundled_records("a", {"hex_nut": "nut", "bolt": "bolt"}) == [nut, own]
+    assert bundled_records("folder:/x", {"bolt": "bolt"}) == [own, other]
+    assert bundled_records("a", {"screw": "screw"}) == []
+
+
+def test_bundled_are_found_by_the_name_in_prompts_and_take_the_class_id(
+    bundle: dict[str, Record],
+) -> None:
+    found = bundled_records("hospital", {"01": "lung CT scan", "02": "lung ct SCAN"})
+    assert [(r.class_name, r.text) for r in found] == [("01", "scan"), ("02", "scan")]
+    assert {(r.dataset, r.polarity) for r in found} == {("any", "background")}
+    assert bundled_records("hospital", {"lung": "lung"}) == []
+    (nut,) = bundled_records("mine", {"Hex nut": "Hex nut"})
+    assert nut == dataclasses.replace(bundle["nut"], class_name="Hex nut")

@@ -246,6 +246,22 @@ def test_objective_weighs_its_terms(
     np.testing.assert_allclose(terms["knowledge"], gap + 3.0, rtol=1e-5)
 
 
+def test_objective_passes_margin_and_scope_on(
+    method: Kanoclip, params: Any, visual: Visual, prompts: ClassPrompts, text: Any
+) -> None:
+    knowledge = unit(np.random.default_rng(2).normal(size=(2, 48))).astype(np.float32)
+    both = dataclasses.replace(method, knowledge_scope="global", margin=0.5)
+    _, terms = jax.jit(both.objective)(
+        method.clip.params, params, visual, BATCH, prompts, knowledge
+    )
+    mean, words = unit(knowledge.mean(0)), unit(text.mean(0))
+    normal, abnormal = np.linalg.norm(mean - words, axis=-1)
+    np.testing.assert_allclose(terms["distance_normal"], normal, atol=1e-5)
+    np.testing.assert_allclose(terms["distance_abnormal"], abnormal, atol=1e-5)
+    expected = max(abnormal - normal + 0.5, 0)
+    np.testing.assert_allclose(terms["knowledge"], expected, atol=1e-5)
+
+
 def test_padding_changes_neither_loss_nor_gradient(
     differentiate: Any, params: Any, visual: Visual
 ) -> None:
@@ -356,6 +372,7 @@ def test_prompts_name_the_class_unless_told_otherwise(clip: Clip) -> None:
         {"adapter_spatial": True, "adapter_reduction": 8},
         {"adapter_residual": False},
         {"loss_per_tap": True, "focal_gamma": 1.5},
+        {"knowledge_scope": "global", "margin": 0.2},
         {"cmci": False},
         {"adapter": False},
         {"knpl": False, "template": "one {}"},

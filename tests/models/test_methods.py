@@ -25,6 +25,8 @@ def test_settings_are_constructor_keywords(clip: Clip) -> None:
         ("kanoclip", {"taps": (5,)}, "taps holds 5; this CLIP has blocks 1 to 4"),
         ("kanoclip", {"taps": (0, 4)}, "taps holds 0"),
         ("kanoclip", {"normal_states": ()}, "need a word each"),
+        ("kanoclip", {"knowledge_scope": "all"}, "scope is 'all'; allowed: class, gl"),
+        ("kanoclip", {"image_feature": "x"}, "feature is 'x'; allowed: post_layernorm"),
         ("kanoclip", {"bica_groups": 5}, "bica_groups 5 does not divide the joint"),
         ("kanoclip", {"bica_groups": 3}, "bica_groups 3 does not divide model.bica_w"),
         ("kanoclip", {"bica_heads": 7}, "bica_heads 7 does not divide"),

@@ -1,0 +1,131 @@
+"""A knowledge file that grows: one writer at a time, and every line whole."""
+
+import fcntl
+import os
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from kanoclip_jax.errors import InputError
+from kanoclip_jax.knowledge.store import Record, from_line, read_records, to_line
+
+
+class Ledger:
+    """An open file of records to which records are appended.
+
+    Opening it locks it, cuts off a last line whose writing was interrupted, and reads
+    what is there. Use it as a context.
+
+    Args:
+        path: the file; made with its folder where it is missing.
+
+    Attributes:
+        path: the file.
+        records: what was in the file, then what was appended.
+        cut: how many bytes of an unfinished line were cut off.
+
+    Raises:
+        InputError: it cannot be written, another process writes it, or a line in it is
+            no record.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # Records are appended by whatever thread has one.
+        self._guard = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise self._unwritable(error) from None
+        try:
+            self._lock()
+            self.cut = self._mend()
+            self.records = read_records(path)
+        except BaseException:
+            os.close(self._file)
+            raise
+        self._keys = {key_of(record) for record in self.records}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the file, which unlocks it."""
+        with self._guard:
+            os.close(self._file)
+            self._file = -1
+
+    def __contains__(self, record: Record) -> bool:
+        """Whether the record, whatever its text, is on file."""
+        return key_of(record) in self._keys
+
+    def append(self, record: Record) -> bool:
+        """Write a record as one line; False if it is on file already.
+
+        Raises:
+            InputError: it could not be written; the file ends where it did before.
+        """
+        data = to_line(record).encode()
+        with self._guard:
+            if record in self or self._file < 0:
+                return False
+            end = os.fstat(self._file).st_size
+            try:
+                while data:
+                    data = data[os.write(self._file, data) :]
+            except OSError as error:
+                os.ftruncate(self._file, end)
+                raise self._unwritable(error) from None
+            self._keys.add(key_of(record))
+            self.records.append(record)
+        return True
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"another process is writing {self.path}; wait until it has ended, or "
+                "pass another --workdir"
+            ) from None
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _mend(self) -> int:
+        """End the file with a whole line; returns how much was cut off."""
+        content = self.path.read_bytes()
+        end = content.rfind(b"\n") + 1
+        rest = content[end:]
+        if not rest:
+            return 0
+        try:
+            from_line(rest)
+        except ValueError:
+            os.ftruncate(self._file, end)
+            return len(rest)
+        os.write(self._file, b"\n")
+        return 0
+
+    def _unwritable(self, error: OSError) -> InputError:
+        return InputError(
+            f"{self.path} cannot be written ({error.strerror}); pass another --workdir"
+        )
+
+
+def key_of(record: Record) -> tuple[object, ...]:
+    """What makes two records the same answer."""
+    return (
+        record.class_name,
+        record.source,
+        record.image,
+        record.prompt_sha,
+        record.model,
+        record.sample,
+    )
