@@ -20,7 +20,7 @@ from kanoclip_jax.viz.sheet import Panel, contact_sheet
 SHEET = "highest.png"
 FOLDERS = ("maps", "overlays")
 _TILE = 200
-_PER_ROW = 2
+_PER_ROW = 3
 _LONGEST_NAME = 150
 
 
