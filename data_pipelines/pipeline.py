@@ -85,6 +85,7 @@ def eval_stream(
     indices: Sequence[int] | None = None,
     with_images: bool = True,
     original_masks: bool = False,
+    upright: bool = False,
     part: tuple[int, int] = (0, 1),
 ) -> grain.DatasetIterator:
     """Streams a source once and in order for evaluation.
@@ -97,6 +98,7 @@ def eval_stream(
       indices: Which records, in which order; all where None.
       with_images: False leaves `image` out.
       original_masks: Labels the regions of the masks as stored, not resized.
+      upright: Applies the EXIF orientation of images, not of masks.
       part: This process and how many share each batch; it gets its rows alone.
 
     Returns:
@@ -118,6 +120,7 @@ def eval_stream(
         with_images=with_images,
         with_regions=True,
         original_masks=original_masks,
+        upright=upright,
     )
     return BatchStream(
         grain.MapDataset.source(chosen).batch(batch_size).map(load), workers
@@ -166,6 +169,7 @@ class _LoadRecords(grain.transforms.Map):
         with_images: bool,
         with_regions: bool = False,
         original_masks: bool = False,
+        upright: bool = False,
     ):
         self._source = source
         self._class_index = {name: i for i, name in enumerate(source.classes)}
@@ -178,6 +182,7 @@ class _LoadRecords(grain.transforms.Map):
         self._with_images = with_images
         self._with_regions = with_regions
         self._original_masks = original_masks
+        self._upright = upright
 
     def map(self, element: np.ndarray) -> Batch:
         b, size = self._rows, self._size
@@ -206,7 +211,9 @@ class _LoadRecords(grain.transforms.Map):
         else:
             image_bytes, mask_bytes = b"", self._source.mask(i)
         if self._with_images:
-            batch["image"][row] = decode_image(image_bytes, entry.path, self._size)
+            batch["image"][row] = decode_image(
+                image_bytes, entry.path, self._size, self._upright
+            )
         mask_path = f"the mask of {entry.path}"
         if not self._original_masks:
             mask = decode_mask(mask_bytes, mask_path, self._size)
