@@ -16,7 +16,7 @@ def find_inputs(given: str, exclude: Sequence[Path] = ()) -> list[Path]:
     Args:
         given: an image, a folder, a glob (`**` for any depth; symlinked folders are
             not followed), or a text file that lists one path a line, relative to it.
-        exclude: folders and files that are none, such as earlier results.
+        exclude: absolute folders and files that are none, such as earlier results.
 
     Returns:
         Each path once. Of a folder, see `walk`; a glob and a list give what they name,
@@ -70,6 +70,7 @@ def walk(folder: Path, exclude: Sequence[Path] = ()) -> list[Path]:
             if not name.startswith(".") and not is_below(Path(parent, name), exclude)
         ]
         found += [Path(parent, name) for name in names if is_picture(name)]
+    found = [path for path in found if not is_below(path, exclude)]
     return sorted([*found, *unreadable])
 
 
@@ -80,7 +81,7 @@ def is_picture(name: str) -> bool:
 
 def is_below(path: Path, folders: Sequence[Path]) -> bool:
     """Whether a path is one of these, or in one of them."""
-    return any(path.is_relative_to(absolute(folder)) for folder in folders)
+    return any(path.is_relative_to(folder) for folder in folders)
 
 
 def absolute(path: Path) -> Path:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from data_pipelines.errors import DataError
 from data_pipelines.pipeline import predict_stream
 from kanoclip_jax.engine.detector import Detector, Prediction
-from kanoclip_jax.engine.inputs import find_inputs
+from kanoclip_jax.engine.inputs import absolute, find_inputs
 from kanoclip_jax.engine.pictures import FOLDERS, SHEET, Pictures
 from kanoclip_jax.engine.predictions import Line, Predictions, Stamp, printable
 from kanoclip_jax.engine.restore import load_trained
@@ -71,7 +71,7 @@ def open_detector(
 
 def own_files(workdir: Path) -> list[Path]:
     """What prediction itself writes, and never reads as an input."""
-    return [workdir / name for name in (*FOLDERS, SHEET)]
+    return [absolute(workdir) / name for name in (*FOLDERS, SHEET)]
 
 
 class Results:
