@@ -195,6 +195,11 @@ def upright_photograph(image: Image.Image, name: str) -> Image.Image:
         raise _undecodable(name, error, _REPLACE) from error
 
 
+def square(image: Image.Image, size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """Squashes an RGB picture to a square by PIL's bicubic."""
+    return np.array(image.resize((size, size), Image.Resampling.BICUBIC))
+
+
 def decode_mask(data: bytes, path: str, size: int) -> UInt8[np.ndarray, "size size"]:
     """Decodes a ground-truth mask to {0, 1} and squashes it to a square.
 
@@ -290,11 +295,6 @@ def _rgb(image: Image.Image, upright: bool) -> Image.Image:
         deep = np.asarray(image).astype(np.float64).clip(0, 65535)
         image = Image.fromarray(np.round(deep / 257).astype(np.uint8))
     return image.convert("RGB")
-
-
-def square(image: Image.Image, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """Squashes an RGB picture to a square by PIL's bicubic."""
-    return np.array(image.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def _undecodable(path: str, error: Exception, remedy: str) -> DataError:

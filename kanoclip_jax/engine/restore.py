@@ -1,5 +1,6 @@
 """A trained method back from its checkpoint, as `eval` and `predict` need it."""
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from ml_collections import FrozenConfigDict
 from kanoclip_jax.clip import Clip
 from kanoclip_jax.engine.build import load_method
 from kanoclip_jax.engine.checkpoint import locate_step, read_meta, read_params
-from kanoclip_jax.engine.settings import adopt, to_dict
+from kanoclip_jax.engine.settings import adopt
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models.base import Method, Params
@@ -43,7 +44,12 @@ class Trained:
         for path, leaf in jax.tree_util.tree_leaves_with_path(self.params):
             digest.update(jax.tree_util.keystr(path).encode())
             digest.update(np.ascontiguousarray(leaf))
-        settings = to_dict(self.config)
+        # The method's own, since a checkpoint may lack settings that came later.
+        settings = {
+            field.name: getattr(self.method, field.name)
+            for field in dataclasses.fields(self.method)
+            if field.name != "clip"
+        }
         return {
             "parameters": digest.hexdigest(),
             "clip.fingerprint": self.clip.fingerprint,
@@ -51,7 +57,10 @@ class Trained:
             "clip.position_grid": self.config.clip.position_grid,
             "clip.dtype": np.dtype(self.clip.module.dtype).name,
             "method": self.config.method,
-            **{f"model.{key}": value for key, value in settings["model"].items()},
+            **{
+                f"model.{key}": list(value) if isinstance(value, tuple) else value
+                for key, value in settings.items()
+            },
         }
 
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from kanoclip_jax import Detector, engine
+from kanoclip_jax.engine import detector as detector_module
 from kanoclip_jax.engine.calibration import read_calibrations
 from kanoclip_jax.errors import InputError
 
@@ -189,6 +190,17 @@ def test_thresholds_belong_to_what_they_were_chosen_with(
     assert (
         "no thresholds for 'cup': calibrated are metal nut" in capsys.readouterr().out
     )
+
+
+def test_a_checkpoint_from_before_a_setting_keeps_its_thresholds(
+    settings, copied, normals, tmp_path, monkeypatch
+):
+    calibrate(settings, normals[0].parent, tmp_path, checkpoint=str(copied))
+    expected = Detector.load(copied).thresholds("metal nut")
+    meta = detector_module.read_meta(copied / "7")
+    del meta["config"]["model"]["knowledge_scope"]
+    monkeypatch.setattr(detector_module, "read_meta", lambda step: meta)
+    assert Detector.load(copied).thresholds("metal nut") == expected is not None
 
 
 def test_damaged_and_absent_files_are_named(settings, copied, normals, tmp_path):
