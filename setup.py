@@ -11,7 +11,7 @@ setup(
     packages=find_packages(include=["kanoclip_jax*", "data_pipelines*"]),
     package_data={
         "kanoclip_jax.clip": ["demo/*"],
-        "kanoclip_jax.engine": ["*.json"],
+        "kanoclip_jax.engine": ["*.json", "page.html", "page.css", "page.js"],
         "kanoclip_jax.knowledge": ["data/*"],
     },
     install_requires=[
@@ -22,7 +22,8 @@ setup(
         "huggingface_hub<1",
         "jax>=0.10",
         "jaxtyping>=0.3",
-        "matplotlib>=3.8",
+        "jinja2>=3.1",
+        "matplotlib>=3.9",
         "ml_collections>=1.0",
         "ml_dtypes",
         "numpy>=2",

@@ -3,9 +3,7 @@
 import contextlib
 import dataclasses
 import datetime
-import hashlib
 import os
-import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -19,10 +17,10 @@ from tqdm import tqdm
 from kanoclip_jax.engine.asking import Asking, Outcome
 from kanoclip_jax.engine.build import (
     open_dataset,
-    place,
     refuse_evaluation_dataset,
 )
 from kanoclip_jax.engine.knowledge import topics_of
+from kanoclip_jax.engine.workdir import file_name
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.knowledge.ledger import Ledger
 from kanoclip_jax.knowledge.providers.base import Provider, Question
@@ -60,7 +58,7 @@ def main(
             "name a dataset with masks, or another --config.knowledge.provider"
         )
     questions = provider.questions(topics_of(source))
-    path = workdir / "knowledge" / f"{file_name(config, dataset)}.jsonl"
+    path = workdir / "knowledge" / f"{file_name(dataset)}.jsonl"
     with Ledger(path) as ledger:
         if ledger.cut:
             print(f"{path}: an unfinished last line ({ledger.cut} bytes) was cut off")
@@ -109,16 +107,6 @@ def make_provider(config: FrozenConfigDict, asking: Asking) -> Provider:
         retries=settings.retries,
         pause=asking.pause,
     )
-
-
-def file_name(config: FrozenConfigDict, dataset: str) -> str:
-    """A dataset's id as a file name; a folder has its own name and its place's hash."""
-    if not dataset.startswith("folder:"):
-        return dataset
-    folder = place(config, dataset)
-    digest = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
-    name = re.sub(r"[^\w.-]+", "_", folder.name)[-80:]
-    return f"{name}-{digest}"
 
 
 def _ask(

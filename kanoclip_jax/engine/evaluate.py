@@ -11,6 +11,7 @@ from tqdm import tqdm
 from data_pipelines.pipeline import eval_stream
 from data_pipelines.sources import Source
 from kanoclip_jax.clip import Clip
+from kanoclip_jax.engine import evidence
 from kanoclip_jax.engine.build import (
     Targets,
     class_names,
@@ -18,6 +19,7 @@ from kanoclip_jax.engine.build import (
     open_targets,
     refuse_training_dataset,
 )
+from kanoclip_jax.engine.cases import Cases
 from kanoclip_jax.engine.examples import Examples
 from kanoclip_jax.engine.report import (
     make_report,
@@ -76,7 +78,7 @@ def evaluate(
     checkpoint: Path | None,
     train_seconds: float,
 ) -> dict[str, Any]:
-    """The report of a method on datasets, and a picture of examples from each.
+    """The report of a method on datasets, and in `folder` what its page shows besides.
 
     Args:
         config: batch size and readers.
@@ -84,21 +86,20 @@ def evaluate(
         method: what is evaluated,
         params: with these parameters.
         targets: the datasets.
-        folder: where the pictures go.
+        folder: where pictures of examples and the evidence for the page go.
         checkpoint: where `params` came from.
         train_seconds: wall time of the training.
     """
     started = time.monotonic()
     devices = Devices(config.eval.batch_size, "eval.batch_size")
     inference = Inference(method, devices, clip.params, params)
-    results = {
-        dataset: with_facts(
-            dataset,
-            evaluate_source(config, clip, inference, devices, source, folder),
-            differences(source),
+    results, seen = {}, {}
+    for dataset, source in targets.sources.items():
+        result, seen[dataset] = evaluate_source(
+            config, clip, inference, devices, source, folder
         )
-        for dataset, source in targets.sources.items()
-    }
+        results[dataset] = with_facts(dataset, result, differences(source))
+    evidence.save(Workdir(folder), seen)
     return make_report(
         results,
         method=config.method,
@@ -118,10 +119,10 @@ def evaluate_source(
     devices: Devices,
     source: Source,
     folder: Path,
-) -> dict[str, Any]:
-    """Metrics of each class of one dataset, and their unweighted mean."""
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Metrics of each class of one dataset and their unweighted mean; the evidence."""
     original = config.eval.resolution == "original" and source.has_masks
-    examples = Examples(source)
+    examples, cases = Examples(source), Cases(source)
     metrics = {
         name: ClassMetrics(has_masks=source.has_masks) for name in source.classes
     }
@@ -151,12 +152,18 @@ def evaluate_source(
                     span,
                 )
                 examples.add(batch, row, maps[row], score)
+                cases.add(batch, row, maps[row], score)
             bar.update(min(config.eval.batch_size, len(source) - bar.n))
-    for others, seen in gather((metrics, examples))[1:]:
-        metrics = {name: state + others[name] for name, state in metrics.items()}
-        examples.merge(seen)
+    for theirs in gather((metrics, examples, cases))[1:]:
+        metrics = {name: state + theirs[0][name] for name, state in metrics.items()}
+        examples.merge(theirs[1])
+        cases.merge(theirs[2])
     picture = examples.save(folder) if is_first() else None
     if picture:
         print(f"examples: {picture}")
     classes = {name: state.compute() for name, state in metrics.items()}
-    return {"classes": classes, "mean": mean_of(classes)}
+    seen = {
+        name: evidence.of_class(state, cases.of(name))
+        for name, state in metrics.items()
+    }
+    return {"classes": classes, "mean": mean_of(classes)}, seen

@@ -48,7 +48,7 @@ def by_class(
             row += [_cosine(means.get(name), vector) for vector in text[position]]
         rows.append(row)
     return [
-        *tables.align(rows),
+        *tables.to_markdown(rows),
         "",
         f"tokens: shortest / median / longest; a text of more than {length} is split",
         "repeated: sentences that are there already, to the letter or in any case",

@@ -1,13 +1,14 @@
-"""The report of an evaluation: a JSON contract, a Markdown page, a terminal table."""
+"""The report of an evaluation: a JSON contract, Markdown, a page, a terminal table."""
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from kanoclip_jax.engine import paper, tables
+from kanoclip_jax.engine import evidence, page, paper, tables
+from kanoclip_jax.engine.sections import Report, Section, origin, sections
+from kanoclip_jax.engine.sharding import is_first
 from kanoclip_jax.engine.workdir import Workdir
-
-Report = Mapping[str, Any]
 
 
 def make_report(
@@ -67,10 +68,26 @@ def with_facts(
     return dict(result) | facts | ({"notes": notes} if notes else {})
 
 
-def write_report(workdir: Workdir, report: Report) -> None:
-    """Write `report.json` and `report.md`."""
+def write_report(workdir: Workdir, report: Report, runs: Sequence[Path] = ()) -> None:
+    """Write `report.json`, `report.md` and `report.html`.
+
+    Args:
+        workdir: where they go.
+        report: what they say.
+        runs: a suite's, below `workdir`; its page links them, and shows what the last
+            of them saw of each dataset.
+    """
     workdir.write("report.json", json.dumps(report, indent=2) + "\n")
     workdir.write("report.md", to_markdown(report))
+    if is_first():
+        seen = {
+            dataset: page.Seen(classes, run.relative_to(workdir.path).as_posix())
+            for run in runs or [workdir.path]
+            for dataset, classes in evidence.load(run).items()
+        }
+        folders = [run.relative_to(workdir.path).as_posix() for run in runs]
+        workdir.write("report.html", page.render(report, seen, folders))
+        print(f"page: {workdir.path / 'report.html'}")
 
 
 def to_markdown(report: Report) -> str:
@@ -80,55 +97,26 @@ def to_markdown(report: Report) -> str:
         f"# {report['method']}",
         "",
         f"CLIP `{clip['name']}`, weights `{clip['fingerprint'][:16]}`  ",
-        f"{_origin(report)}  ",
+        f"{origin(report, '`')}  ",
         f"training {seconds['train']:.0f} s, evaluation {seconds['eval']:.0f} s",
     ]
-    for title, body in _sections(report):
-        lines += ["", f"## {title}", "", *body]
+    for section in sections(report):
+        lines += ["", f"## {section.title}", *_lines(section)]
     return "\n".join(lines) + "\n"
 
 
 def to_terminal(report: Report) -> str:
     """The report's tables for the terminal."""
     return "\n".join(
-        line for title, body in _sections(report) for line in ("", title, *body)
+        line
+        for section in sections(report)
+        for line in ("", section.title, *_lines(section)[1:])
     )
 
 
-def _origin(report: Report) -> str:
-    if "rows" not in report:
-        return f"checkpoint `{report['checkpoint'] or 'none: nothing was trained'}`"
-    seeds = {seed for row in report["rows"].values() for seed in row["runs"]}
-    return (
-        f"rows {', '.join(report['rows'])}; seeds {', '.join(sorted(seeds, key=int))}"
-    )
-
-
-def _sections(report: Report) -> list[tuple[str, list[str]]]:
-    datasets, rows = report["datasets"], report.get("rows", {})
-    sections = []
-    table = tables.as_in_paper(datasets)
-    if table:
-        about = f"{paper.source()}. Δ is ours less the paper's KAnoCLIP."
-        sections.append(("Beside the paper", [*table, "", about]))
-    if len(rows) > 1:
-        cited = any(paper.ablation(row, name) for row in rows for name in datasets)
-        about = ["", paper.ablation_note()] if cited else []
-        sections.append(("Row by row", [*tables.ablation(rows), *about]))
-    for name, result in datasets.items():
-        body = [f"Note: {note}" for note in result.get("notes", ())]
-        body += [""] if body else []
-        if "published" in result:
-            ours = {
-                row: r["datasets"][name]
-                for row, r in rows.items()
-                if name in r["datasets"]
-            }
-            ours = ours or {report["method"]: result}
-            body += [*tables.beside_paper(ours, result["published"]), ""]
-        body += tables.by_class(result, report.get("std", {}).get(name))
-        sections.append((name, body))
-    if report.get("absent"):
-        body = [f"- {name}: {why}" for name, why in report["absent"].items()]
-        sections.append(("Not evaluated", body))
-    return sections
+def _lines(section: Section) -> list[str]:
+    """A section's body in Markdown, each block after an empty line."""
+    blocks = [[f"- {note}" for note in section.notes]]
+    blocks += map(tables.to_markdown, section.tables)
+    blocks.append([section.about] if section.about else [])
+    return [line for block in blocks if block for line in ("", *block)]

@@ -17,7 +17,7 @@ from kanoclip_jax.engine import evaluate, train
 from kanoclip_jax.engine.build import open_dataset, open_targets, place
 from kanoclip_jax.engine.report import to_terminal, write_report
 from kanoclip_jax.engine.sharding import first_alone
-from kanoclip_jax.engine.workdir import Workdir
+from kanoclip_jax.engine.workdir import Workdir, file_name
 from kanoclip_jax.errors import InputError
 
 _FACTS = ("published", "notes")
@@ -69,7 +69,7 @@ def main(
         report = _run(mode, part, overrides)
         reports.setdefault(part.row, {}).setdefault(part.seed, []).append(report)
     report = _summary(config, workdir, reports, absent)
-    write_report(folder, report)
+    write_report(folder, report, [part.folder for part in parts])
     print(to_terminal(report))
     return 0
 
@@ -142,7 +142,7 @@ def _parts(
                     )
                 folder = workdir / row / str(seed)
                 if config.train.second_dataset:
-                    folder /= f"trained_on_{_folder_name(auxiliary)}"
+                    folder /= f"trained_on_{file_name(auxiliary)}"
                 own = {
                     "rows": (),
                     "seed": seed,
@@ -171,10 +171,6 @@ def _changed(
             ) from None
         changed.update(own)
     return FrozenConfigDict(changed)
-
-
-def _folder_name(dataset: str) -> str:
-    return "".join(c if c.isalnum() else "_" for c in dataset.removeprefix("folder:"))
 
 
 def _summary(

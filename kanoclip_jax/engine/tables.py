@@ -1,4 +1,4 @@
-"""Markdown tables of results, in percent: per class, beside the paper, the ablation."""
+"""Tables of results, in percent: per class, beside the paper, the ablation."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -19,9 +19,11 @@ COLUMNS = {
 PAPER = ("image_auroc", "pixel_auroc")
 Result = Mapping[str, Any]
 Values = Mapping[str, float | int | None]
+# Rows of cells, the head first.
+Table = list[list[str]]
 
 
-def by_class(result: Result, spread: Result | None = None) -> list[str]:
+def by_class(result: Result, spread: Result | None = None) -> Table:
     """Every metric of each class, and their mean.
 
     Args:
@@ -33,12 +35,12 @@ def by_class(result: Result, spread: Result | None = None) -> list[str]:
         spreads: Values = {}
         if spread is not None:
             spreads = spread["mean"] if name == "mean" else spread["classes"][name]
-        cells = (_cell(values[key], spreads.get(key)) for key in COLUMNS)
+        cells = (percent(values[key], spreads.get(key)) for key in COLUMNS)
         rows.append([name, str(values["normal"]), str(values["anomalous"]), *cells])
-    return align(rows)
+    return rows
 
 
-def beside_paper(results: Mapping[str, Result], theirs: Result) -> list[str]:
+def beside_paper(results: Mapping[str, Result], theirs: Result) -> Table:
     """Our rows of one dataset below the paper's, and how far they are from KAnoCLIP's.
 
     Args:
@@ -47,21 +49,23 @@ def beside_paper(results: Mapping[str, Result], theirs: Result) -> list[str]:
     """
     rows = [["method", *(COLUMNS[key] for key in PAPER), "image Δ", "pixel Δ"]]
     for method, cell in theirs.items():
-        rows.append([f"{method} (paper)", *(_cell(cell[key]) for key in PAPER), "", ""])
+        rows.append(
+            [f"{method} (paper)", *(percent(cell[key]) for key in PAPER), "", ""]
+        )
     target = theirs["KAnoCLIP"]
     for name, result in results.items():
         mean = result["mean"]
         rows.append(
             [
                 f"{name} (here)",
-                *(_cell(mean[key]) for key in PAPER),
+                *(percent(mean[key]) for key in PAPER),
                 *(_difference(mean[key], target[key]) for key in PAPER),
             ]
         )
-    return align(rows)
+    return rows
 
 
-def as_in_paper(datasets: Mapping[str, Result]) -> list[str]:
+def as_in_paper(datasets: Mapping[str, Result]) -> Table:
     """The paper's Tables 1 and 2: a line a dataset, a column a method, image / pixel.
 
     Empty where no dataset is one of the paper's.
@@ -76,15 +80,15 @@ def as_in_paper(datasets: Mapping[str, Result]) -> list[str]:
         rows.append(
             [
                 name,
-                *(_pair(_cell(theirs[m][key]) for key in PAPER) for m in methods),
-                _pair(_cell(mean[key]) for key in PAPER),
+                *(_pair(percent(theirs[m][key]) for key in PAPER) for m in methods),
+                _pair(percent(mean[key]) for key in PAPER),
                 _pair(_difference(mean[k], theirs["KAnoCLIP"][k]) for k in PAPER),
             ]
         )
-    return align(rows)
+    return rows
 
 
-def ablation(rows: Mapping[str, Any]) -> list[str]:
+def ablation(rows: Mapping[str, Any]) -> Table:
     """A line for each row of a suite, image / pixel AUROC for each dataset.
 
     Args:
@@ -105,20 +109,28 @@ def ablation(rows: Mapping[str, Any]) -> list[str]:
             result = content["datasets"].get(name)
             mean = {} if result is None else result["mean"]
             spread = {} if result is None else content["std"][name]["mean"]
-            line.append(_pair(_cell(mean.get(k), spread.get(k)) for k in PAPER))
+            line.append(_pair(percent(mean.get(k), spread.get(k)) for k in PAPER))
             if name in cited:
                 figures = paper.ablation(row, name)
                 facts = {} if figures is None else figures._asdict()
-                line.append(_pair(_cell(facts.get(key)) for key in PAPER))
+                line.append(_pair(percent(facts.get(key)) for key in PAPER))
                 line.append(
                     _pair(_difference(mean.get(k), facts.get(k)) for k in PAPER)
                 )
         table.append(line)
-    return align(table)
+    return table
 
 
-def align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table whose columns also line up in a terminal."""
+def percent(value: float | None, spread: float | None = None) -> str:
+    """A fraction in percent, with its deviation if there is one; a dash for None."""
+    if value is None:
+        return "–"
+    around = "" if spread is None else f" ± {100 * spread:.1f}"
+    return f"{100 * value:.1f}{around}"
+
+
+def to_markdown(rows: Table) -> list[str]:
+    """Markdown lines, whose columns also line up in a terminal."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rule = [f":{'-' * (widths[0] - 1)}", *(f"{'-' * (w - 1)}:" for w in widths[1:])]
     return [_line(rows[0], widths), f"| {' | '.join(rule)} |"] + [
@@ -128,13 +140,6 @@ def align(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _pair(cells: Iterable[str]) -> str:
     return " / ".join(cells)
-
-
-def _cell(value: float | None, spread: float | None = None) -> str:
-    if value is None:
-        return "–"
-    around = "" if spread is None else f" ± {100 * spread:.1f}"
-    return f"{100 * value:.1f}{around}"
 
 
 def _difference(ours: float | None, theirs: float | None) -> str:

@@ -77,6 +77,8 @@ def run(config: FrozenConfigDict, workdir: Path) -> dict[str, Any]:
         and list(report["datasets"]) == list(targets.sources)
     ):
         print(f"{workdir} has finished:")
+        if not (workdir / "report.html").is_file():
+            write_report(folder, report)
     else:
         state = training.train()
         report = evaluate(

@@ -1,5 +1,6 @@
 """The folder of a run: what belongs to it, and whether this command may continue it."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -71,5 +72,13 @@ class Workdir:
 
 
 def file_name(dataset: str) -> str:
-    """A dataset's id, which may hold a path, as a part of a file's name."""
-    return re.sub(r"[^\w.-]+", "_", dataset)[-80:]
+    """A dataset's id as a part of a file's name.
+
+    A folder of the user's own goes by its own name and a hash of where it lies.
+    """
+    if not dataset.startswith("folder:"):
+        return dataset
+    folder = Path(dataset.removeprefix("folder:")).expanduser().resolve()
+    digest = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+    name = re.sub(r"[^\w.-]+", "_", folder.name)[-80:]
+    return f"{name}-{digest}"

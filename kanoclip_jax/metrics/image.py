@@ -7,7 +7,10 @@ from sklearn.metrics import (
     average_precision_score,
     precision_recall_curve,
     roc_auc_score,
+    roc_curve,
 )
+
+from kanoclip_jax.metrics.curves import Curve, ScoreHistogram, score_edges
 
 Scores = Sequence[float]
 Labels = Sequence[int]
@@ -25,12 +28,41 @@ def average_precision(scores: Scores, labels: Labels) -> float | None:
 
 def f1_max(scores: Scores, labels: Labels) -> float | None:
     """The best F1 over all thresholds."""
-    if not _has_both(labels):
+    curve = precision_recall(scores, labels)
+    if curve is None:
         return None
-    precision, recall, _ = precision_recall_curve(labels, scores)
+    recall, precision = curve
     total = precision + recall
     f1 = 2 * precision * recall / np.where(total > 0, total, 1)
     return float(f1.max())
+
+
+def roc(scores: Scores, labels: Labels) -> Curve | None:
+    """True-positive rate against false-positive rate, corners alone."""
+    if not _has_both(labels):
+        return None
+    false, true, _ = roc_curve(labels, scores)
+    return Curve(false, true)
+
+
+def precision_recall(scores: Scores, labels: Labels) -> Curve | None:
+    """Precision against recall, from (0, 1) on."""
+    if not _has_both(labels):
+        return None
+    precision, recall, _ = precision_recall_curve(labels, scores)
+    return Curve(recall[::-1], precision[::-1])
+
+
+def histogram(scores: Scores, labels: Labels, bins: int) -> ScoreHistogram | None:
+    """How many normal and anomalous images have which score."""
+    if not scores:
+        return None
+    edges = score_edges(min(scores), max(scores), bins)
+    normal, anomalous = (
+        np.histogram(np.compress(np.equal(labels, label), scores), edges)[0]
+        for label in (0, 1)
+    )
+    return ScoreHistogram(edges, normal, anomalous)
 
 
 def _has_both(labels: Labels) -> bool:

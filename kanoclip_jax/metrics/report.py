@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from kanoclip_jax.metrics import image, pixel
+from kanoclip_jax.metrics.curves import Curve, ScoreHistogram, thin
 from kanoclip_jax.metrics.histograms import PixelHistogram
 
 Row = dict[str, float | int | None]
@@ -22,6 +23,14 @@ _PIXEL = {
     "pixel_aupro": pixel.aupro,
     "pixel_aupro_200": pixel.aupro_200,
 }
+_PIXEL_CURVES = {
+    "pixel_roc": pixel.roc,
+    "pixel_precision_recall": pixel.precision_recall,
+    "region_overlap": pixel.region_overlap,
+}
+# More than the pixels that a small drawing has along a curve.
+_POINTS = 256
+_IMAGE_BINS, _PIXEL_BINS = 25, 50
 
 
 class ClassMetrics:
@@ -78,6 +87,31 @@ class ClassMetrics:
         row["normal"] = self._labels.count(0)
         row["anomalous"] = self._labels.count(1)
         return row
+
+    def curves(self) -> dict[str, Curve | None]:
+        """What the areas are areas under, thinned; None where not defined."""
+        found = {
+            "image_roc": image.roc(self._scores, self._labels),
+            "image_precision_recall": image.precision_recall(
+                self._scores, self._labels
+            ),
+        }
+        for name, curve in _PIXEL_CURVES.items():
+            found[name] = None if self._pixels is None else curve(self._pixels)
+        return {
+            name: None if curve is None else thin(curve, _POINTS)
+            for name, curve in found.items()
+        }
+
+    def histograms(self) -> dict[str, ScoreHistogram | None]:
+        """How the scores of images and of pixels are distributed."""
+        pixels = self._pixels
+        return {
+            "image": image.histogram(self._scores, self._labels, _IMAGE_BINS),
+            "pixel": (
+                None if pixels is None else pixel.score_histogram(pixels, _PIXEL_BINS)
+            ),
+        }
 
 
 def mean_of(classes: Mapping[str, Row]) -> Row:

@@ -1,6 +1,7 @@
 """Evaluation from a checkpoint, its report, and what it refuses."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -81,10 +82,28 @@ def test_the_report_keeps_its_contract(trained, data_root):
         assert result["mean"][name] == pytest.approx(sum(classes) / 2)
 
 
-def test_the_page_holds_the_table(trained):
+def test_the_pages_hold_the_tables(trained):
     workdir, _ = trained
-    page = (workdir / "report.md").read_text()
-    assert "| class" in page and "| cup" in page and "| mean" in page
+    text = (workdir / "report.md").read_text()
+    assert "| class" in text and "| cup" in text and "| mean" in text
+    page = (workdir / "report.html").read_text()
+    report = json.loads((workdir / "report.json").read_text())
+    (result,) = report["datasets"].values()
+    for values in (*result["classes"].values(), result["mean"]):
+        for name in METRICS:
+            assert f"<td>{100 * values[name]:.1f}</td>" in page
+
+
+def test_the_page_shows_what_was_seen(trained):
+    """Five plots of each class; all images of such small classes, none of them twice."""
+    workdir, _ = trained
+    page = (workdir / "report.html").read_text()
+    assert page.count("<svg ") == 10
+    for path in ("cup/test/spot/", "plate/test/good/"):
+        found = sorted(re.findall(f"{path}(\\d+).png", page))
+        assert found == ["000", "001", "002", "003", "004"][: len(found)]
+        assert len(found) == (5 if path.startswith("cup") else 4)
+    assert page.count("data:image/jpeg") == 4 * (5 + 4) + 3 * (6 + 4)
 
 
 def test_the_training_dataset_is_refused_under_any_name(trained, data_root, tmp_path):

@@ -97,7 +97,13 @@ def test_table_equals_numpy(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    config = settings(knowledge__path=sentences, model__margin=0.5)
+    config = settings(
+        knowledge__path=sentences,
+        model__margin=0.5,
+        train__classes="bottle,metal_nut",
+        # Without images, no sentences from masks.
+        data__root=str(tmp_path),
+    )
     config.checkpoint, context = save_checkpoint(config, tmp_path / "checkpoints")
     assert inspect(config, tmp_path / "run") == 0
     printed = capsys.readouterr().out
@@ -190,7 +196,7 @@ def test_a_folder_whose_id_is_a_path_has_a_picture_and_gaps(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """One class has a sentence, the other none; training would refuse that."""
+    """One class has a sentence, the other none, and no mask may give one."""
     write_records(
         tmp_path / "k.jsonl", [Record("m", "cup", "vqa", "normal. defective")]
     )
@@ -198,7 +204,7 @@ def test_a_folder_whose_id_is_a_path_has_a_picture_and_gaps(
     config = settings(
         knowledge__dataset=dataset,
         knowledge__path=str(tmp_path / "k.jsonl"),
-        eval__datasets="",
+        eval__datasets=dataset,
     )
     assert inspect(config, tmp_path / "run") == 0
     printed = capsys.readouterr().out
@@ -206,7 +212,7 @@ def test_a_folder_whose_id_is_a_path_has_a_picture_and_gaps(
     assert "plate: no abnormal sentence" in printed
     assert "of 1 classes" in printed
     (picture,) = (tmp_path / "run" / "knowledge").iterdir()
-    assert picture.name.startswith("folder_")
+    assert picture.name.startswith("mine-")
     assert picture.suffix == ".png"
 
 

@@ -164,6 +164,11 @@ def test_two_processes_report_what_one_does(settings, tmp_path) -> None:
     assert engine.run("eval", evaluated, tmp_path / "again") == 0
     assert_close(tmp_path / "pair", tmp_path / "again", 1e-12)
     assert list((tmp_path / "pair").glob("examples-*.png"))
+    pair, again = (
+        json.loads((tmp_path / name / "evidence.json").read_text())
+        for name in ("pair", "again")
+    )
+    assert pair == again
 
 
 def assert_close(first: Path, second: Path, tolerance: float) -> None:

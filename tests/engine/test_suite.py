@@ -107,6 +107,12 @@ def test_an_absent_dataset_is_listed_not_fatal(settings, tmp_path, data_root, ca
     assert "BTAD" in report["absent"]["btad"]
     assert "not there: btad" in capsys.readouterr().out
     assert "btad" in (tmp_path / "report.md").read_text()
+    page = (tmp_path / "report.html").read_text()
+    (run,) = tmp_path.glob("none/111/trained_on_*")
+    link = f"{run.relative_to(tmp_path).as_posix()}/report.html"
+    assert f'href="{link}"' in page and (tmp_path / link).is_file()
+    # Its curves and cases are the run's.
+    assert page.count("<svg ") == (tmp_path / link).read_text().count("<svg ") == 10
     with pytest.raises(AbsentError, match="btad"):
         engine.run("train", settings(eval__datasets="btad"), tmp_path / "other")
 

@@ -147,6 +147,9 @@ def test_a_finished_run_is_reported_and_not_repeated(
 ):
     assert engine.run("train", settings(), tmp_path) == 0
     first = (tmp_path / "report.json").read_bytes()
+    page = (tmp_path / "report.html").read_bytes()
+    # As where a run was killed between the two.
+    (tmp_path / "report.html").unlink()
 
     def fail(*_):
         raise AssertionError("trained again")
@@ -154,6 +157,7 @@ def test_a_finished_run_is_reported_and_not_repeated(
     monkeypatch.setattr(train.Run, "train", fail)
     assert engine.run("train", settings(), tmp_path) == 0
     assert (tmp_path / "report.json").read_bytes() == first
+    assert (tmp_path / "report.html").read_bytes() == page
     assert "has finished" in capsys.readouterr().out
 
 
