@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--pictures", required=True, help="normal ones")
     parser.add_argument("--class_name", default="object")
     parser.add_argument("--rate", type=float, default=0.05)
-    parser.add_argument("--splits", type=int, default=2000)
+    parser.add_argument("--splits", type=int, default=20000)
     parser.add_argument("--output")
     given = parser.parse_args()
     detector = Detector.load(Path(given.checkpoint), clip=given.clip, batch_size=8)

@@ -11,7 +11,12 @@ from PIL import Image
 
 from kanoclip_jax import Detector, engine
 from kanoclip_jax.engine import detector as detector_module
-from kanoclip_jax.engine.calibration import read_calibrations
+from kanoclip_jax.engine.calibration import (
+    Calibration,
+    find_calibrations,
+    read_calibrations,
+    save_calibration,
+)
 from kanoclip_jax.errors import InputError
 
 OFF = {f"model__{part}": False for part in ("knpl", "vv", "cmci", "adapter")}
@@ -89,6 +94,7 @@ def test_thresholds_from_calibration_to_labels(
         checkpoint=str(copied),
         predict__input=str(normals[0].parent),
         predict__class_name="metal nut",
+        predict__batch_size=4,
         predict__min_area=5,
     )
     assert engine.run("predict", config, tmp_path / "photos") == 0
@@ -165,45 +171,64 @@ def test_what_cannot_be_calibrated_is_refused(
         engine.run("calibrate", config, tmp_path)
 
 
+@pytest.fixture
+def stored(copied) -> Path:
+    """Thresholds beside the checkpoint, of the class `metal nut`."""
+    identity = Detector.load(copied).identity
+    entry = {"threshold": 0.5}
+    calibration = Calibration("metal nut", identity, entry, entry, facts={})
+    return save_calibration(calibration, (copied,))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("parameters", "0" * 64),
+        ("clip.fingerprint", "0" * 64),
+        ("clip.image_size", 48),
+        ("clip.dtype", "bfloat16"),
+        ("model.sigma", 2.0),
+    ],
+)
 def test_thresholds_belong_to_what_they_were_chosen_with(
-    settings, copied, normals, tmp_path, capsys
+    stored, key, value, tmp_path, capsys
 ):
-    where = {"checkpoint": str(copied)}
-    calibrate(settings, normals[0].parent, tmp_path, **where)
-    file = copied / "calibration.json"
-    assert Detector.load(copied, calibration=file).calibrated == ("metal nut",)
-    for other in ({"clip__image_size": 48}, {"model__sigma": 2.0}):
-        (key,) = other
-        config = settings(**where, predict__input=str(normals[0]), **other)
-        overrides = frozenset({key.replace("__", ".")})
-        out = tmp_path / key
-        assert engine.run("predict", config, out, overrides) == 0
-        assert f"another {key.replace('__', '.')}" in capsys.readouterr().out
-        assert lines_of(out)["00.png"]["label"] is None
-        config.predict.calibration = str(file)
-        with pytest.raises(InputError, match="was made with another"):
-            engine.run("predict", config, out, overrides)
+    (calibration,) = read_calibrations(stored)
+    other = dict(calibration.identity) | {key: value}
+    assert calibration.identity[key] != value
+    folders = (tmp_path, stored.parent)
+    assert find_calibrations("auto", folders, calibration.identity) == (calibration,)
+    assert find_calibrations("auto", folders, other) == ()
+    assert f"was made with another {key}; calibrate again" in capsys.readouterr().out
+    with pytest.raises(InputError, match=f"was made with another {key}"):
+        find_calibrations(str(stored), folders, other)
+
+
+def test_thresholds_belong_to_a_class(settings, stored, normals, tmp_path, capsys):
     config = settings(
-        **where, predict__input=str(normals[0]), predict__class_name="cup"
+        checkpoint=str(stored.parent),
+        predict__input=str(normals[0]),
+        predict__class_name="cup",
+        predict__overlays=False,
     )
-    assert engine.run("predict", config, tmp_path / "cup") == 0
+    assert engine.run("predict", config, tmp_path) == 0
     assert (
         "no thresholds for 'cup': calibrated are metal nut" in capsys.readouterr().out
     )
+    line = lines_of(tmp_path)["00.png"]
+    assert line["label"] is None and line["regions"] == []
 
 
 def test_a_checkpoint_from_before_a_setting_keeps_its_thresholds(
-    settings, copied, normals, tmp_path, monkeypatch
+    copied, stored, monkeypatch
 ):
-    calibrate(settings, normals[0].parent, tmp_path, checkpoint=str(copied))
-    expected = Detector.load(copied).thresholds("metal nut")
     meta = detector_module.read_meta(copied / "7")
     del meta["config"]["model"]["knowledge_scope"]
     monkeypatch.setattr(detector_module, "read_meta", lambda step: meta)
-    assert Detector.load(copied).thresholds("metal nut") == expected is not None
+    assert Detector.load(copied).thresholds("metal nut") == (0.5, 0.5)
 
 
-def test_damaged_and_absent_files_are_named(settings, copied, normals, tmp_path):
+def test_damaged_and_absent_files_are_named(copied, tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         Detector.load(copied, calibration=tmp_path / "absent.json")
     file = copied / "calibration.json"

@@ -146,6 +146,7 @@ def without_privileges() -> list[str]:
     return ["setpriv", f"--bounding-set={drop}", f"--inh-caps={drop}"]
 
 
+@pytest.mark.slow
 def test_every_good_file_is_predicted_and_every_bad_one_named(folder, tmp_path):
     good, bad = write_good(folder), write_bad(folder)
     write_nothing(folder)
