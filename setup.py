@@ -38,6 +38,7 @@ setup(
         "tokenizers>=0.21,<0.23",
         "tqdm",
         "transformers>=4.50,<5",
+        "watchdog>=4",
     ],
     extras_require={
         "cuda12": ["jax[cuda12]"],

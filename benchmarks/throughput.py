@@ -89,13 +89,11 @@ def measure(
         )
 
     params = devices.copy(jax.jit(method.init)(jax.random.key(0)))
-    prompts = method.prompts(["object"])
-    text = jax.jit(method.text)(frozen, params, prompts)
     inference = Inference(method, devices, frozen, params)
-    index = devices.put(np.zeros(batch, np.int32))
+    text = devices.put(np.stack([inference.text("object")] * batch))
 
     def whole(images: jax.Array) -> object:
-        return detect(params, text, visual(frozen, images), index)
+        return detect(params, visual(frozen, images), text)
 
     every = seconds(whole, on_device, repeats=n)
     # The loop of an evaluation, with its input in memory.

@@ -170,6 +170,28 @@ def get_config(row: str = "") -> ConfigDict:
     config.predict.batch_size = 8
     config.predict.maps = True
     config.predict.overlays = True
+    config.predict.highest = (
+        24  # pictures on the sheet of the highest scores; 0 is none
+    )
+    # Thresholds: auto (those beside the checkpoint or in the working directory), never,
+    # or a calibration.json.
+    config.predict.calibration = "auto"
+    config.predict.min_area = 1  # pixels; smaller regions are left out
+
+    config.calibrate = ConfigDict()
+    # A folder of normal pictures, or of kinds of them (good/, bad/) with masks if any.
+    config.calibrate.input = ""
+    # What the thresholds are for: rate (at most target_rate false alarms) or f1 (the
+    # best F1, for which there must be anomalous pictures).
+    config.calibrate.criterion = "rate"
+    config.calibrate.target_rate = 0.01
+
+    config.watch = ConfigDict()
+    config.watch.settle = 0.5  # seconds without a change until a file counts as written
+    config.watch.patience = (
+        10.0  # seconds without a change until a bad file is given up
+    )
+    config.watch.limit = 0  # end after so many pictures; 0 is never
     return with_row(config, row)
 
 

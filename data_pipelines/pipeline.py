@@ -85,6 +85,7 @@ def eval_stream(
     indices: Sequence[int] | None = None,
     with_images: bool = True,
     original_masks: bool = False,
+    upright: bool = False,
     part: tuple[int, int] = (0, 1),
 ) -> grain.DatasetIterator:
     """Streams a source once and in order for evaluation.
@@ -97,6 +98,7 @@ def eval_stream(
       indices: Which records, in which order; all where None.
       with_images: False leaves `image` out.
       original_masks: Labels the regions of the masks as stored, not resized.
+      upright: Applies the EXIF orientation of images, not of masks.
       part: This process and how many share each batch; it gets its rows alone.
 
     Returns:
@@ -118,6 +120,7 @@ def eval_stream(
         with_images=with_images,
         with_regions=True,
         original_masks=original_masks,
+        upright=upright,
     )
     return BatchStream(
         grain.MapDataset.source(chosen).batch(batch_size).map(load), workers
@@ -129,8 +132,8 @@ def predict_stream(
 ) -> grain.DatasetIterator:
     """Streams image files for prediction, upright by their EXIF orientation.
 
-    An unreadable file does not stop the stream: it comes as a zero image with `failed`
-    set, and `read_image(path, image_size)` raises its message again.
+    An unreadable file does not stop the stream: it comes as a zero image with its
+    message in `error`.
 
     Args:
       paths: The image files.
@@ -140,8 +143,8 @@ def predict_stream(
 
     Returns:
       An iterator of dicts: `image` uint8 `[b, h, w, 3]`, `index` (into `paths`),
-      `height` and `width` (of the upright file) int32 `[b]`, `failed` and `is_real`
-      bool `[b]`.
+      `height` and `width` (of the upright file) int32 `[b]`, `error` str `[b]` (empty
+      where there is none) and `is_real` bool `[b]`.
 
     Raises:
       DataError: a size is not positive.
@@ -166,6 +169,7 @@ class _LoadRecords(grain.transforms.Map):
         with_images: bool,
         with_regions: bool = False,
         original_masks: bool = False,
+        upright: bool = False,
     ):
         self._source = source
         self._class_index = {name: i for i, name in enumerate(source.classes)}
@@ -178,6 +182,7 @@ class _LoadRecords(grain.transforms.Map):
         self._with_images = with_images
         self._with_regions = with_regions
         self._original_masks = original_masks
+        self._upright = upright
 
     def map(self, element: np.ndarray) -> Batch:
         b, size = self._rows, self._size
@@ -206,7 +211,9 @@ class _LoadRecords(grain.transforms.Map):
         else:
             image_bytes, mask_bytes = b"", self._source.mask(i)
         if self._with_images:
-            batch["image"][row] = decode_image(image_bytes, entry.path, self._size)
+            batch["image"][row] = decode_image(
+                image_bytes, entry.path, self._size, self._upright
+            )
         mask_path = f"the mask of {entry.path}"
         if not self._original_masks:
             mask = decode_mask(mask_bytes, mask_path, self._size)
@@ -239,20 +246,20 @@ class _LoadFiles(grain.transforms.Map):
             "index": np.zeros(b, np.int32),
             "height": np.zeros(b, np.int32),
             "width": np.zeros(b, np.int32),
-            "failed": np.zeros(b, bool),
             "is_real": np.zeros(b, bool),
         }
+        errors = [""] * b
         for row, i in enumerate(element):
             batch["index"][row] = i
             batch["is_real"][row] = True
             try:
                 image, height, width = read_image(self._paths[i], size)
-            except DataError:
-                batch["failed"][row] = True
+            except DataError as error:
+                errors[row] = str(error)
                 continue
             batch["image"][row] = image
             batch["height"][row], batch["width"][row] = height, width
-        return batch
+        return batch | {"error": np.array(errors)}
 
 
 def _check_positive(**sizes: int) -> None:

@@ -1,7 +1,12 @@
 """Encoded files to arrays: decoding, square resizing, mask binarisation and regions."""
 
+import contextlib
 import io
+import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Int32, UInt8
@@ -13,18 +18,20 @@ from data_pipelines.errors import DataError
 # JPEG rings around edges, so that > 0 would flood a lossy mask with foreground.
 _LOSSY_MASK_FLOOR = 127
 
+# By content, whatever a file is called. Pillow knows more, and runs Ghostscript on some.
+_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM")
 
 SKIP_REMEDY = "or skip such files with --config.data.skip_bad_files=True"
 _REPLACE = "replace or remove the file"
 
 
 def open_image(
-    data: bytes, path: str, remedy: str = f"{_REPLACE}, {SKIP_REMEDY}"
+    data: bytes | BinaryIO, path: str, remedy: str = f"{_REPLACE}, {SKIP_REMEDY}"
 ) -> Image.Image:
     """Decodes all pixels of an encoded image.
 
     Args:
-      data: The encoded file.
+      data: The encoded file, or what it is read from, bit by bit.
       path: Its name, for the message.
       remedy: What the message tells the user to do.
 
@@ -38,7 +45,8 @@ def open_image(
     if not data:
         raise DataError(f"{path} is empty (0 bytes); {remedy}")
     try:
-        image = Image.open(io.BytesIO(data))
+        file = io.BytesIO(data) if isinstance(data, bytes) else data
+        image = Image.open(file, formats=_FORMATS)
         image.load()
     # Pillow's decoders raise nearly anything on damaged files.
     except Exception as error:
@@ -91,7 +99,7 @@ def decode_image(
     Raises:
       DataError: the bytes are not a readable image.
     """
-    return _square(_rgb(open_image(data, path), upright), size)
+    return square(_rgb(open_image(data, path), upright), size)
 
 
 def decode_within(data: bytes, path: str, side: int) -> UInt8[np.ndarray, "h w 3"]:
@@ -128,8 +136,8 @@ def read_image(
     Raises:
       DataError: the file cannot be read or decoded.
     """
-    image = _rgb(open_image(read_file(path), str(path), _REPLACE), upright=True)
-    return _square(image, size), image.height, image.width
+    image = read_photograph(path)
+    return square(image, size), image.height, image.width
 
 
 def read_upright(path: str | Path) -> UInt8[np.ndarray, "h w 3"]:
@@ -144,8 +152,52 @@ def read_upright(path: str | Path) -> UInt8[np.ndarray, "h w 3"]:
     Raises:
       DataError: the file cannot be read or decoded.
     """
-    image = open_image(read_file(path), str(path), _REPLACE)
-    return np.asarray(_rgb(image, upright=True))
+    return np.asarray(read_photograph(path))
+
+
+def read_photograph(path: str | Path) -> Image.Image:
+    """Reads a photograph for prediction as an upright RGB picture.
+
+    Only as much of a file is read as its format asks for: what is no image costs
+    nothing, whatever its size.
+
+    Args:
+      path: The image file.
+
+    Raises:
+      DataError: the file cannot be read or decoded.
+    """
+    with _open_file(path) as file:
+        if not os.fstat(file.fileno()).st_size:
+            return open_image(b"", str(path), _REPLACE)
+        return upright_photograph(open_image(file, str(path), _REPLACE), str(path))
+
+
+def upright_photograph(image: Image.Image, name: str) -> Image.Image:
+    """Turns a picture of any mode into an upright RGB one.
+
+    Args:
+      image: As somebody opened or made it.
+      name: What it is, for the message.
+
+    Raises:
+      DataError: it cannot be decoded, has no pixels, or holds floating-point ones.
+    """
+    if image.mode == "F" or not image.width or not image.height:
+        raise DataError(
+            f"{name} is a picture of mode {image.mode} and {image.width}x"
+            f"{image.height} px; allowed are 8- and 16-bit pictures of 1x1 px and above"
+        )
+    try:
+        return _rgb(image, upright=True)
+    # Pillow decodes at first use.
+    except Exception as error:
+        raise _undecodable(name, error, _REPLACE) from error
+
+
+def square(image: Image.Image, size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """Squashes an RGB picture to a square by PIL's bicubic."""
+    return np.array(image.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def decode_mask(data: bytes, path: str, size: int) -> UInt8[np.ndarray, "size size"]:
@@ -216,27 +268,39 @@ def label_regions(mask: UInt8[np.ndarray, "h w"]) -> Int32[np.ndarray, "h w"]:
 
 def read_file(path: str | Path) -> bytes:
     """Reads a file's bytes; raises DataError naming it where that fails."""
+    with _open_file(path) as file:
+        return file.read()
+
+
+@contextlib.contextmanager
+def _open_file(path: str | Path) -> Iterator[BinaryIO]:
+    """Opens a regular file: a pipe would be waited for, a device has no end."""
     try:
-        return Path(path).read_bytes()
+        mode = os.stat(path).st_mode
+        # A folder is left to `open`, which says whether it may be read at all.
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise DataError(f"{path} is not a regular file; {_REPLACE}")
+        with open(path, "rb") as file:
+            yield file
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
 
 
 def _rgb(image: Image.Image, upright: bool) -> Image.Image:
     if upright:
-        image = ImageOps.exif_transpose(image)
+        # Damaged EXIF data, on which Pillow raises nearly anything, turns nothing.
+        with contextlib.suppress(Exception):
+            image = ImageOps.exif_transpose(image)
     if image.mode == "I" or image.mode.startswith("I;16"):
         deep = np.asarray(image).astype(np.float64).clip(0, 65535)
         image = Image.fromarray(np.round(deep / 257).astype(np.uint8))
     return image.convert("RGB")
 
 
-def _square(image: Image.Image, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    return np.array(image.resize((size, size), Image.Resampling.BICUBIC))
-
-
 def _undecodable(path: str, error: Exception, remedy: str) -> DataError:
     # Pillow's «cannot identify» names a memory address.
-    anonymous = isinstance(error, Image.UnidentifiedImageError) or not str(error)
-    reason = "not an image" if anonymous else str(error).splitlines()[0]
+    if isinstance(error, Image.UnidentifiedImageError):
+        reason = "not an image"
+    else:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
     return DataError(f"{path} cannot be decoded ({reason}); {remedy}")

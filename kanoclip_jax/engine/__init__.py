@@ -14,7 +14,7 @@ from kanoclip_jax.errors import InputError
 
 # What a user can mend; everything else is a defect of ours.
 BAD_INPUT = (InputError, DataError)
-MODES = ("train", "eval", "predict", "prepare", "knowledge")
+MODES = ("train", "eval", "predict", "prepare", "knowledge", "calibrate", "watch")
 
 
 def join(coordinator_address: str, num_processes: int, process_id: int) -> None:
@@ -42,7 +42,7 @@ def run(
         overrides: dotted keys that the user set by hand; they win over a checkpoint's.
 
     Returns:
-        The process's exit status: 0, or 1 where some inputs of `predict` or questions
+        The process's exit status: 0, or 1 where some inputs of `predict` and `watch` or questions
         of `knowledge` failed.
 
     Raises:

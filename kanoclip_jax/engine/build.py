@@ -44,9 +44,20 @@ def load_method(config: FrozenConfigDict) -> tuple[Clip, Method]:
 
 
 def open_dataset(
-    config: FrozenConfigDict, dataset: str, classes: tuple[str, ...]
+    config: FrozenConfigDict,
+    dataset: str,
+    classes: tuple[str, ...],
+    *,
+    labelled: bool = True,
 ) -> Source:
-    """One dataset as the settings ask; the files that were skipped are listed."""
+    """One dataset as the settings ask; the files that were skipped are listed.
+
+    Args:
+        config: where it is, and what of it counts.
+        dataset: its id.
+        classes: keep these only; all where empty.
+        labelled: whether labels are needed; False also takes a flat folder.
+    """
     source = first_alone(
         f"open {dataset}",
         lambda: open_source(
@@ -58,6 +69,7 @@ def open_dataset(
             strict=config.data.strict,
             covid19_include=config.data.covid19_include,
             normal_folders=config.data.normal_folders,
+            labelled=labelled,
         ),
     )
     if source.skipped:

@@ -12,6 +12,7 @@ _REMEDY = {
     "train": "train.accumulate=N (N pieces a batch) or a smaller train.batch_size",
     "eval": "a smaller eval.batch_size",
     "predict": "a smaller predict.batch_size",
+    "calibrate": "a smaller predict.batch_size",
 }
 
 

@@ -1,173 +1,173 @@
 """Prediction on a user's own pictures: scores, maps at their own size, overlays."""
 
-import glob
-import hashlib
-import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
-from PIL import Image
 from tqdm import tqdm
 
 from data_pipelines.errors import DataError
-from data_pipelines.layouts import IMAGE_SUFFIXES
 from data_pipelines.pipeline import predict_stream
-from data_pipelines.transforms import read_upright
-from kanoclip_jax.engine.resize import resize_map
-from kanoclip_jax.engine.restore import Trained, load_trained
-from kanoclip_jax.engine.sharding import Devices
-from kanoclip_jax.engine.step import Inference
+from kanoclip_jax.engine.detector import Detector, Prediction
+from kanoclip_jax.engine.inputs import absolute, find_inputs
+from kanoclip_jax.engine.pictures import FOLDERS, SHEET, Pictures
+from kanoclip_jax.engine.predictions import Line, Predictions, Stamp, printable
+from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.workdir import Workdir
-from kanoclip_jax.errors import InputError
-from kanoclip_jax.viz.heatmap import overlay
 from kanoclip_jax.viz.regions import hottest_box
+
+# A line lists so many regions, the highest scores first; the mask may hold more.
+_MOST_REGIONS = 100
 
 
 def main(
     config: FrozenConfigDict, workdir: Path, overrides: frozenset[str] = frozenset()
 ) -> int:
     """Predict `predict.input`; exit status 1 where some inputs failed."""
-    if jax.process_count() > 1:
-        raise InputError(
-            "predict runs in one process; give each a part of the pictures instead, "
-            "with --config.predict.input=LIST.txt"
-        )
-    paths = find_inputs(config.predict.input)
-    folder = Workdir(workdir)
-    trained = load_trained(config, folder, overrides)
-    writer = _Writer(folder, trained.config, paths)
-    temporary = folder.path / "predictions.jsonl.partial"
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with temporary.open("w", encoding="utf-8") as lines:
-        failed = _predict(trained, paths, writer, lines)
-    os.replace(temporary, folder.path / "predictions.jsonl")
-    print(f"{len(paths) - failed} predicted, {failed} failed: {folder.path}")
+    paths = find_inputs(config.predict.input, own_files(workdir))
+    base = Path(os.path.commonpath([path.parent for path in paths]))
+    detector, config = open_detector(
+        config, workdir, overrides, config.predict.batch_size
+    )
+    results = Results(detector, config, workdir, base)
+    todo = results.log.begin(paths)
+    failed = _predict(detector, config, results, todo)
+    results.finish(config.predict.highest)
+    done = len(paths) - len(todo)
+    earlier = f", {done} done before" if done else ""
+    print(f"{len(todo) - failed} predicted, {failed} failed{earlier}: {workdir}")
     return 1 if failed else 0
 
 
-def find_inputs(given: str) -> list[Path]:
-    """The pictures that `predict.input` names, in a fixed order.
+def open_detector(
+    config: FrozenConfigDict, workdir: Path, overrides: frozenset[str], batch_size: int
+) -> tuple[Detector, FrozenConfigDict]:
+    """The detector of the command line's settings, and these with the checkpoint's."""
+    trained = load_trained(config, Workdir(workdir), overrides)
+    detector = Detector(
+        trained,
+        batch_size=batch_size,
+        calibration=config.predict.calibration,
+        min_area=config.predict.min_area,
+        folders=(workdir,),
+    )
+    limits = detector.thresholds(config.predict.class_name)
+    if limits:
+        print(
+            f"anomalous is a score above {limits.image:.6f}; outlined are pixels above "
+            f"{limits.pixel:.6f} (calibrated for {config.predict.class_name!r})"
+        )
+    elif detector.calibrated:
+        print(
+            f"no thresholds for {config.predict.class_name!r}: calibrated are "
+            f"{', '.join(detector.calibrated)}"
+        )
+    return detector, trained.config
+
+
+def own_files(workdir: Path) -> list[Path]:
+    """What prediction itself writes, and never reads as an input."""
+    return [absolute(workdir) / name for name in (*FOLDERS, SHEET)]
+
+
+class Results:
+    """Where predictions go: a line in the log, and pictures.
 
     Args:
-        given: an image, a folder (recursive; symlinked folders are not followed), a
-            glob, or a text file that lists one path a line.
+        detector: whose predictions they are.
+        config: what is kept.
+        workdir: where.
+        base: pictures are called by their path from here.
 
-    Raises:
-        InputError: nothing is there.
+    Attributes:
+        log: the lines.
     """
-    if not given:
-        raise InputError(
-            "predict.input is empty; name an image, a folder, a glob or a list file, "
-            "as in --config.predict.input=photos/"
+
+    def __init__(
+        self, detector: Detector, config: FrozenConfigDict, workdir: Path, base: Path
+    ) -> None:
+        predict = config.predict
+        folder = Workdir(workdir)
+        self._class_name = predict.class_name
+        limits = detector.thresholds(predict.class_name)
+        settings = {
+            "class_name": predict.class_name,
+            "thresholds": list(limits) if limits else None,
+            **{key: predict[key] for key in ("min_area", "maps", "overlays")},
+            **detector.identity,
+        }
+        self.log = Predictions(folder, settings)
+        self._pictures = Pictures(
+            folder,
+            base,
+            maps=predict.maps,
+            overlays=predict.overlays,
+            lines=self.log.lines(),
         )
-    path = Path(given).expanduser()
-    if path.is_dir():
-        found = [
-            Path(parent) / name
-            for parent, _, names in os.walk(path)
-            for name in names
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES
-        ]
-    elif path.is_file() and path.suffix.lower() in (".txt", ".lst", ".list"):
-        lines = path.read_text(encoding="utf-8").splitlines()
-        found = [path.parent / line.strip() for line in lines if line.strip()]
-        return found or _nothing(given)
-    elif path.is_file():
-        return [path]
-    else:
-        found = [Path(name) for name in glob.glob(str(path), recursive=True)]
-        found = [name for name in found if name.is_file()]
-    return sorted(found) or _nothing(given)
 
+    def add(self, path: Path, found: Prediction | str, known: Stamp | None) -> Line:
+        """Write the line of a picture.
 
-def _nothing(given: str) -> list[Path]:
-    raise InputError(
-        f"predict.input {given!r} names no picture; allowed are an image, a folder with "
-        f"images ({', '.join(sorted(IMAGE_SUFFIXES))}), a glob or a list file (.txt)"
-    )
+        Args:
+            path: the picture.
+            found: what was found in it, or what was wrong with it.
+            known: what the file was before it was read.
+        """
+        line: dict[str, Any] = {"class_name": self._class_name}
+        if isinstance(found, str):
+            return self.log.append(path, line | {"error": found}, known)
+        try:
+            pictures = self._pictures.write(path, found)
+        except DataError as error:
+            return self.log.append(path, line | {"error": str(error)}, known)
+        line |= {"score": found.score, "label": found.label, **pictures}
+        line["box"] = hottest_box(found.anomaly_map)
+        line["regions"] = [r._asdict() for r in found.regions[:_MOST_REGIONS]]
+        return self.log.append(path, line, known)
+
+    def finish(self, highest: int) -> None:
+        """Write the table and the contact sheet of all predictions; close the log."""
+        self.log.write_table()
+        if highest:
+            self._pictures.write_sheet(self.log.highest(highest))
+        self.log.close()
 
 
 def _predict(
-    trained: Trained, paths: list[Path], writer: "_Writer", lines: TextIO
+    detector: Detector,
+    config: FrozenConfigDict,
+    results: Results,
+    todo: Mapping[Path, Stamp | None],
 ) -> int:
-    """Write a line for each path; returns how many failed."""
-    config, method, clip = trained.config, trained.method, trained.clip
-    devices = Devices(config.predict.batch_size, "predict.batch_size")
-    inference = Inference(method, devices, clip.params, trained.params)
+    """Write a line for each picture; returns how many failed."""
+    paths, name = list(todo), config.predict.class_name
+    limits = detector.thresholds(name)
     stream = predict_stream(
         paths,
-        image_size=clip.image_size,
+        image_size=detector.image_size,
         batch_size=config.predict.batch_size,
         workers=config.data.workers,
     )
-    class_name = config.predict.class_name.replace("_", " ")
-    found = inference.detections([class_name], stream)
     failed = 0
-    for batch, (maps, scores, *_) in tqdm(
-        found, total=len(stream), desc="predict", unit="batch"
-    ):
-        for row in np.flatnonzero(batch["is_real"]):
-            model_map = np.asarray(maps[row])
-            line = writer.record(batch, row, model_map, float(scores[row]))
-            failed += "error" in line
-            lines.write(json.dumps(line, ensure_ascii=False) + "\n")
-        lines.flush()
+    with tqdm(total=len(paths), desc="predict", unit="img") as bar:
+        for batch, found in detector.detections(name, stream):
+            for row in np.flatnonzero(batch["is_real"]):
+                path = paths[batch["index"][row]]
+                size = int(batch["height"][row]), int(batch["width"][row])
+                outcome = str(batch["error"][row]) or detector.finish(
+                    np.asarray(found.maps[row]),
+                    float(found.score[row]),
+                    size,
+                    name,
+                    limits,
+                )
+                line = results.add(path, outcome, todo[path])
+                if "error" in line:
+                    failed += 1
+                    bar.write(f"failed: {printable(line['error'])}", file=sys.stderr)
+                bar.update()
     return failed
-
-
-class _Writer:
-    """Writes the pictures of a prediction and makes its line."""
-
-    def __init__(
-        self, folder: Workdir, config: FrozenConfigDict, paths: list[Path]
-    ) -> None:
-        self._folder, self._config, self._paths = folder, config.predict, paths
-        common = os.path.commonpath([path.absolute().parent for path in paths])
-        self._base = Path(common)
-        for name in ("maps", "overlays"):
-            if config.predict[name]:
-                (folder.path / name).mkdir(parents=True, exist_ok=True)
-
-    def record(
-        self,
-        batch: Mapping[str, np.ndarray],
-        row: int,
-        model_map: np.ndarray,
-        score: float,
-    ) -> dict[str, Any]:
-        """The line of one input; with its map and overlay on disk."""
-        path = self._paths[batch["index"][row]]
-        line: dict[str, Any] = {
-            "path": str(path),
-            "class_name": self._config.class_name,
-        }
-        try:
-            # Decoded again at its own size: memory stays flat whatever is in a batch.
-            picture = read_upright(path)
-        except DataError as error:
-            return line | {"error": str(error)}
-        full = resize_map(model_map, *picture.shape[:2])
-        stem = self._stem(path)
-        map_file = None
-        if self._config.maps:
-            map_file = f"maps/{stem}.npy"
-            np.save(self._folder.path / map_file, full.astype(np.float16))
-        if self._config.overlays:
-            target = self._folder.path / "overlays" / f"{stem}.png"
-            Image.fromarray(overlay(picture, full)).save(target)
-        box = [int(edge) for edge in hottest_box(full)]
-        return line | {"score": score, "map": map_file, "box": box}
-
-    def _stem(self, path: Path) -> str:
-        """A file name that is unique for each input and readable."""
-        relative = path.absolute().relative_to(self._base)
-        name = "__".join(relative.parts)
-        if len(name.encode()) > 150:
-            digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-            name = f"{name.encode()[-100:].decode(errors='ignore')}-{digest}"
-        return name

@@ -1,11 +1,14 @@
 """A trained method back from its checkpoint, as `eval` and `predict` need it."""
 
+import dataclasses
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import FrozenConfigDict
 
 from kanoclip_jax.clip import Clip
@@ -35,11 +38,38 @@ class Trained:
     checkpoint: Path | None
     meta: Mapping[str, Any]
 
+    def identity(self) -> dict[str, Any]:
+        """All that scores depend on besides the picture and its class name."""
+        digest = hashlib.sha256()
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self.params):
+            digest.update(jax.tree_util.keystr(path).encode())
+            digest.update(np.ascontiguousarray(leaf))
+        # The method's own, since a checkpoint may lack settings that came later.
+        settings = {
+            field.name: getattr(self.method, field.name)
+            for field in dataclasses.fields(self.method)
+            if field.name != "clip"
+        }
+        return {
+            "parameters": digest.hexdigest(),
+            "clip.fingerprint": self.clip.fingerprint,
+            "clip.image_size": self.clip.image_size,
+            "clip.position_grid": self.config.clip.position_grid,
+            "clip.dtype": np.dtype(self.clip.module.dtype).name,
+            "method": self.config.method,
+            **{
+                f"model.{key}": list(value) if isinstance(value, tuple) else value
+                for key, value in settings.items()
+            },
+        }
+
 
 def load_trained(
-    config: FrozenConfigDict, workdir: Workdir, overrides: frozenset[str]
+    config: FrozenConfigDict,
+    workdir: Workdir | None,
+    overrides: frozenset[str] = frozenset(),
 ) -> Trained:
-    """Load `checkpoint`, or the working directory's newest.
+    """Load `checkpoint`, or the working directory's newest where there is one.
 
     The checkpoint's own method and backbone settings hold, except those that the
     command line overrides.
@@ -47,11 +77,10 @@ def load_trained(
     Raises:
         InputError: no checkpoint, or one of another backbone or architecture.
     """
-    if not config.checkpoint and not workdir.checkpoints.is_dir():
+    own = workdir.checkpoints if workdir and workdir.checkpoints.is_dir() else None
+    if not config.checkpoint and own is None:
         return _untrained(config, workdir)
-    step = locate_step(
-        Path(config.checkpoint) if config.checkpoint else workdir.checkpoints
-    )
+    step = locate_step(Path(config.checkpoint) if config.checkpoint else own)
     meta = read_meta(step)
     config = adopt(config, meta["config"], overrides)
     clip, method = load_method(config)
@@ -65,12 +94,13 @@ def load_trained(
     return Trained(config, clip, method, params, step, meta)
 
 
-def _untrained(config: FrozenConfigDict, workdir: Workdir) -> Trained:
+def _untrained(config: FrozenConfigDict, workdir: Workdir | None) -> Trained:
     clip, method = load_method(config)
     params = jax.jit(method.init)(jax.random.key(config.seed))
     if jax.tree.leaves(params):
+        place = f"{workdir.path} holds no" if workdir else "config.checkpoint names no"
         raise InputError(
-            f"{workdir.path} holds no checkpoints; train first, or name one with "
+            f"{place} checkpoints; train first, or name one with "
             "--config.checkpoint=DIR"
         )
     return Trained(config, clip, method, params, None, {})

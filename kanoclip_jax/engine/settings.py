@@ -36,6 +36,9 @@ _POSITIVE = (
     "train.log_every",
     "eval.batch_size",
     "predict.batch_size",
+    "predict.min_area",
+    "watch.settle",
+    "watch.patience",
     "knowledge.n",
     "knowledge.image_size",
     "knowledge.concurrency",
@@ -48,6 +51,7 @@ _CHOICES = {
     "knowledge.weighting": ("count", "balanced"),
     "knowledge.provider": ("bundled", "openai", "template"),
     "eval.resolution": ("model", "original"),
+    "calibrate.criterion": ("rate", "f1"),
 }
 # What a run may be continued with a different value of; with a dot, a whole section.
 _IMMATERIAL = (
@@ -59,6 +63,8 @@ _IMMATERIAL = (
     "seeds",
     "data.",
     "predict.",
+    "calibrate.",
+    "watch.",
     "train.checkpoint_every",
     "train.log_every",
     "train.cache_features",
@@ -105,11 +111,8 @@ def resolve(config: ConfigDict) -> FrozenConfigDict:
                 f"{key} is {_get(config, key)}; it must be positive, as in "
                 f"--config.{key}=8"
             )
-    for key, allowed in _CHOICES.items():
-        if _get(config, key) not in allowed:
-            raise InputError(
-                f"{key} is {_get(config, key)!r}; allowed: {', '.join(allowed)}"
-            )
+    for key in _CHOICES:
+        check_choice(key, _get(config, key))
     pieces = config.train.accumulate
     if pieces != "auto" and not (pieces.isdecimal() and int(pieces) > 0):
         raise InputError(
@@ -119,11 +122,26 @@ def resolve(config: ConfigDict) -> FrozenConfigDict:
         if row not in config.row_settings and row != config.method:
             allowed = ", ".join([config.method, *config.row_settings])
             raise InputError(f"row {row!r} is unknown; allowed: {allowed}")
-    for key in ("seed", "knowledge.retries"):
+    if not 0 < config.calibrate.target_rate < 1:
+        raise InputError(
+            f"calibrate.target_rate is {config.calibrate.target_rate}; a share between "
+            "0 and 1 is expected, as in --config.calibrate.target_rate=0.01"
+        )
+    for key in ("seed", "knowledge.retries", "predict.highest", "watch.limit"):
         if _get(config, key) < 0:
             raise InputError(f"{key} is {_get(config, key)}; it must not be negative")
     _check_url(config.knowledge.base_url)
     return FrozenConfigDict(config)
+
+
+def check_choice(key: str, value: object) -> None:
+    """Refuse what is none of a setting's few values.
+
+    Raises:
+        InputError: names them.
+    """
+    if value not in _CHOICES[key]:
+        raise InputError(f"{key} is {value!r}; allowed: {', '.join(_CHOICES[key])}")
 
 
 def use_compilation_cache(config: FrozenConfigDict) -> None:

@@ -1,5 +1,6 @@
 """Everything that is compiled: the frozen pass, the training step, detection."""
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -164,20 +165,22 @@ class Found(NamedTuple):
 
 def make_detect(
     method: Method, devices: Devices
-) -> Callable[[Params, Array, Visual, Array], tuple[Array, Array, Array, Array]]:
-    """Maps [b, h, w], scores, and each map's extremes, from all classes' text."""
+) -> Callable[[Params, Visual, Array], tuple[Array, Array, Array, Array]]:
+    """Maps [b, h, w], scores, and each map's extremes, from a row of text for each."""
 
     def detect(
-        params: Params, text: Array, visual: Visual, class_index: Array
+        params: Params, visual: Visual, text: Array
     ) -> tuple[Array, Array, Array, Array]:
-        maps, score, _ = method.detect(params, visual, text[class_index])
+        maps, score, _ = method.detect(params, visual, text)
         return maps, score, maps.min((1, 2)), maps.max((1, 2))
 
-    return devices.each(detect, copied=[0, 1])
+    return devices.each(detect, copied=[0])
 
 
 class Inference:
     """A method ready to run: parameters on the devices, programs that compile once.
+
+    Any number of threads may use it.
 
     Args:
         method: what runs,
@@ -194,6 +197,21 @@ class Inference:
         self._text = jax.jit(method.text, out_shardings=devices.whole)
         self._visual = make_visual(method, devices)
         self._detect = make_detect(method, devices)
+        self._known: dict[str, np.ndarray] = {}
+        self._encoding = threading.Lock()
+
+    def text(self, class_name: str) -> Float[np.ndarray, "2 joint"]:
+        """Features of a class's prompts, encoded once.
+
+        Each class by itself, so that its scores do not depend on what other classes
+        there are.
+        """
+        with self._encoding:
+            if class_name not in self._known:
+                prompts = self._method.prompts([class_name])
+                features = self._text(self._frozen, self._params, prompts)
+                self._known[class_name] = np.asarray(features)[0]
+            return self._known[class_name]
 
     def detections(
         self,
@@ -203,8 +221,7 @@ class Inference:
         """Run over a stream of images.
 
         Images go to the devices ahead of use, and a batch is waited for only when the
-        next one has been handed over. Prompts do not depend on the image: they are
-        encoded once.
+        next one has been handed over.
 
         Args:
             class_names: names in prompts.
@@ -214,23 +231,22 @@ class Inference:
         Yields:
             Each batch as it came, and what was found in it.
         """
-        prompts = self._method.prompts(class_names)
-        text = self._text(self._frozen, self._params, prompts)
+        text = np.stack([self.text(name) for name in class_names])
         waiting: list[Batch] = []
 
         def inputs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
             for batch in batches:
                 waiting.append(batch)
                 only = np.zeros(len(batch["image"]), np.int32)
-                yield batch["image"], batch.get("class_index", only)
+                yield batch["image"], text[batch.get("class_index", only)]
 
         def finish(maps: Array, *values: Array) -> tuple[Batch, Found]:
             return waiting.pop(0), Found(local_rows(maps), *map(fetch, values))
 
         running: list[tuple[Array, ...]] = []
-        for image, class_index in ahead(inputs(), self._devices.put):
+        for image, rows in ahead(inputs(), self._devices.put):
             visual = self._visual(self._frozen, image)
-            running.append(self._detect(self._params, text, visual, class_index))
+            running.append(self._detect(self._params, visual, rows))
             if len(running) > 1:
                 yield finish(*running.pop(0))
         for found in running:

@@ -28,6 +28,9 @@ BINS = 2**19
 # 3000. A class overflows at 2^23 regions.
 REGION_UNIT = 2**40
 
+# Few enough that the counts of ten thousand maps fit into memory.
+COARSE_BINS = 2**12
+
 _CODE_UNIT = 2**30
 
 # Maps from the host come in pieces of one length, so that any number of image sizes
@@ -134,6 +137,11 @@ class PixelHistogram:
         with jax.enable_x64(True):
             return np.asarray(_encode(jnp.asarray(scores)) >> shift) - origin
 
+    def edges(self, bins: Int[np.ndarray, "*n"] | int) -> Float[np.ndarray, "*n"]:
+        """The lowest score of each bin; of one beyond the last, the end of the last."""
+        shift, origin = self.window
+        return _decode((np.asarray(bins, np.int64) + origin) << shift)
+
     def _cover(self, lowest: float, highest: float) -> None:
         """Make room for a range of scores."""
         if self.lowest <= lowest and highest <= self.highest:
@@ -157,6 +165,32 @@ def _encode(scores: Float[Array, "*n"]) -> Int64[Array, "*n"]:
     # Mirrored at 1/2 by a sign.
     code = jnp.copysign(code, scores - 0.5) + 0.5
     return (_CODE_UNIT * code).astype(jnp.int64)
+
+
+def _decode(codes: Int64[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+    """The score at which a code begins."""
+    share = codes / _CODE_UNIT
+    return np.where(share < 0.5, 2 * share**2, 1 - 2 * (1 - share) ** 2)
+
+
+def coarse_counts(
+    anomaly_map: Float[Array | np.ndarray, "h w"], regions: Int[np.ndarray, "h w"]
+) -> Int[np.ndarray, "2 k"]:
+    """Normal and anomalous pixels of one map by `COARSE_BINS`, the same for all maps."""
+    with jax.enable_x64(True):
+        codes = np.asarray(_encode(jnp.asarray(anomaly_map)))
+    bins = np.minimum(codes // (_CODE_UNIT // COARSE_BINS), COARSE_BINS - 1)
+    return np.stack(
+        [
+            np.bincount(bins[chosen], minlength=COARSE_BINS).astype(np.int32)
+            for chosen in (regions == 0, regions > 0)
+        ]
+    )
+
+
+def coarse_edges(count: int) -> Float[np.ndarray, " j"]:
+    """The lowest score of each coarse bin, and the highest of the last."""
+    return _decode(np.arange(count + 1) * (_CODE_UNIT // count))
 
 
 def _pieces(

@@ -1,5 +1,7 @@
 """Anomaly maps in colour, alone or laid over their image."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
 from scipy import ndimage
@@ -29,6 +31,9 @@ _TABLE = np.stack(
     axis=1,
 )
 
+# Pixels in floating point at a time: a photograph's 48 million would take gigabytes.
+_STRIP = 2**20
+
 # Green is the hue that inferno lacks.
 OUTLINE = (0, 255, 128)
 
@@ -48,7 +53,10 @@ def colourise(anomaly_map: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3
     Raises:
         ValueError: a score is NaN.
     """
-    return np.rint(_paint(anomaly_map)).astype(np.uint8)
+    picture = np.empty((*anomaly_map.shape, 3), np.uint8)
+    for rows in _strips(anomaly_map.shape):
+        picture[rows] = np.rint(_paint(anomaly_map[rows]))
+    return picture
 
 
 def overlay(
@@ -78,9 +86,11 @@ def overlay(
         )
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha is {alpha}; it must lie in [0, 1]")
-    opacity = alpha * np.clip(anomaly_map, 0, 1).astype(np.float32)[..., None]
-    mixed = image * (1 - opacity) + _paint(anomaly_map) * opacity
-    picture = np.rint(mixed).astype(np.uint8)
+    picture = np.empty_like(image)
+    for rows in _strips(anomaly_map.shape):
+        scores = anomaly_map[rows]
+        opacity = alpha * np.clip(scores, 0, 1).astype(np.float32)[..., None]
+        picture[rows] = np.rint(image[rows] * (1 - opacity) + _paint(scores) * opacity)
     return picture if mask is None else outline(picture, mask)
 
 
@@ -108,10 +118,20 @@ def outline(
         )
     inside = mask > 0
     width = max(1, round(max(mask.shape) / 200))
-    grown = ndimage.binary_dilation(inside, np.ones((3, 3)), iterations=width)
+    # A dilation by a square, in two passes whatever the width.
+    grown = ndimage.maximum_filter(
+        inside.view(np.uint8), 2 * width + 1, mode="constant"
+    ).view(bool)
     picture = image.copy()
     picture[grown & ~inside] = colour
     return picture
+
+
+def _strips(shape: tuple[int, int]) -> Iterator[slice]:
+    """Rows of a picture, a few at a time."""
+    height = max(1, _STRIP // max(shape[1], 1))
+    for top in range(0, shape[0], height):
+        yield slice(top, top + height)
 
 
 def _paint(anomaly_map: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 3"]:

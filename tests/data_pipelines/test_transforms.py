@@ -1,6 +1,7 @@
 """Decoding and resizing against literal pixels, Pillow and scikit-image."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from data_pipelines.transforms import (
     label_regions,
     read_image,
     read_size,
+    upright_photograph,
 )
 
 
@@ -87,6 +89,38 @@ def test_exif_orientation_is_applied_for_prediction_only(tmp_path):
     assert (stored[0, :, 0] > 127).tolist() == [True, True, False, False]
     assert (upright[:, 0, 0] > 127).tolist() == [True, True, False, False]
     assert read_size(path) == (8, 4)
+
+
+def test_damaged_exif_data_turns_nothing(tmp_path):
+    image = Image.new("RGB", (8, 4), (1, 2, 3))
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(png(image, "JPEG", exif=b"Exif\0\0nothing"))
+    assert read_image(path, 4)[1:] == (4, 8)
+
+
+def test_only_regular_files_of_known_formats_are_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    # Pillow would hand this to Ghostscript.
+    (tmp_path / "program.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n")
+    for path, words in (
+        (tmp_path / "pipe.png", "is not a regular file"),
+        ("/dev/zero", "is not a regular file"),
+        (tmp_path / "program.png", "not an image"),
+        (tmp_path, "Is a directory"),
+    ):
+        with pytest.raises(DataError, match=words):
+            read_image(path, 4)
+
+
+@pytest.mark.parametrize("mode", ["LAB", "HSV", "PA", "RGBa", "YCbCr"])
+def test_pictures_of_rare_modes_become_rgb(mode):
+    assert upright_photograph(Image.new(mode, (3, 2)), "x").mode == "RGB"
+
+
+def test_pictures_that_cannot_become_rgb_are_named():
+    for image in (Image.new("La", (3, 2)), Image.new("F", (3, 2))):
+        with pytest.raises(DataError, match="picture 7"):
+            upright_photograph(image, "picture 7")
 
 
 @pytest.mark.parametrize("cut", [0, 5, 60])

@@ -3,11 +3,17 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 from class_trees import write_class
 from ml_collections import ConfigDict
 
 from configs import base
+from kanoclip_jax.engine.build import load_method
+from kanoclip_jax.engine.checkpoint import Checkpoints
+from kanoclip_jax.engine.settings import resolve, to_dict
+from kanoclip_jax.engine.step import TrainState
 
 SIZE = 32
 
@@ -29,7 +35,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("prepared")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def settings(
     tiny_directory: Path, data_root: Path, prepared: Path
 ) -> Callable[..., ConfigDict]:
@@ -59,3 +65,30 @@ def settings(
         return config
 
     return make
+
+
+@pytest.fixture(scope="session")
+def checkpoint(
+    settings: Callable[..., ConfigDict], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A checkpoint as training leaves it, of parameters that nothing trained."""
+    config = resolve(settings())
+    clip, method = load_method(config)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda leaf: leaf + 0.1 * rng.normal(size=leaf.shape).astype(leaf.dtype),
+        jax.jit(method.init)(jax.random.key(0)),
+    )
+    folder = tmp_path_factory.mktemp("run") / "checkpoints"
+    checkpoints = Checkpoints(folder)
+    checkpoints.save(
+        TrainState(params, {"count": np.zeros(())}, np.int32(7)),
+        {
+            "config": to_dict(config),
+            "clip": {"name": clip.name, "fingerprint": clip.fingerprint},
+            "dataset": "mvtec",
+            "seconds": 1.0,
+        },
+    )
+    checkpoints.close()
+    return folder

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from kanoclip_jax import engine
-from kanoclip_jax.engine.predict import find_inputs
+from kanoclip_jax.engine.inputs import find_inputs
 from kanoclip_jax.errors import InputError
 
 OFF = {f"model__{part}": False for part in ("knpl", "vv", "cmci", "adapter")}
@@ -68,7 +68,37 @@ def test_one_image_alone(settings, pictures, tmp_path):
     )
     assert engine.run("predict", config, tmp_path / "out") == 0
     assert lines_of(tmp_path / "out")["a.png"]["map"] is None
-    assert os.listdir(tmp_path / "out") == ["predictions.jsonl"]
+    assert sorted(os.listdir(tmp_path / "out")) == [
+        "highest.png",
+        "predictions.csv",
+        "predictions.jsonl",
+        "predictions.settings.json",
+    ]
+
+
+def test_a_second_run_does_what_is_left(settings, pictures, tmp_path, capsys):
+    config = settings(predict__input=str(pictures), **OFF)
+    assert engine.run("predict", config, tmp_path / "out") == 1
+    first = lines_of(tmp_path / "out")
+    capsys.readouterr()
+    (pictures / "broken.png").write_bytes((pictures / "a.png").read_bytes())
+    (pictures / "more.png").write_bytes((pictures / "a.png").read_bytes())
+    assert engine.run("predict", config, tmp_path / "out") == 0
+    assert "2 predicted, 0 failed, 2 done before" in capsys.readouterr().out
+    second = lines_of(tmp_path / "out")
+    assert set(second) == set(first) | {"more.png"}
+    assert second["a.png"] == first["a.png"]
+    assert second["broken.png"]["score"] == first["a.png"]["score"]
+    config.predict.class_name = "mug"
+    with pytest.raises(InputError, match="with another class_name"):
+        engine.run("predict", config, tmp_path / "out")
+
+
+def test_results_among_the_pictures_are_no_inputs(settings, pictures):
+    config = settings(predict__input=str(pictures), **OFF)
+    for _ in range(2):
+        assert engine.run("predict", config, pictures) == 1
+        assert len(lines_of(pictures)) == 3
 
 
 def test_inputs_by_glob_list_and_folder(pictures, tmp_path):
@@ -80,10 +110,21 @@ def test_inputs_by_glob_list_and_folder(pictures, tmp_path):
     listing.write_text("pictures/deep/ünï.JPG\n\npictures/a.png\n", encoding="utf-8")
     assert [path.name for path in find_inputs(str(listing))] == ["ünï.JPG", "a.png"]
     (pictures / "loop").symlink_to(pictures)
+    (pictures / ".hidden.png").touch()
     assert len(find_inputs(str(pictures))) == 3
+    for pattern in ("**/*.*", "**"):
+        found = find_inputs(str(pictures / pattern))
+        assert [path.name for path in found if path.suffix != ".txt"] == [
+            ".hidden.png",
+            "a.png",
+            "broken.png",
+            "ünï.JPG",
+        ]
+    (pictures / "odd[1].png").touch()
+    assert find_inputs(f"{pictures}/odd[1].png") == [pictures / "odd[1].png"]
 
 
-@pytest.mark.parametrize("given", ["", "nowhere", "*.nothing"])
+@pytest.mark.parametrize("given", ["", "nowhere", "*.nothing", "a" * 5000, "**x/*"])
 def test_no_picture_is_an_error(given):
     with pytest.raises(InputError, match="predict.input"):
         find_inputs(given)

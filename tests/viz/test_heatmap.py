@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from kanoclip_jax.viz import colourise, outline, overlay
 
@@ -95,6 +96,23 @@ def test_outline_is_wider_on_larger_images():
     mask[400, 400] = True
     picture = outline(np.zeros((800, 800, 3), np.uint8), mask)
     assert picture[400].any(-1).sum() == 8
+
+
+def test_large_pictures_are_painted_in_strips_without_a_seam(monkeypatch):
+    image = np.random.default_rng(2).integers(0, 256, (50, 30, 3), np.uint8)
+    scores = gradient(50, 30)
+    whole, colours = overlay(image, scores), colourise(scores)
+    monkeypatch.setattr("kanoclip_jax.viz.heatmap._STRIP", 100)
+    np.testing.assert_array_equal(overlay(image, scores), whole)
+    np.testing.assert_array_equal(colourise(scores), colours)
+
+
+def test_outline_is_a_dilation_by_a_square():
+    mask = np.random.default_rng(3).random((500, 60)) > 0.999
+    picture = outline(np.zeros((500, 60, 3), np.uint8), mask)
+    grown = ndimage.binary_dilation(mask, np.ones((3, 3)), iterations=2)
+    assert mask.any()
+    np.testing.assert_array_equal(picture.any(-1), grown & ~mask)
 
 
 def test_an_empty_mask_has_no_outline():

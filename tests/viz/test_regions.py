@@ -1,4 +1,4 @@
-"""The box of the hottest region."""
+"""The box of the hottest region, and all regions above a threshold."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from kanoclip_jax.viz import hottest_box
+from kanoclip_jax.viz import Region, find_regions, hottest_box
 
 
 def test_half_of_the_maximum_bounds_the_region():
@@ -61,3 +61,40 @@ def test_the_box_holds_the_maximum_and_every_side_is_warm(scores: np.ndarray):
     assert crop.max() == scores.max()
     warm = crop >= float(scores.max()) / 2
     assert warm[0].any() and warm[-1].any() and warm[:, 0].any() and warm[:, -1].any()
+
+
+SPOTS = np.float32(
+    [
+        [0.9, 0.6, 0.0, 0.0, 0.7],
+        [0.0, 0.0, 0.8, 0.0, 0.7],
+        [0.0, 0.0, 0.0, 0.0, 0.0],
+        [0.5, 0.0, 0.0, 0.0, 0.0],
+    ]
+)
+
+
+def test_regions_are_above_the_threshold_and_the_hottest_comes_first():
+    mask, regions = find_regions(SPOTS, 0.5)
+    expected = [(0, 0, 3, 2), 3, 0.9], [(4, 0, 5, 2), 2, 0.7]
+    assert [(r.box, r.area) for r in regions] == [(b, a) for b, a, _ in expected]
+    assert [r.score for r in regions] == pytest.approx([s for *_, s in expected])
+    np.testing.assert_array_equal(mask, SPOTS > 0.5)
+
+
+def test_small_regions_are_left_out_of_the_mask_too():
+    mask, regions = find_regions(SPOTS, 0.5, min_area=3)
+    assert [region.area for region in regions] == [3]
+    assert mask.sum() == 3 and not mask[:, 4].any()
+
+
+def test_nothing_above_the_threshold_is_no_region():
+    mask, regions = find_regions(SPOTS, 1.0)
+    assert regions == () and mask.shape == SPOTS.shape and not mask.any()
+    mask, regions = find_regions(SPOTS, -1.0)
+    assert regions == (Region((0, 0, 5, 4), 20, float(np.float32(0.9))),)
+
+
+def test_a_score_is_compared_with_the_threshold_exactly():
+    score = np.full((1, 1), 0.3, np.float32)
+    assert find_regions(score, float(score[0, 0]))[1] == ()
+    assert len(find_regions(score, np.nextafter(float(score[0, 0]), 0))[1]) == 1

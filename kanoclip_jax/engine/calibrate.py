@@ -1,0 +1,242 @@
+"""Calibration: where to put the thresholds, from pictures of the user's own."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import FrozenConfigDict
+from tqdm import tqdm
+
+from data_pipelines.pipeline import eval_stream
+from data_pipelines.sources import Source
+from kanoclip_jax.engine.build import open_dataset
+from kanoclip_jax.engine.calibration import NEVER, Calibration, save_calibration
+from kanoclip_jax.engine.detector import Detector
+from kanoclip_jax.engine.restore import load_trained
+from kanoclip_jax.engine.workdir import Workdir
+from kanoclip_jax.errors import InputError
+from kanoclip_jax.metrics import thresholds
+from kanoclip_jax.metrics.histograms import PixelHistogram, coarse_counts
+
+_FOLDER = "folder:"
+
+
+class Sample(NamedTuple):
+    """What was seen of the calibration pictures.
+
+    Attributes:
+        scores: of images,
+        labels: 0 normal, 1 anomalous.
+        pixels: of the images that pixel thresholds are chosen on,
+        counts: of these, normal and anomalous pixels by coarse bin,
+        pixel_labels: and what they are.
+    """
+
+    scores: np.ndarray
+    labels: np.ndarray
+    pixels: PixelHistogram
+    counts: np.ndarray
+    pixel_labels: np.ndarray
+
+
+def main(
+    config: FrozenConfigDict, workdir: Path, overrides: frozenset[str] = frozenset()
+) -> int:
+    """Calibrate for `predict.class_name` and store it beside the checkpoint."""
+    source = open_pictures(config)
+    trained = load_trained(config, Workdir(workdir), overrides)
+    detector = Detector(
+        trained, batch_size=config.predict.batch_size, calibration=NEVER
+    )
+    by_f1 = config.calibrate.criterion == "f1"
+    sample = take_sample(config, detector, source, masks=by_f1 and source.has_masks)
+    calibration = Calibration(
+        class_name=config.predict.class_name.replace("_", " "),
+        identity=detector.identity,
+        image=image_threshold(config, sample),
+        pixel=pixel_threshold(config, sample),
+        facts={
+            "input": source.dataset.removeprefix(_FOLDER),
+            "checkpoint": str(trained.checkpoint) if trained.checkpoint else None,
+            "target_rate": config.calibrate.target_rate,
+            "normal": int((sample.labels == 0).sum()),
+            "anomalous": int((sample.labels == 1).sum()),
+            "needed": thresholds.needed_normals(config.calibrate.target_rate),
+        },
+    )
+    print(describe(calibration))
+    beside = trained.checkpoint.parent if trained.checkpoint else None
+    print(f"stored: {save_calibration(calibration, (beside, workdir))}")
+    return 0
+
+
+def open_pictures(config: FrozenConfigDict) -> Source:
+    """The folder of one class; a flat one holds normal pictures.
+
+    Raises:
+        InputError: no folder is named, it holds several classes, or it lacks pictures
+            that the criterion needs.
+    """
+    given = config.calibrate.input.removeprefix(_FOLDER)
+    if not given:
+        raise InputError(
+            "calibrate.input is empty; name a folder of normal pictures, as in "
+            "--config.calibrate.input=good/"
+        )
+    source = open_dataset(config, f"{_FOLDER}{given}", (), labelled=False)
+    if len(source.classes) > 1:
+        raise InputError(
+            f"{given} holds {len(source.classes)} classes; calibrate one at a time, as "
+            f"in --config.calibrate.input={given.rstrip('/')}/{source.classes[0]} "
+            f"--config.predict.class_name={source.classes[0]!r}"
+        )
+    labels = [entry.label for entry in source.index]
+    if 1 not in labels and config.calibrate.criterion == "f1":
+        raise InputError(
+            f"{given} holds no anomalous pictures, so there is no best F1; add a "
+            "folder of them, or pass --config.calibrate.criterion=rate"
+        )
+    if not any(label < 1 for label in labels):
+        raise InputError(
+            f"{given} holds no normal pictures; thresholds need some, in a folder "
+            f"called {' or '.join(config.data.normal_folders)}"
+        )
+    return source
+
+
+def take_sample(
+    config: FrozenConfigDict, detector: Detector, source: Source, *, masks: bool
+) -> Sample:
+    """Score all pictures.
+
+    Args:
+        config: batch size and readers.
+        detector: scores them.
+        source: where they are.
+        masks: choose pixel thresholds on anomalous images, too.
+    """
+    scores, labels, counts, chosen = [], [], [], []
+    pixels = PixelHistogram()
+    stream = eval_stream(
+        source,
+        image_size=detector.image_size,
+        batch_size=config.predict.batch_size,
+        workers=config.data.workers,
+        # Masks are drawn on pixels as stored; without them, as prediction sees them.
+        upright=not source.has_masks,
+    )
+    found = detector.detections(config.predict.class_name, stream)
+    with tqdm(total=len(source), desc="calibrate", unit="img") as bar:
+        for batch, (maps, score, *_) in found:
+            for row in np.flatnonzero(batch["is_real"]):
+                # Of unknown labels, all are normal: the folder was named as such.
+                label = max(int(batch["label"][row]), 0)
+                scores.append(float(score[row]))
+                labels.append(label)
+                if label == 0 or masks:
+                    regions = batch["regions"][row]
+                    pixels.update(maps[row], regions)
+                    counts.append(coarse_counts(maps[row], regions))
+                    chosen.append(label)
+                bar.update()
+    return Sample(
+        np.array(scores), np.array(labels), pixels, np.stack(counts), np.array(chosen)
+    )
+
+
+def image_threshold(config: FrozenConfigDict, sample: Sample) -> dict[str, Any]:
+    """The threshold of images, how sure it is, and what it does to those given."""
+    rate = config.calibrate.target_rate
+    by_f1 = config.calibrate.criterion == "f1"
+
+    def choose(scores: np.ndarray, labels: np.ndarray) -> float:
+        if by_f1:
+            return thresholds.at_best_f1(scores, labels)
+        return thresholds.at_rate(scores[labels == 0], rate)
+
+    threshold = choose(sample.scores, sample.labels)
+    spread = thresholds.spread_of_images(
+        sample.scores, sample.labels, choose, config.seed
+    )
+    quality = thresholds.quality(sample.scores, sample.labels, threshold)
+    found = _entry("f1" if by_f1 else "rate", threshold, spread, quality)
+    if not by_f1:
+        normal = int((sample.labels == 0).sum())
+        found["expected_rate"] = thresholds.expected_rate(normal, rate)
+    return found
+
+
+def pixel_threshold(config: FrozenConfigDict, sample: Sample) -> dict[str, Any]:
+    """The same for pixels, of maps at the model's size."""
+    by_f1 = bool(sample.pixel_labels.any())
+    rate = None if by_f1 else config.calibrate.target_rate
+    threshold = (
+        thresholds.pixels_at_best_f1(sample.pixels)
+        if by_f1
+        else thresholds.pixels_at_rate(sample.pixels, rate)
+    )
+    spread = thresholds.spread_of_pixels(
+        sample.counts, sample.pixel_labels, rate, config.seed
+    )
+    quality = thresholds.pixel_quality(sample.pixels, threshold)
+    return _entry("f1" if by_f1 else "rate", threshold, spread, quality)
+
+
+def describe(calibration: Calibration) -> str:
+    """What was found, for the terminal."""
+    facts = calibration.facts
+    title = (
+        f"thresholds for {calibration.class_name!r} from {facts['normal']} normal and "
+        f"{facts['anomalous']} anomalous pictures (95 % bootstrap intervals)"
+    )
+    lines = [title]
+    for what, found in (("image", calibration.image), ("pixel", calibration.pixel)):
+        low, high = found["interval"]
+        lines.append(
+            f"  {what}  {found['threshold']:.6f} ({low:.6f} to {high:.6f}), by "
+            f"{_criterion(found, facts)}: {_shares(found)}"
+        )
+    lacking = facts["normal"] < facts["needed"]
+    if lacking and calibration.image["criterion"] == "rate":
+        lines.append(
+            f"warning: a rate of {facts['target_rate']:g} needs {facts['needed']} "
+            f"normal pictures; the highest of {facts['normal']} scores, which is taken "
+            f"instead, lets {calibration.image['expected_rate']:.1%} through on average"
+        )
+    return "\n".join(lines)
+
+
+def _entry(
+    criterion: str,
+    threshold: float,
+    spread: thresholds.Spread,
+    quality: thresholds.Quality,
+) -> dict[str, Any]:
+    # What another draw would have given is no bound on what this one gave.
+    low, high = spread.threshold
+    return {
+        "criterion": criterion,
+        "threshold": threshold,
+        "interval": [min(low, threshold), max(high, threshold)],
+        **quality._asdict(),
+        "rate_interval": list(spread.rate),
+    }
+
+
+def _criterion(found: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    if found["criterion"] == "f1":
+        return "the best F1"
+    return f"a rate of {facts['target_rate']:g}"
+
+
+def _shares(found: Mapping[str, Any]) -> str:
+    low, high = found["rate_interval"]
+    shares = [f"false alarms {found['rate']:.1%} ({low:.1%} to {high:.1%})"]
+    if "expected_rate" in found:
+        shares.append(
+            f"of new pictures at most {found['expected_rate']:.1%} on average"
+        )
+    if found["recall"] is not None:
+        shares.append(f"found {found['recall']:.1%}, F1 {found['f1']:.3f}")
+    return ", ".join(shares)

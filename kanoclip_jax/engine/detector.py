@@ -1,0 +1,298 @@
+"""The detector: a trained method that takes any picture and says what is wrong with it."""
+
+import dataclasses
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float32
+from ml_collections import ConfigDict, FrozenConfigDict
+from PIL import Image
+
+from data_pipelines.errors import DataError
+from data_pipelines.pipeline import Batch
+from data_pipelines.transforms import read_photograph, square, upright_photograph
+from kanoclip_jax.engine.calibration import AUTO, Thresholds, find_calibrations
+from kanoclip_jax.engine.checkpoint import locate_step, read_meta
+from kanoclip_jax.engine.resize import resize_map
+from kanoclip_jax.engine.restore import Trained, load_trained
+from kanoclip_jax.engine.settings import check_choice, resolve
+from kanoclip_jax.engine.sharding import Devices
+from kanoclip_jax.engine.step import Found, Inference
+from kanoclip_jax.errors import InputError
+from kanoclip_jax.viz.regions import Box, Region, find_regions
+
+Picture: TypeAlias = str | os.PathLike | Image.Image | np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What was found in one picture.
+
+    Attributes:
+        class_name: its name in prompts.
+        score: how anomalous the picture is, in [0, 1]; taken from the map at the
+            model's size.
+        anomaly_map: how anomalous each pixel is, in [0, 1], at the picture's own size.
+        thresholds: those of the following, None where there are none: then these are
+            None or empty.
+        label: `anomalous` where the score is above its threshold, else `normal`.
+        mask: pixels above theirs, whatever the label; small regions left out.
+        regions: the connected regions of the mask, the highest score first.
+    """
+
+    class_name: str
+    score: float
+    anomaly_map: Float32[np.ndarray, "h w"]
+    thresholds: Thresholds | None = None
+    label: str | None = None
+    mask: Bool[np.ndarray, "h w"] | None = None
+    regions: tuple[Region, ...] = ()
+
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        """`(left, top, right, bottom)` of each region, right and bottom exclusive."""
+        return tuple(region.box for region in self.regions)
+
+
+class Detector:
+    """Scores pictures; any number of threads may share one.
+
+    `Detector.load` and `Detector.from_config` make it.
+
+    Args:
+        trained: the method with its parameters.
+        batch_size: pictures that pass at once; fewer are padded, so that one program
+            serves.
+        calibration: `auto` takes the thresholds that lie beside the checkpoint, or in
+            one of `folders`; `never` none; a path those of a file.
+        min_area: regions of fewer pixels are left out.
+        folders: further places of thresholds, which win over the checkpoint's.
+
+    Attributes:
+        identity: all that scores depend on besides the picture and its class name.
+        image_size: side of the square that pictures are squashed to.
+    """
+
+    def __init__(
+        self,
+        trained: Trained,
+        *,
+        batch_size: int = 1,
+        calibration: str | os.PathLike = AUTO,
+        min_area: int = 1,
+        folders: Sequence[Path] = (),
+    ) -> None:
+        if jax.process_count() > 1:
+            raise InputError(
+                "a detector runs in one process; give each a part of the pictures "
+                "instead, as a list file"
+            )
+        self.identity = trained.identity()
+        self.image_size = trained.clip.image_size
+        self._batch_size, self._min_area = batch_size, min_area
+        devices = Devices(batch_size, "batch_size")
+        self._inference = Inference(
+            trained.method, devices, trained.clip.params, trained.params
+        )
+        beside = trained.checkpoint.parent if trained.checkpoint else None
+        self._calibrations = {
+            found.class_name: found
+            for found in find_calibrations(
+                os.fspath(calibration), (*folders, beside), self.identity
+            )
+        }
+
+    @property
+    def calibrated(self) -> tuple[str, ...]:
+        """The class names that have thresholds."""
+        return tuple(self._calibrations)
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint: str | os.PathLike,
+        *,
+        clip: str = "",
+        dtype: str = "",
+        batch_size: int = 1,
+        calibration: str | os.PathLike = AUTO,
+        min_area: int = 1,
+    ) -> "Detector":
+        """The detector of a checkpoint, which brings its own settings.
+
+        Args:
+            checkpoint: an Orbax checkpoint directory (newest step) or one step of it.
+            clip: where the backbone's weights lie now; as in training where empty.
+            dtype: of the tower's computation: `float32`, `bfloat16` or `auto`; as in
+                training where empty.
+            batch_size: see `Detector`.
+            calibration: likewise.
+            min_area: likewise.
+
+        Raises:
+            InputError: no such checkpoint, another backbone, or a wrong option.
+        """
+        step = locate_step(Path(checkpoint))
+        given = {"name": clip, "dtype": dtype}
+        given = {key: value for key, value in given.items() if value}
+        if dtype:
+            check_choice("clip.dtype", dtype)
+        config = ConfigDict(read_meta(step)["config"])
+        config.checkpoint = str(step)
+        config.clip.update(given)
+        trained = load_trained(
+            FrozenConfigDict(config), None, frozenset(f"clip.{key}" for key in given)
+        )
+        return cls(
+            trained, batch_size=batch_size, calibration=calibration, min_area=min_area
+        )
+
+    @classmethod
+    def from_config(cls, config: ConfigDict, **options: Any) -> "Detector":
+        """The detector of a configuration: of its `checkpoint`, or of no training.
+
+        Args:
+            config: as `configs/base.py` lays it out.
+            **options: see `Detector`.
+
+        Raises:
+            InputError: a wrong setting, or a method that needs training and has none.
+        """
+        return cls(load_trained(resolve(config), None), **options)
+
+    def predict(
+        self,
+        images: Picture | Sequence[Picture],
+        class_name: str = "object",
+        threshold: float | tuple[float, float] | None = None,
+    ) -> Prediction | list[Prediction]:
+        """Predict one picture, or a list or tuple of them.
+
+        Args:
+            images: paths, PIL images, or arrays: uint8 or uint16 `[h, w]`, uint8
+                `[h, w, 3]` (RGB) or `[h, w, 4]`, whose alpha is dropped as everywhere.
+                Floating-point pixels are refused: their range is anybody's guess.
+                EXIF orientation is applied.
+            class_name: what the pictures show, for the prompts.
+            threshold: of images and pixels alike, or a pair of the two; the calibrated
+                ones where None.
+
+        Returns:
+            One prediction, or a list in the order given.
+
+        Raises:
+            DataError: a picture cannot be read or is no picture.
+            InputError: a threshold outside [0, 1].
+        """
+        if isinstance(images, (list, tuple)):
+            return list(self.stream(images, class_name, threshold))
+        (found,) = self.stream([images], class_name, threshold)
+        return found
+
+    def stream(
+        self,
+        images: Iterable[Picture],
+        class_name: str = "object",
+        threshold: float | tuple[float, float] | None = None,
+    ) -> Iterator[Prediction]:
+        """As `predict`, for any number of pictures: few are in memory at a time."""
+        limits = self.thresholds(class_name, threshold)
+        for batch, found in self.detections(class_name, self._batches(images)):
+            for row, (height, width) in enumerate(batch["sizes"]):
+                yield self.finish(
+                    np.asarray(found.maps[row]),
+                    float(found.score[row]),
+                    (height, width),
+                    class_name,
+                    limits,
+                )
+
+    def thresholds(
+        self,
+        class_name: str = "object",
+        threshold: float | tuple[float, float] | None = None,
+    ) -> Thresholds | None:
+        """The thresholds for a class: those given, or its calibrated ones, or None."""
+        if threshold is None:
+            found = self._calibrations.get(_readable(class_name))
+            return found.thresholds if found else None
+        both = np.broadcast_to(np.asarray(threshold, np.float64), 2)
+        if not ((both >= 0) & (both <= 1)).all():
+            raise InputError(
+                f"threshold is {threshold}; allowed is a number in [0, 1], or a pair "
+                "of them, of images and of pixels"
+            )
+        return Thresholds(*both.tolist())
+
+    def detections(
+        self, class_name: str, batches: Iterable[Batch]
+    ) -> Iterator[tuple[Batch, Found]]:
+        """Run over batches of squared pictures of one class; see `Inference`."""
+        return self._inference.detections([_readable(class_name)], batches)
+
+    def finish(
+        self,
+        model_map: Float32[np.ndarray, "s s"],
+        score: float,
+        size: tuple[int, int],
+        class_name: str,
+        thresholds: Thresholds | None,
+    ) -> Prediction:
+        """What is said of a picture: its map at its own size, and regions in it."""
+        found = Prediction(_readable(class_name), score, resize_map(model_map, *size))
+        if thresholds is None:
+            return found
+        mask, regions = find_regions(
+            found.anomaly_map, thresholds.pixel, self._min_area
+        )
+        return dataclasses.replace(
+            found,
+            thresholds=thresholds,
+            label="anomalous" if score > thresholds.image else "normal",
+            mask=mask,
+            regions=regions,
+        )
+
+    def _batches(self, images: Iterable[Picture]) -> Iterator[Mapping[str, Any]]:
+        pictures = enumerate(images)
+        while group := list(itertools.islice(pictures, self._batch_size)):
+            size = self.image_size
+            pixels = np.zeros((self._batch_size, size, size, 3), np.uint8)
+            sizes = []
+            for row, (position, picture) in enumerate(group):
+                image = _open(picture, position)
+                pixels[row] = square(image, size)
+                sizes.append((image.height, image.width))
+            yield {"image": pixels, "sizes": sizes}
+
+
+def _readable(class_name: str) -> str:
+    return class_name.replace("_", " ")
+
+
+def _open(picture: Picture, position: int) -> Image.Image:
+    """An upright RGB image of what a user may give."""
+    if isinstance(picture, (str, os.PathLike)):
+        return read_photograph(Path(picture))
+    name = f"picture {position}"
+    if isinstance(picture, Image.Image):
+        return upright_photograph(picture, name)
+    if not isinstance(picture, np.ndarray):
+        raise DataError(
+            f"{name} is a {type(picture).__name__}; allowed are paths, PIL images and "
+            "numpy arrays"
+        )
+    deep = picture.dtype == np.uint16 and picture.ndim == 2
+    channels = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] in (3, 4))
+    if not (deep or (picture.dtype == np.uint8 and channels)) or not picture.size:
+        raise DataError(
+            f"{name} is an array of {picture.dtype} and shape {picture.shape}; allowed "
+            "are uint8 [h, w], [h, w, 3] (RGB) and [h, w, 4], and uint16 [h, w]"
+        )
+    return upright_photograph(Image.fromarray(np.ascontiguousarray(picture)), name)

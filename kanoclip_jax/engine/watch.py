@@ -1,0 +1,214 @@
+"""Watching a folder: each new picture is scored as it lands."""
+
+import os
+import queue
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ml_collections import FrozenConfigDict
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+
+from data_pipelines.errors import DataError
+from kanoclip_jax.engine.detector import Detector
+from kanoclip_jax.engine.inputs import absolute, is_below, is_picture, walk
+from kanoclip_jax.engine.predict import Results, open_detector, own_files
+from kanoclip_jax.engine.predictions import Line, Stamp, printable, stamp
+from kanoclip_jax.errors import InputError
+
+_TICK = 0.1
+_QUIET = ("opened", "closed_no_write", "deleted")
+# Some file systems, such as a network's, tell of no events.
+_WALK_EVERY = 60.0
+
+
+def main(
+    config: FrozenConfigDict, workdir: Path, overrides: frozenset[str] = frozenset()
+) -> int:
+    """Score what lies in `predict.input` and what lands there, until interrupted.
+
+    Returns:
+        With `watch.limit`, 1 where some pictures failed.
+    """
+    folder = absolute(Path(config.predict.input or "nowhere").expanduser())
+    if not os.path.isdir(folder):
+        raise InputError(
+            f"predict.input {config.predict.input!r} is no folder; watch takes one, as "
+            "in --config.predict.input=photos/"
+        )
+    # Pictures come one by one: padding a batch would only make each of them wait.
+    detector, config = open_detector(config, workdir, overrides, batch_size=1)
+    results = Results(detector, config, workdir, folder)
+    own = own_files(workdir)
+    try:
+        # So that the first picture does not wait for a compiler.
+        detector.predict(np.zeros((8, 8), np.uint8), config.predict.class_name)
+        with _events(folder, own) as changed:
+            print(f"watching {printable(folder)}; Ctrl-C ends", flush=True)
+            failed = _follow(
+                detector, config, results, changed, lambda: walk(folder, own)
+            )
+    finally:
+        results.finish(config.predict.highest)
+    return 1 if failed else 0
+
+
+@dataclass
+class Waiting:
+    """A file that may still be being written.
+
+    Attributes:
+        known: what it was when last looked at.
+        since: when it became that.
+        tried: whether that could not be decoded.
+    """
+
+    known: Stamp | None
+    since: float
+    tried: bool = False
+
+
+class Arrivals:
+    """Files from their first sign of life until they are whole, or given up.
+
+    Args:
+        settle: seconds without a change until a file is read,
+        patience: and until one that cannot be decoded is given up.
+        done: what was predicted already.
+    """
+
+    def __init__(
+        self, settle: float, patience: float, done: Mapping[Path, Stamp | None]
+    ) -> None:
+        self._settle, self._patience = settle, patience
+        self._done = dict(done)
+        self._waiting: dict[Path, Waiting] = {}
+
+    def notice(self, path: Path, now: float) -> None:
+        """A file is there, or has changed."""
+        known = stamp(path)
+        seen = path in self._done and self._done[path] == known
+        if path not in self._waiting and not seen:
+            self._waiting[path] = Waiting(known, now)
+
+    def ready(self, now: float) -> Iterator[tuple[Path, Stamp | None, bool]]:
+        """Files to read now, and whether it is their last chance."""
+        for path, waiting in list(self._waiting.items()):
+            known = stamp(path)
+            if known is None and not os.path.islink(path):
+                # Deleted, or renamed: under its new name it is another file.
+                del self._waiting[path]
+            elif known != waiting.known:
+                self._waiting[path] = Waiting(known, now)
+            else:
+                still = now - waiting.since
+                last = still >= self._patience
+                if last or (still >= self._settle and not waiting.tried):
+                    yield path, known, last
+
+    def settle(self, path: Path, known: Stamp | None) -> None:
+        """A file has its line."""
+        self._waiting.pop(path, None)
+        self._done[path] = known
+
+    def retry(self, path: Path) -> None:
+        """A file could not be decoded: it may be in the middle of being written."""
+        self._waiting[path].tried = True
+
+
+@contextmanager
+def _events(folder: Path, own: list[Path]) -> Iterator[queue.SimpleQueue]:
+    """Paths of pictures that appear or change; of a folder, what it holds."""
+    changed: queue.SimpleQueue[Path] = queue.SimpleQueue()
+
+    class Handler(FileSystemEventHandler):
+        def on_any_event(self, event: FileSystemEvent) -> None:
+            if event.event_type in ("opened", "closed_no_write", "deleted"):
+                return
+            path = Path(os.fsdecode(event.dest_path or event.src_path))
+            found = walk(path, own) if event.is_directory else [path]
+            for picture in found:
+                inner = picture.relative_to(folder).parts
+                hidden = any(part.startswith(".") for part in inner)
+                if (
+                    is_picture(picture.name)
+                    and not hidden
+                    and not is_below(picture, own)
+                ):
+                    changed.put(picture)
+
+    observer = Observer()
+    observer.schedule(Handler(), str(folder), recursive=True)
+    try:
+        observer.start()
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be watched ({error.strerror or error}); on Linux, "
+            "fs.inotify.max_user_watches limits how many folders may be"
+        ) from None
+    try:
+        yield changed
+    finally:
+        observer.stop()
+        observer.join()
+
+
+def _follow(
+    detector: Detector,
+    config: FrozenConfigDict,
+    results: Results,
+    changed: queue.SimpleQueue,
+    look: Callable[[], list[Path]],
+) -> int:
+    """Score until `watch.limit`; returns how many failed."""
+    settings, name = config.watch, config.predict.class_name
+    present = look()
+    todo = results.log.begin(present)
+    done = {
+        path: known for path in present if path not in todo and (known := stamp(path))
+    }
+    arrivals = Arrivals(settings.settle, settings.patience, done)
+    written = failed = 0
+    walked = -_WALK_EVERY
+    while not settings.limit or written < settings.limit:
+        if time.monotonic() - walked >= _WALK_EVERY:
+            walked = time.monotonic()
+            for path in look():
+                arrivals.notice(path, walked)
+        _drain(changed, arrivals)
+        for path, known, last in arrivals.ready(time.monotonic()):
+            try:
+                found = detector.predict(path, class_name=name)
+            except DataError as error:
+                if not last:
+                    arrivals.retry(path)
+                    continue
+                found = str(error)
+            line = results.add(path, found, known)
+            arrivals.settle(path, known)
+            written, failed = written + 1, failed + ("error" in line)
+            print(_shown(line), flush=True)
+            if written == settings.limit:
+                break
+    return failed
+
+
+def _drain(changed: queue.SimpleQueue, arrivals: Arrivals) -> None:
+    """Take what has happened; wait a moment where nothing has."""
+    try:
+        arrivals.notice(changed.get(timeout=_TICK), time.monotonic())
+        while True:
+            arrivals.notice(changed.get_nowait(), time.monotonic())
+    except queue.Empty:
+        return
+
+
+def _shown(line: Line) -> str:
+    if "error" in line:
+        return f"failed: {printable(line['error'])}"
+    label = f"{line['label']}  " if line["label"] else ""
+    return f"{line['score']:.4f}  {label}{printable(line['path'])}"

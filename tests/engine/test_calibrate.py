@@ -1,0 +1,263 @@
+"""Calibration: chosen on one folder, kept beside the checkpoint, used by prediction."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kanoclip_jax import Detector, engine
+from kanoclip_jax.engine import detector as detector_module
+from kanoclip_jax.engine.calibration import (
+    Calibration,
+    find_calibrations,
+    read_calibrations,
+    save_calibration,
+)
+from kanoclip_jax.errors import InputError
+
+OFF = {f"model__{part}": False for part in ("knpl", "vv", "cmci", "adapter")}
+
+
+@pytest.fixture
+def copied(checkpoint, tmp_path) -> Path:
+    """A checkpoint of one's own, to store thresholds beside."""
+    return Path(shutil.copytree(checkpoint, tmp_path / "run" / "checkpoints"))
+
+
+@pytest.fixture(scope="module")
+def normals(tmp_path_factory) -> list[Path]:
+    """19 pictures that nothing tells apart from more of them, in a flat folder."""
+    folder = tmp_path_factory.mktemp("normals")
+    rng = np.random.default_rng(0)
+    paths = [folder / f"{i:02}.png" for i in range(19)]
+    for path in paths:
+        Image.fromarray(rng.integers(0, 256, (40, 36, 3), np.uint8)).save(path)
+    return paths
+
+
+def calibrate(settings, folder: Path, workdir: Path, **overrides: object) -> None:
+    config = settings(
+        calibrate__input=str(folder),
+        predict__class_name="metal_nut",
+        predict__batch_size=4,
+        **overrides,
+    )
+    assert engine.run("calibrate", config, workdir) == 0
+
+
+def lines_of(workdir: Path) -> dict[str, dict]:
+    text = (workdir / "predictions.jsonl").read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in text.splitlines()]
+    return {Path(line["path"]).name: line for line in lines}
+
+
+def test_thresholds_from_calibration_to_labels(
+    settings, copied, normals, tmp_path, capsys
+):
+    calibrate(
+        settings,
+        normals[0].parent,
+        tmp_path / "out",
+        checkpoint=str(copied),
+        calibrate__target_rate=0.1,
+    )
+    out = capsys.readouterr().out
+    assert "from 19 normal and 0 anomalous pictures" in out
+    assert "warning" not in out
+    (found,) = read_calibrations(copied / "calibration.json")
+    assert found.class_name == "metal nut"
+    assert found.facts["needed"] == 9 and found.facts["normal"] == 19
+    assert found.image["expected_rate"] == pytest.approx(0.1)
+    assert found.image["rate"] == pytest.approx(1 / 19)
+
+    # The second highest of 19 scores; ⌊0.1 · 20⌋ = 2 ranks lie above it.
+    plain = Detector.load(copied, calibration="never", batch_size=4)
+    scores = [p.score for p in plain.predict(normals, "metal nut")]
+    assert found.thresholds.image == sorted(scores)[-2]
+    low, high = found.image["interval"]
+    assert low <= sorted(scores)[-2] <= high
+
+    detector = Detector.load(copied, batch_size=4)
+    assert detector.thresholds("metal nut") == found.thresholds
+    assert detector.thresholds("cup") is None
+    labels = [p.label for p in detector.predict(normals, "metal_nut")]
+    assert labels.count("anomalous") == 1
+    assert labels[int(np.argmax(scores))] == "anomalous"
+    maps = np.stack([p.anomaly_map for p in detector.predict(normals, "metal nut")])
+    assert (maps > found.thresholds.pixel).mean() == pytest.approx(0.1, abs=0.03)
+
+    config = settings(
+        checkpoint=str(copied),
+        predict__input=str(normals[0].parent),
+        predict__class_name="metal nut",
+        predict__batch_size=4,
+        predict__min_area=5,
+    )
+    assert engine.run("predict", config, tmp_path / "photos") == 0
+    assert "anomalous is a score above" in capsys.readouterr().out
+    lines = lines_of(tmp_path / "photos")
+    assert [lines[path.name]["label"] for path in normals] == labels
+    for line in lines.values():
+        areas = [region["area"] for region in line["regions"]]
+        heights = [region["score"] for region in line["regions"]]
+        assert all(area >= 5 for area in areas)
+        assert heights == sorted(heights, reverse=True)
+        assert all(score > found.thresholds.pixel for score in heights)
+    assert any(line["regions"] for line in lines.values())
+
+
+def test_too_few_normals_are_said(settings, normals, tmp_path, capsys):
+    calibrate(settings, normals[0].parent, tmp_path, calibrate__target_rate=0.01, **OFF)
+    out = capsys.readouterr().out
+    assert "warning: a rate of 0.01 needs 99 normal pictures" in out
+    assert "5.0% through on average" in out
+    # Nothing was trained, so there is no checkpoint to lie beside.
+    assert f"stored: {tmp_path / 'calibration.json'}" in out
+
+
+def test_the_best_f1_of_images_and_pixels(settings, data_root, tmp_path, capsys):
+    folder = data_root / "mine" / "cup"
+    calibrate(settings, folder, tmp_path, calibrate__criterion="f1", **OFF)
+    assert "by the best F1" in capsys.readouterr().out
+    (found,) = read_calibrations(tmp_path / "calibration.json")
+    assert found.facts["normal"] == 6 and found.facts["anomalous"] == 5
+    config = settings(
+        eval__datasets=f"folder:{folder}", checkpoint="", predict__batch_size=4, **OFF
+    )
+    # The class is called otherwise in prompts, as an evaluation does.
+    config.predict.class_name = "cup"
+    config.calibrate.update({"input": str(folder), "criterion": "f1"})
+    assert engine.run("calibrate", config, tmp_path) == 0
+    assert engine.run("eval", config, tmp_path / "eval") == 0
+    report = json.loads((tmp_path / "eval" / "report.json").read_text())
+    row = report["datasets"][f"folder:{folder}"]["classes"]["cup"]
+    nut, cup = read_calibrations(tmp_path / "calibration.json")
+    assert (nut.class_name, cup.class_name) == ("metal nut", "cup")
+    assert cup.image["f1"] == pytest.approx(row["image_f1max"])
+    assert cup.pixel["f1"] == pytest.approx(row["pixel_f1max"])
+    assert cup.pixel["criterion"] == "f1"
+
+
+def test_pixels_without_masks_go_by_the_rate(settings, data_root, tmp_path):
+    for kind in ("good", "spot"):
+        shutil.copytree(data_root / "mine/cup/test" / kind, tmp_path / "cup" / kind)
+    calibrate(
+        settings, tmp_path / "cup", tmp_path / "out", calibrate__criterion="f1", **OFF
+    )
+    (found,) = read_calibrations(tmp_path / "out" / "calibration.json")
+    assert found.image["criterion"] == "f1" and found.image["recall"] > 0
+    assert found.pixel["criterion"] == "rate" and found.pixel["f1"] is None
+
+
+@pytest.mark.parametrize(
+    ("inner", "overrides", "words"),
+    [
+        (None, {}, "calibrate.input is empty"),
+        ("mine", {}, "holds 2 classes; calibrate one at a time"),
+        ("mine/cup/test/good", {"calibrate__criterion": "f1"}, "no best F1"),
+        ("mine/cup/test/spot", {"calibrate__target_rate": 1.0}, "between 0 and 1"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_refused(
+    settings, data_root, tmp_path, inner, overrides, words
+):
+    folder = "" if inner is None else str(data_root / inner)
+    config = settings(calibrate__input=folder, **overrides, **OFF)
+    with pytest.raises(InputError, match=words):
+        engine.run("calibrate", config, tmp_path)
+
+
+@pytest.fixture
+def stored(copied) -> Path:
+    """Thresholds beside the checkpoint, of the class `metal nut`."""
+    identity = Detector.load(copied).identity
+    entry = {"threshold": 0.5}
+    calibration = Calibration("metal nut", identity, entry, entry, facts={})
+    return save_calibration(calibration, (copied,))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("parameters", "0" * 64),
+        ("clip.fingerprint", "0" * 64),
+        ("clip.image_size", 48),
+        ("clip.dtype", "bfloat16"),
+        ("model.sigma", 2.0),
+    ],
+)
+def test_thresholds_belong_to_what_they_were_chosen_with(
+    stored, key, value, tmp_path, capsys
+):
+    (calibration,) = read_calibrations(stored)
+    other = dict(calibration.identity) | {key: value}
+    assert calibration.identity[key] != value
+    folders = (tmp_path, stored.parent)
+    assert find_calibrations("auto", folders, calibration.identity) == (calibration,)
+    assert find_calibrations("auto", folders, other) == ()
+    assert f"was made with another {key}; calibrate again" in capsys.readouterr().out
+    with pytest.raises(InputError, match=f"was made with another {key}"):
+        find_calibrations(str(stored), folders, other)
+
+
+def test_thresholds_belong_to_a_class(settings, stored, normals, tmp_path, capsys):
+    config = settings(
+        checkpoint=str(stored.parent),
+        predict__input=str(normals[0]),
+        predict__class_name="cup",
+        predict__overlays=False,
+    )
+    assert engine.run("predict", config, tmp_path) == 0
+    assert (
+        "no thresholds for 'cup': calibrated are metal nut" in capsys.readouterr().out
+    )
+    line = lines_of(tmp_path)["00.png"]
+    assert line["label"] is None and line["regions"] == []
+
+
+def test_a_checkpoint_from_before_a_setting_keeps_its_thresholds(
+    copied, stored, monkeypatch
+):
+    meta = detector_module.read_meta(copied / "7")
+    del meta["config"]["model"]["knowledge_scope"]
+    monkeypatch.setattr(detector_module, "read_meta", lambda step: meta)
+    assert Detector.load(copied).thresholds("metal nut") == (0.5, 0.5)
+
+
+def test_damaged_and_absent_files_are_named(copied, tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        Detector.load(copied, calibration=tmp_path / "absent.json")
+    file = copied / "calibration.json"
+    for content in ("{", "[]", '{"v": 2}', '{"v": 1, "calibrations": [{"a": 1}]}'):
+        file.write_text(content)
+        with pytest.raises(InputError, match=r"is no calibration\.json"):
+            Detector.load(copied)
+    assert Detector.load(copied, calibration="never").calibrated == ()
+
+
+def test_beside_a_checkpoint_that_cannot_be_written_to(
+    settings, copied, normals, tmp_path, monkeypatch, capsys
+):
+    from kanoclip_jax.engine import calibration
+
+    write = calibration.write_atomically
+
+    def refuse(path: Path, data: bytes) -> None:
+        if path.parent == copied:
+            raise PermissionError(13, os.strerror(13))
+        write(path, data)
+
+    monkeypatch.setattr(calibration, "write_atomically", refuse)
+    calibrate(settings, normals[0].parent, tmp_path / "out", checkpoint=str(copied))
+    assert "Permission denied), so the calibration lies in" in capsys.readouterr().out
+    config = settings(
+        checkpoint=str(copied),
+        predict__input=str(normals[0]),
+        predict__class_name="metal nut",
+    )
+    assert engine.run("predict", config, tmp_path / "out") == 0
+    assert lines_of(tmp_path / "out")["00.png"]["label"] in ("normal", "anomalous")
