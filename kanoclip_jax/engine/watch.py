@@ -21,7 +21,6 @@ from kanoclip_jax.engine.predictions import Line, Stamp, printable, stamp
 from kanoclip_jax.errors import InputError
 
 _TICK = 0.1
-_QUIET = ("opened", "closed_no_write", "deleted")
 # Some file systems, such as a network's, tell of no events.
 _WALK_EVERY = 60.0
 
