@@ -42,8 +42,8 @@ def run(
         overrides: dotted keys that the user set by hand; they win over a checkpoint's.
 
     Returns:
-        The process's exit status: 0, or 1 where some inputs of `predict` and `watch` or questions
-        of `knowledge` failed.
+        The process's exit status: 0, or 1 where some inputs of `predict` and `watch`
+        or questions of `knowledge` failed.
 
     Raises:
         InputError, DataError: bad input or configuration.
