@@ -129,23 +129,24 @@ def _parts(
         row: config.row_settings.get(row, ConfigDict()).to_dict()
         for row in config.rows or (config.method,)
     }
-    several = len(rows) > 1 or config.seeds > 1
+    for auxiliary in groups:
+        if _checkpoint(config, auxiliary) and (len(rows) > 1 or config.seeds > 1):
+            raise InputError(
+                f"checkpoint_{auxiliary} is one checkpoint, and there are {len(rows)} "
+                f"rows and {config.seeds} seeds; evaluate it with one row "
+                "(configs/NAME.py:ROW) and --config.seeds=1"
+            )
     for row, changes in rows.items():
         for seed in range(config.seed, config.seed + config.seeds):
             for auxiliary, targets in groups.items():
                 checkpoint = _checkpoint(config, auxiliary)
-                if checkpoint and several:
-                    raise InputError(
-                        f"checkpoint_{auxiliary} is one checkpoint, and there are "
-                        f"{len(rows)} rows and {config.seeds} seeds; evaluate it with "
-                        "one row (configs/NAME.py:ROW) and --config.seeds=1"
-                    )
                 folder = workdir / row / str(seed)
                 if config.train.second_dataset:
                     folder /= f"trained_on_{file_name(auxiliary)}"
                 own = {
                     "rows": (),
                     "seed": seed,
+                    "seeds": 1,
                     "checkpoint": checkpoint,
                     "train": {"dataset": auxiliary, "second_dataset": ""},
                     "eval": {"datasets": targets},
@@ -159,7 +160,6 @@ def _changed(
     config: FrozenConfigDict, row: str, changes: Mapping, own: Mapping
 ) -> FrozenConfigDict:
     changed = ConfigDict(config.to_dict())
-    changed.seeds = 1
     changed.lock()
     with changed.ignore_type():
         try:

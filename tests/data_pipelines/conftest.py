@@ -4,12 +4,14 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from data_pipelines.builders.published import warn_once
+from data_pipelines.sources import Source, open_source
 
 
 def encode(value: int, size: tuple[int, int] = (6, 4), kind: str = "PNG") -> bytes:
@@ -50,6 +52,21 @@ def write_mvtec_class(root: Path, name: str, normal: int, anomalous: int) -> Pat
 def nothing_was_said() -> None:
     """Let every test hear its warnings, whatever an earlier one heard."""
     warn_once.cache_clear()
+
+
+@pytest.fixture
+def open_dataset(tmp_path: Path) -> Callable[..., Source]:
+    """Opens a dataset below `tmp_path / "root"`, prepared beside it."""
+
+    def opened(dataset: str, **options: Any) -> Source:
+        return open_source(
+            dataset,
+            root=str(tmp_path / "root"),
+            prepared=str(tmp_path / "prepared"),
+            **options,
+        )
+
+    return opened
 
 
 @pytest.fixture(scope="session")

@@ -12,17 +12,6 @@ from data_pipelines.sources import Source, open_source
 
 
 @pytest.fixture
-def open_dataset(tmp_path):
-    def opened(dataset: str, **options) -> Source:
-        prepared = str(tmp_path / "prepared")
-        return open_source(
-            dataset, root=str(tmp_path / "root"), prepared=prepared, **options
-        )
-
-    return opened
-
-
-@pytest.fixture
 def root(tmp_path) -> Path:
     return tmp_path / "root"
 

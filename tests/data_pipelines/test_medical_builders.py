@@ -21,19 +21,6 @@ WITHOUT_MASKS = ("br35h", "brainmri_kaggle", "headct", "covid19")
 
 
 @pytest.fixture
-def open_dataset(tmp_path):
-    def opened(dataset, **options):
-        return open_source(
-            dataset,
-            root=str(tmp_path / "root"),
-            prepared=str(tmp_path / "prepared"),
-            **options,
-        )
-
-    return opened
-
-
-@pytest.fixture
 def small(tmp_path, monkeypatch, put, image, mask):
     """Writes a dataset with 2 normal and 3 anomalous images, as many as published."""
 

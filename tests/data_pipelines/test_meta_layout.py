@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from data_pipelines.builders.meta import make_meta_builder
 from data_pipelines.catalog import CATALOG
 from data_pipelines.errors import DataError
-from data_pipelines.sources import open_source
 
 
 def entry(image, mask="", kind="good", anomaly=0, name="bottle"):
@@ -31,19 +30,6 @@ def write_meta(tmp_path, put):
         return put(path, json.dumps(meta, indent=4).encode())
 
     return written
-
-
-@pytest.fixture
-def open_dataset(tmp_path):
-    def opened(dataset, **options):
-        return open_source(
-            dataset,
-            root=str(tmp_path / "root"),
-            prepared=str(tmp_path / "prepared"),
-            **options,
-        )
-
-    return opened
 
 
 @pytest.fixture

@@ -11,21 +11,11 @@ from sklearn.model_selection import train_test_split
 
 from data_pipelines.builders.sdd import draw_quarter
 from data_pipelines.errors import DataError
-from data_pipelines.sources import open_source
 
 
 @pytest.fixture
 def root(tmp_path):
     return tmp_path / "root"
-
-
-@pytest.fixture
-def open_dataset(tmp_path, root):
-    def opened(dataset, **options):
-        prepared = str(tmp_path / "prepared")
-        return open_source(dataset, root=str(root), prepared=prepared, **options)
-
-    return opened
 
 
 def count(source):
