@@ -22,7 +22,7 @@ def main() -> None:
     from common import VIT, get_clip, get_optimizer, seconds, show
 
     from kanoclip_jax.engine.sharding import Devices
-    from kanoclip_jax.engine.step import fresh_state, make_train_step, make_visual
+    from kanoclip_jax.engine.step import fresh_state, make_features, make_train_step
     from kanoclip_jax.models.base import TrainBatch
     from kanoclip_jax.models.kanoclip import Kanoclip
 
@@ -50,7 +50,7 @@ def main() -> None:
         devices = Devices(batch_size, "batch", count)
         state = fresh_state(method, optimizer, devices)
         frozen = devices.copy(clip.params)
-        visual = make_visual(method, devices)
+        visual = make_features(method, devices)
         step = make_train_step(method, optimizer, devices)
         on_devices = devices.put(images)
         features, labelled = visual(frozen, on_devices), devices.put(batch)

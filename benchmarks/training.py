@@ -22,7 +22,7 @@ from data_pipelines.sources import open_source
 from kanoclip_jax.engine.features import FeatureCache
 from kanoclip_jax.engine.settings import cache_directory
 from kanoclip_jax.engine.sharding import Devices
-from kanoclip_jax.engine.step import ahead, fresh_state, make_train_step, make_visual
+from kanoclip_jax.engine.step import ahead, fresh_state, make_features, make_train_step
 from kanoclip_jax.models.base import TrainBatch
 from kanoclip_jax.models.kanoclip import Kanoclip
 
@@ -76,7 +76,7 @@ def main() -> None:
     frozen = devices.copy(clip.params)
     optimizer = get_optimizer()
     step = make_train_step(method, optimizer, devices)
-    visual = make_visual(method, devices)
+    visual = make_features(method, devices)
     prompts = method.prompts([source.prompt_names[name] for name in source.classes])
     knowledge = np.full(
         (len(source.classes), method.joint), method.joint**-0.5, np.float32

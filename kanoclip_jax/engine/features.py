@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -29,11 +29,10 @@ from kanoclip_jax.engine.sharding import (
     first_alone,
     gather,
 )
-from kanoclip_jax.engine.step import ahead
+from kanoclip_jax.engine.step import FEATURE_DTYPE, Tower, ahead
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models.base import Method, Params, Visual
 
-Tower = Callable[[Params, np.ndarray], Visual]
 _VERSION = 1
 _SHARD_BYTES = 256 * 2**20
 # `auto` leaves this share of the free disk alone.
@@ -61,6 +60,7 @@ class FeatureCache:
                     "embedding"
                 ]
             ),
+            "dtype": np.dtype(FEATURE_DTYPE).name,
             **method.visual_settings(),
         }
         name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

@@ -22,6 +22,11 @@ from kanoclip_jax.models.base import (
 
 T = TypeVar("T")
 
+# Training reads features in this dtype whether or not they are cached, so that a cache
+# changes no result; beyond its range they saturate. Inference does not round: it would
+# turn the last bits, which depend on a batch's shape, into larger steps.
+FEATURE_DTYPE = jnp.float16
+
 
 class TrainState(NamedTuple):
     """What a training step changes.
@@ -44,25 +49,38 @@ TrainStep = Callable[
 ]
 
 
-def make_visual(
-    method: Method, devices: Devices, parts: int = 1
-) -> Callable[[Params, Array], Visual]:
-    """The frozen pass, each device on its own rows.
+Tower = Callable[[Params, Array], Visual]
+
+
+def make_visual(method: Method, devices: Devices) -> Tower:
+    """The frozen pass for inference, each device on its own rows."""
+    return devices.each(method.visual, copied=[0])
+
+
+def make_features(method: Method, devices: Devices, parts: int = 1) -> Tower:
+    """The frozen pass for training, rounded to `FEATURE_DTYPE`.
 
     Args:
         method: whose `visual` it is.
         devices: share the batch.
         parts: how many pieces of it pass one after another, to need less memory.
     """
+    limit = float(jnp.finfo(FEATURE_DTYPE).max)
 
-    def visual(frozen: Params, images: Array) -> Visual:
+    def rounded(frozen: Params, images: Array) -> Visual:
+        return jax.tree.map(
+            lambda leaf: jnp.clip(leaf, -limit, limit).astype(FEATURE_DTYPE),
+            method.visual(frozen, images),
+        )
+
+    def features(frozen: Params, images: Array) -> Visual:
         if parts == 1:
-            return method.visual(frozen, images)
+            return rounded(frozen, images)
         pieces = images.reshape(parts, -1, *images.shape[1:])
-        found = jax.lax.map(lambda piece: method.visual(frozen, piece), pieces)
+        found = jax.lax.map(lambda piece: rounded(frozen, piece), pieces)
         return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), found)
 
-    return devices.each(visual, copied=[0])
+    return devices.each(features, copied=[0])
 
 
 def make_train_step(

@@ -34,8 +34,8 @@ from kanoclip_jax.engine.step import (
     ahead,
     count_parameters,
     fresh_state,
+    make_features,
     make_train_step,
-    make_visual,
 )
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.engine.writer import MetricWriter
@@ -171,7 +171,7 @@ class Run:
         step_function = make_train_step(
             self._method, self._optimizer, self._devices, parts
         )
-        visual = make_visual(self._method, self._devices, parts)
+        visual = make_features(self._method, self._devices, parts)
         cache = self._filled_cache(visual, frozen)
         writer = None
         if is_first():
@@ -284,7 +284,7 @@ class Run:
 
         def programs(parts: int) -> Iterator[jax.stages.Lowered]:
             image = shape(size, size, 3, dtype=np.uint8)
-            tower = make_visual(self._method, self._devices, parts)
+            tower = make_features(self._method, self._devices, parts)
             yield tower.lower(frozen, image)
             features = jax.tree.map(
                 lambda leaf: shape(*leaf.shape[1:], dtype=leaf.dtype),

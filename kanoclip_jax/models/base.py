@@ -10,7 +10,7 @@ Params = Mapping[str, Any]
 
 
 class Visual(NamedTuple):
-    """An image's frozen features, in the cache's dtype: all that training reads of it.
+    """An image's frozen features: all that is read of it.
 
     Attributes:
         cls: image feature in the joint space, not normalised.
@@ -73,7 +73,7 @@ class Method(Protocol):
         """Fresh trainable parameters."""
 
     def visual(self, frozen: Params, images: UInt8[Array, "b h w 3"]) -> Visual:
-        """Frozen features of images, rounded to the cache's dtype."""
+        """Frozen features of images, in the tower's dtype."""
 
     def text(
         self,

@@ -25,10 +25,6 @@ from kanoclip_jax.nn.bica import BiCA, expand_text
 from kanoclip_jax.nn.conv_adapter import ConvAdapter
 from kanoclip_jax.nn.prompt_learner import PromptLearner
 
-# Features are kept in this dtype whether or not they are cached, so that a cache
-# changes no result; beyond its range they saturate.
-CACHE_DTYPE = jnp.float16
-
 
 @dataclass(frozen=True, eq=False)
 class Kanoclip:
@@ -162,7 +158,6 @@ class Kanoclip:
             "taps": self.tapped,
             "image_feature": self.image_feature,
             "projected": not self.cmci,
-            "dtype": jnp.dtype(CACHE_DTYPE).name,
             "compute": jnp.dtype(self.clip.module.dtype).name,
         }
 
@@ -211,7 +206,7 @@ class Kanoclip:
         return params
 
     def visual(self, frozen: Params, images: UInt8[Array, "b h w 3"]) -> Visual:
-        """One pass of both paths (eq. 4-8), rounded to the cache's dtype."""
+        """One pass of both paths (eq. 4-8)."""
         tokens = self.clip.module.apply(
             {"params": frozen},
             self.clip.normalise(images),
@@ -225,13 +220,7 @@ class Kanoclip:
             own = alignment.from_clip(frozen, taps.shape[1])
             projected = alignment.project(taps, **own, epsilon=self._epsilon)
             taps = jnp.stack(projected, axis=1)
-        limit = float(jnp.finfo(CACHE_DTYPE).max)
-        return Visual(
-            *(
-                jnp.clip(leaf, -limit, limit).astype(CACHE_DTYPE)
-                for leaf in (tokens.cls, taps)
-            )
-        )
+        return Visual(tokens.cls, taps)
 
     def text(
         self,

@@ -10,7 +10,7 @@ import pytest
 
 from kanoclip_jax.clip import load_clip
 from kanoclip_jax.engine.sharding import Devices
-from kanoclip_jax.engine.step import fresh_state, make_train_step, make_visual
+from kanoclip_jax.engine.step import fresh_state, make_features, make_train_step
 from kanoclip_jax.models.base import TrainBatch
 from kanoclip_jax.models.kanoclip import Kanoclip
 
@@ -41,7 +41,7 @@ def test_eight_pieces_have_the_gradients_of_one_batch(tiny_directory: Path) -> N
     knowledge = np.full((2, method.joint), method.joint**-0.5, np.float32)
     devices = Devices(8, "train.batch_size", 1)
     frozen = devices.copy(clip.params)
-    features = make_visual(method, devices)(frozen, devices.put(images))
+    features = make_features(method, devices)(frozen, devices.put(images))
     whole, pieces = (
         make_train_step(method, KEEP_GRADIENTS, devices, parts)(
             frozen,

@@ -12,6 +12,7 @@ from kanoclip_jax.engine.build import load_method, open_dataset
 from kanoclip_jax.engine.features import FeatureCache, choose_cache
 from kanoclip_jax.engine.settings import resolve
 from kanoclip_jax.engine.sharding import Devices
+from kanoclip_jax.engine.step import make_features
 
 
 @pytest.fixture
@@ -23,8 +24,8 @@ def world(settings):
 
 def fill(cache, world, visual=None):
     clip, method, source = world
-    visual = visual or jax.jit(method.visual)
     devices = Devices(4, "train.batch_size")
+    visual = visual or make_features(method, devices)
     cache.fill(source, visual, clip.params, devices, batch_size=4, workers=0)
 
 
@@ -45,6 +46,21 @@ def test_what_is_read_is_what_the_tower_gives(world, tmp_path):
     # Another batch size may differ in the last bit of a half.
     np.testing.assert_allclose(found.cls, expected.cls, rtol=2e-3, atol=2e-3)
     np.testing.assert_allclose(found.taps, expected.taps, rtol=2e-3, atol=2e-3)
+
+
+def test_features_beyond_half_precision_saturate(world):
+    clip, method, _ = world
+    frozen = dict(clip.params)
+    frozen["visual_projection"] = jax.tree.map(
+        lambda kernel: 1e6 * kernel, frozen["visual_projection"]
+    )
+    images = np.random.default_rng(0).integers(
+        0, 256, (1, clip.image_size, clip.image_size, 3), np.uint8
+    )
+    devices = Devices(1, "train.batch_size", 1)
+    found = make_features(method, devices)(frozen, images)
+    assert np.isfinite(found.cls).all()
+    assert np.abs(found.cls).max() == 65504
 
 
 def test_a_killed_fill_is_completed(world, tmp_path, monkeypatch):

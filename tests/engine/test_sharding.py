@@ -28,7 +28,7 @@ import jax, numpy as np
 from kanoclip_jax.clip import load_clip
 from kanoclip_jax.engine.optimizer import make_optimizer
 from kanoclip_jax.engine.sharding import Devices
-from kanoclip_jax.engine.step import fresh_state, make_train_step, make_visual
+from kanoclip_jax.engine.step import fresh_state, make_train_step, make_features
 from kanoclip_jax.models.base import TrainBatch
 from kanoclip_jax.models.kanoclip import Kanoclip
 
@@ -50,7 +50,7 @@ for devices_count, parts in json.loads(sys.argv[2]):
     state = fresh_state(method, optimizer, devices)
     frozen = devices.copy(clip.params)
     step = make_train_step(method, optimizer, devices, parts)
-    features = make_visual(method, devices, parts)(frozen, devices.put(images))
+    features = make_features(method, devices, parts)(frozen, devices.put(images))
     losses = []
     for _ in range(20):
         state, terms = step(

@@ -120,18 +120,17 @@ def test_start_equals_plain_clip_with_a_value_path(
     assert np.ptp(maps) > 0.01
 
 
-def test_visual_equals_numpy_within_half_precision(
+def test_visual_equals_numpy(
     visual: Visual, pictures: np.ndarray, tiny_weights: Weights
 ) -> None:
-    assert visual.cls.dtype == visual.taps.dtype == jnp.float16
     pixels = (pictures / 255 - tiny_clip.MEAN) / tiny_clip.STD
     original, value_path = numpy_clip.image_streams(
         pixels, tiny_weights, tiny_clip.CONFIG, vv_start=1
     )
     taps = np.stack([stream[:, 1:] for stream in value_path[2::2]], 1)
-    np.testing.assert_allclose(visual.taps, taps, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(visual.taps, taps, rtol=1e-4, atol=1e-5)
     cls = numpy_clip.image_feature(original[-1][:, 0], tiny_weights)
-    np.testing.assert_allclose(visual.cls, cls, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(visual.cls, cls, rtol=1e-4, atol=1e-5)
 
 
 def test_visual_does_not_depend_on_its_neighbours(
@@ -141,18 +140,6 @@ def test_visual_does_not_depend_on_its_neighbours(
     found = jax.jit(method.visual)(method.clip.params, pictures[order])
     for after, before in zip(found, visual, strict=True):
         np.testing.assert_array_equal(after, before[order])
-
-
-def test_features_beyond_half_precision_saturate(
-    method: Kanoclip, pictures: np.ndarray
-) -> None:
-    frozen = dict(method.clip.params)
-    frozen["visual_projection"] = jax.tree.map(
-        lambda kernel: 1e6 * kernel, frozen["visual_projection"]
-    )
-    found = jax.jit(method.visual)(frozen, pictures)
-    assert np.isfinite(found.cls).all()
-    assert np.abs(found.cls).max() == 65504
 
 
 def test_text_is_the_mean_over_state_words(
