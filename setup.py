@@ -2,6 +2,8 @@
 
 from setuptools import find_packages, setup
 
+_EXPORT = ["jax2onnx>=0.17,<0.18", "onnx>=1.17", "onnxruntime>=1.20", "openvino>=2025"]
+
 setup(
     name="kanoclip-jax",
     version="0.1.0",
@@ -42,8 +44,10 @@ setup(
     ],
     extras_require={
         "cuda12": ["jax[cuda12]"],
+        "export": _EXPORT,
         "knowledge": ["openai>=1.56"],
         "test": [
+            *_EXPORT,
             "beartype",
             "hypothesis",
             "openai>=1.56",

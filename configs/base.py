@@ -86,12 +86,6 @@ def get_config(row: str = "") -> ConfigDict:
     config.model.loss_per_tap = False
 
     config.knowledge = ConfigDict()
-    # Of --mode=knowledge: build asks for sentences, inspect shows what there is.
-    config.knowledge.action = "build"
-    # What to build knowledge of: a catalogue id or folder:PATH; empty is train.dataset.
-    config.knowledge.dataset = ""
-    # Read the masks of a dataset that is evaluated on, which is not zero-shot.
-    config.knowledge.allow_evaluation_dataset = False
     # A .jsonl of records; empty is what is bundled, and a template sentence from the
     # mask of each anomalous training image.
     config.knowledge.path = ""
@@ -185,6 +179,16 @@ def get_config(row: str = "") -> ConfigDict:
     # best F1, for which there must be anomalous pictures).
     config.calibrate.criterion = "rate"
     config.calibrate.target_rate = 0.01
+
+    config.export = ConfigDict()
+    # To WORKDIR/export: onnx, openvino, stablehlo.
+    config.export.formats = "onnx,openvino,stablehlo"
+    # The classes that the model shall know; empty is those that are calibrated, and
+    # `object` where none is.
+    config.export.class_names = ""
+    config.export.batch_size = 0  # the only one that the model takes; 0 takes any
+    # Pictures on which the exported is compared with JAX; empty is embedded textures.
+    config.export.input = ""
 
     config.watch = ConfigDict()
     config.watch.settle = 0.5  # seconds without a change until a file counts as written

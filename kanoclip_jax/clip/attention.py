@@ -5,12 +5,14 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from kanoclip_jax.clip import lowering
+
 # Below this many tokens on either side, a CPU's batched products are as fast.
 _LOOP_FROM = 128
 
 
 def backend(dtype: DTypeLike, head_size: int, tokens: int) -> str:
-    """The fastest implementation that this device, dtype and shape allow.
+    """The fastest implementation that this process's device, dtype and shape allow.
 
     cuDNN's fused attention needs a GPU, half precision and a head size that is a
     multiple of 8. On a CPU, XLA writes the attention matrices of all heads to memory
@@ -49,8 +51,19 @@ def attend(
             one.
     """
     tokens, keys, size = query.shape[1], key.shape[1], query.shape[-1]
-    chosen = backend(query.dtype, size, min(tokens, keys))
-    if chosen == "loop" and not causal:
+    loops = min(tokens, keys) >= _LOOP_FROM and not causal
+    chosen = "xla"
+    if lowering.target() == "here":
+        chosen = backend(query.dtype, size, min(tokens, keys))
+    elif lowering.target() == "any" and loops:
+        return jax.lax.platform_dependent(
+            query,
+            key,
+            value,
+            cpu=_one_head_at_a_time,
+            default=jax.nn.dot_product_attention,
+        )
+    if chosen == "loop" and loops:
         return _one_head_at_a_time(query, key, value)
     mask = None
     if causal and tokens < keys:

@@ -14,7 +14,16 @@ from kanoclip_jax.errors import InputError
 
 # What a user can mend; everything else is a defect of ours.
 BAD_INPUT = (InputError, DataError)
-MODES = ("train", "eval", "predict", "prepare", "knowledge", "calibrate", "watch")
+MODES = (
+    "train",
+    "eval",
+    "predict",
+    "prepare",
+    "knowledge",
+    "calibrate",
+    "export",
+    "watch",
+)
 
 
 def join(coordinator_address: str, num_processes: int, process_id: int) -> None:

@@ -10,13 +10,16 @@ from kanoclip_jax.errors import InputError
 _LISTS = (".txt", ".lst", ".list")
 
 
-def find_inputs(given: str, exclude: Sequence[Path] = ()) -> list[Path]:
+def find_inputs(
+    given: str, exclude: Sequence[Path] = (), key: str = "predict.input"
+) -> list[Path]:
     """The pictures that `predict.input` names, as absolute paths in a fixed order.
 
     Args:
         given: an image, a folder, a glob (`**` for any depth; symlinked folders are
             not followed), or a text file that lists one path a line, relative to it.
         exclude: absolute folders and files that are none, such as earlier results.
+        key: the setting that names them, for messages.
 
     Returns:
         Each path once. Of a folder, see `walk`; a glob and a list give what they name,
@@ -27,8 +30,8 @@ def find_inputs(given: str, exclude: Sequence[Path] = ()) -> list[Path]:
     """
     if not given:
         raise InputError(
-            "predict.input is empty; name an image, a folder, a glob or a list file, "
-            "as in --config.predict.input=photos/"
+            f"{key} is empty; name an image, a folder, a glob or a list file, as in "
+            f"--config.{key}=photos/"
         )
     path = absolute(Path(given).expanduser())
     if os.path.isdir(path):
@@ -42,8 +45,8 @@ def find_inputs(given: str, exclude: Sequence[Path] = ()) -> list[Path]:
     found = [path for path in dict.fromkeys(found) if not is_below(path, exclude)]
     if not found:
         raise InputError(
-            f"predict.input {given!r} names no picture; allowed are an image, a folder "
-            f"with images ({', '.join(sorted(IMAGE_SUFFIXES))}), a glob or a list file "
+            f"{key} {given!r} names no picture; allowed are an image, a folder with "
+            f"images ({', '.join(sorted(IMAGE_SUFFIXES))}), a glob or a list file "
             "(.txt)"
         )
     return found

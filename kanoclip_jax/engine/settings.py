@@ -16,6 +16,8 @@ _LISTS = (
     "train.classes",
     "eval.datasets",
     "eval.classes",
+    "export.formats",
+    "export.class_names",
     "model.normal_states",
     "model.abnormal_states",
 )
@@ -44,6 +46,13 @@ _POSITIVE = (
     "knowledge.concurrency",
     "knowledge.timeout",
 )
+_NOT_NEGATIVE = (
+    "seed",
+    "knowledge.retries",
+    "predict.highest",
+    "export.batch_size",
+    "watch.limit",
+)
 _CHOICES = {
     "clip.position_grid": ("bilinear", "bicubic"),
     "clip.dtype": ("auto", "float32", "bfloat16"),
@@ -64,6 +73,7 @@ _IMMATERIAL = (
     "data.",
     "predict.",
     "calibrate.",
+    "export.",
     "watch.",
     "train.checkpoint_every",
     "train.log_every",
@@ -127,7 +137,7 @@ def resolve(config: ConfigDict) -> FrozenConfigDict:
             f"calibrate.target_rate is {config.calibrate.target_rate}; a share between "
             "0 and 1 is expected, as in --config.calibrate.target_rate=0.01"
         )
-    for key in ("seed", "knowledge.retries", "predict.highest", "watch.limit"):
+    for key in _NOT_NEGATIVE:
         if _get(config, key) < 0:
             raise InputError(f"{key} is {_get(config, key)}; it must not be negative")
     _check_url(config.knowledge.base_url)

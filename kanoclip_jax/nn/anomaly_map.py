@@ -58,15 +58,15 @@ def render(
     """Up-sample maps on a square patch grid (row by row) to pixels, and smooth them."""
     side = round(maps.shape[-1] ** 0.5)
     matrix = jnp.asarray(upsampling_matrix(side, size, sigma))
-    square = maps.reshape(*maps.shape[:-1], side, side)
     # Half-precision products, an accelerator's default, would show in the metrics.
-    return jnp.einsum(
-        "yh,...hw,xw->...yx",
+    rendered = jnp.einsum(
+        "yh,bhw,xw->byx",
         matrix,
-        square,
+        maps.reshape(-1, side, side),
         matrix,
         precision=jax.lax.Precision.HIGHEST,
     )
+    return rendered.reshape(*maps.shape[:-1], size, size)
 
 
 def anomaly_map(

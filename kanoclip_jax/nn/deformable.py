@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from kanoclip_jax.clip import lowering
 from kanoclip_jax.clip.attention import attend, merge_heads, split_heads
 
 
@@ -71,6 +72,15 @@ class StridedWindow(nn.Module):
         shape = (self.kernel, self.kernel, 1, channels)
         weights = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (channels,))
+        if lowering.target() == "onnx":
+            return bias + jax.lax.conv_general_dilated(
+                grid,
+                weights,
+                window_strides=(self.stride, self.stride),
+                padding=[(half, half)] * 2,
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+                feature_group_count=channels,
+            )
         rows, columns = (-(-side // self.stride) for side in grid.shape[1:3])
         padded = jnp.pad(grid, ((0, 0), (half, half), (half, half), (0, 0)))
         total = jnp.broadcast_to(bias, (grid.shape[0], rows, columns, channels))

@@ -1,11 +1,13 @@
 """Attention against a loop over heads in numpy, and the choice of its backend."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import numpy_clip
 import pytest
 
+from kanoclip_jax.clip import lowering
 from kanoclip_jax.clip.attention import attend, backend, merge_heads, split_heads
 
 
@@ -58,3 +60,29 @@ def test_each_backend_is_chosen_only_where_it_runs(
 ) -> None:
     monkeypatch.setattr(jax, "default_backend", lambda: device)
     assert backend(jnp.dtype(dtype), head_size, tokens) == expected
+
+
+@pytest.mark.parametrize("target", ["any", "onnx"])
+def test_what_is_traced_for_others_says_the_same(target: lowering.Target) -> None:
+    heads = np.random.default_rng(0).normal(size=(3, 2, 130, 3, 4)).astype(np.float32)
+    with lowering.tracing_for(target):
+        found = jax.jit(attend)(*heads)
+    np.testing.assert_allclose(found, attend(*heads), atol=1e-6)
+
+
+def test_a_program_for_any_platform_loops_on_cpu_alone() -> None:
+    """One head at a time is a loop; on CUDA there is none."""
+    heads = [jax.ShapeDtypeStruct((2, 130, 3, 4), jnp.float32)] * 3
+    loops = {}
+    for platform in ("cpu", "cuda"):
+        with lowering.tracing_for("any"):
+            exported = jax.export.export(jax.jit(attend), platforms=[platform])(*heads)
+        loops[platform] = "stablehlo.while" in exported.mlir_module()
+    assert loops == {"cpu": True, "cuda": False}
+
+
+def test_the_target_is_the_blocks_own() -> None:
+    with pytest.raises(KeyError), lowering.tracing_for("onnx"):
+        assert lowering.target() == "onnx"
+        raise KeyError
+    assert lowering.target() == "here"

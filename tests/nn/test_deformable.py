@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
+from kanoclip_jax.clip import lowering
 from kanoclip_jax.nn import deformable
 from kanoclip_jax.nn.deformable import (
     DeformableAttention,
+    StridedWindow,
     interpolation_weights,
     sample_bilinear,
 )
@@ -160,3 +162,20 @@ def test_offsets_stay_within_their_range(monkeypatch: pytest.MonkeyPatch) -> Non
     centres = np.stack(np.meshgrid([0, 4, 8], [0, 4, 8], indexing="ij"), -1)
     offsets = points - centres.reshape(1, 9, 1, 2)
     np.testing.assert_allclose(np.abs(offsets), np.full((1, 9, 2, 2), 2.0), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "side"), [(5, 4, 9), (3, 2, 8), (5, 1, 6)]
+)
+def test_windows_equal_a_grouped_convolution(
+    kernel: int, stride: int, side: int
+) -> None:
+    """As slices here, and as the convolution that is traced for ONNX."""
+    grid = np.random.default_rng(3).normal(size=(2, side, side, 4)).astype(np.float32)
+    window = StridedWindow(kernel, stride)
+    params = window.init(KEY, grid)
+    params["params"]["bias"] = jnp.arange(4.0)
+    with lowering.tracing_for("onnx"):
+        convolved = jax.jit(window.apply)(params, grid)
+    assert convolved.shape == (2, -(-side // stride), -(-side // stride), 4)
+    np.testing.assert_allclose(window.apply(params, grid), convolved, atol=1e-5)

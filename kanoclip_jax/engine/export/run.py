@@ -1,0 +1,229 @@
+"""The command: write each format, run it again, compare, and only then keep it."""
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import platform
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict, FrozenConfigDict
+
+from kanoclip_jax.engine.calibration import Calibration, find_calibrations
+from kanoclip_jax.engine.export import runner
+from kanoclip_jax.engine.export.agreement import (
+    TOLERANCE,
+    Agreement,
+    Sample,
+    compare,
+    take_sample,
+)
+from kanoclip_jax.engine.export.formats import FORMATS, check_formats
+from kanoclip_jax.engine.export.program import INPUTS, OUTPUTS, Program, make_program
+from kanoclip_jax.engine.restore import Trained, load_trained
+from kanoclip_jax.engine.sharding import Devices
+from kanoclip_jax.engine.step import Inference
+from kanoclip_jax.engine.workdir import Workdir
+from kanoclip_jax.errors import InputError
+
+MANIFEST = "manifest.json"
+_VERSION = 1
+_PACKAGES = ("kanoclip-jax", "jax", "jaxlib", "flax", "transformers", "numpy", "Pillow")
+
+
+def main(
+    config: FrozenConfigDict, workdir: Path, overrides: frozenset[str] = frozenset()
+) -> int:
+    """Export the checkpoint to `WORKDIR/export`."""
+    names = config.export.formats
+    check_formats(names)
+    if "clip.dtype" in overrides and config.clip.dtype == "bfloat16":
+        raise InputError(
+            "clip.dtype is 'bfloat16'; exported models are float32, and OpenVINO "
+            "computes in bfloat16 where its runner is told to: leave the setting out"
+        )
+    # An accelerator's default rounds products to half precision.
+    with jax.default_matmul_precision("float32"):
+        trained = load_trained(
+            _in_float32(config), Workdir(workdir), overrides | {"clip.dtype"}
+        )
+        calibrations = _calibrations(trained, workdir)
+        class_names = tuple(
+            dict.fromkeys(
+                name.replace("_", " ")
+                for name in config.export.class_names or calibrations or ("object",)
+            )
+        )
+        inference = Inference(
+            trained.method,
+            Devices(1, "batch_size"),
+            trained.clip.params,
+            trained.params,
+        )
+        program = make_program(
+            trained.clip, trained.method, trained.params, inference, class_names
+        )
+        sample = take_sample(
+            inference, class_names, config.export.input, program.image_size
+        )
+    batch_size = config.export.batch_size or None
+    partial = workdir / "export.partial"
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        formats = {
+            name: _export(name, program, sample, batch_size, partial) for name in names
+        }
+        manifest = {
+            **_describe(trained, program, batch_size, calibrations),
+            "formats": formats,
+            "versions": _versions(names),
+        }
+        shutil.copyfile(runner.__file__, partial / "runner.py")
+        _keep(partial, workdir / "export", manifest)
+    except OSError as error:
+        raise InputError(
+            f"{partial} cannot be written ({error.strerror or error}); pass another "
+            "--workdir"
+        ) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    known = manifest["thresholds"]
+    without = [name for name in class_names if name not in known]
+    if without:
+        print(f"no thresholds for {', '.join(without)}: see --mode=calibrate")
+    print(f"exported: {workdir / 'export'} ({', '.join(class_names)})")
+    return 0
+
+
+def _in_float32(config: FrozenConfigDict) -> FrozenConfigDict:
+    changed = ConfigDict(config)
+    changed.clip.dtype = "float32"
+    return FrozenConfigDict(changed)
+
+
+def _calibrations(trained: Trained, workdir: Path) -> dict[str, Calibration]:
+    beside = trained.checkpoint.parent if trained.checkpoint else None
+    return {
+        found.class_name: found
+        for found in find_calibrations(
+            trained.config.predict.calibration, (workdir, beside), trained.identity()
+        )
+    }
+
+
+def _export(
+    name: str, program: Program, sample: Sample, batch_size: int | None, folder: Path
+) -> dict[str, Any]:
+    """Write one format and compare it; returns what the manifest says of it.
+
+    Raises:
+        InputError: what was written says something else than JAX.
+    """
+    format_ = FORMATS[name]
+    print(f"{name}: writing …", flush=True)
+    before = set(folder.iterdir())
+    started = time.monotonic()
+    format_.write(program, folder, batch_size)
+    files = sorted(set(folder.iterdir()) - before)
+    took = time.monotonic() - started
+    size = sum(file.stat().st_size for file in files) / 2**20
+    print(f"{name}: {size:.0f} MB in {took:.0f} s; comparing with JAX …", flush=True)
+    found = compare(format_.load(folder), sample, batch_size)
+    if not found:
+        raise InputError(
+            f"{name} differs from JAX by {max(found.maps, found.scores):.2g} (relative; "
+            f"allowed is {TOLERANCE:.0e}), so nothing is kept; update the packages of "
+            "the extra `export`, or leave it out of --config.export.formats"
+        )
+    print(_say(name, found))
+    return {
+        "files": {file.name: _digest(file) for file in files},
+        "agreement": found._asdict() | {"tolerance": TOLERANCE},
+    }
+
+
+def _say(name: str, found: Agreement) -> str:
+    return (
+        f"{name}: maps within {found.maps:.1e}, scores within {found.scores:.1e} of "
+        f"JAX's (relative, {found.pictures} pictures)"
+    )
+
+
+def _describe(
+    trained: Trained,
+    program: Program,
+    batch_size: int | None,
+    calibrations: Mapping[str, Calibration],
+) -> dict[str, Any]:
+    """What the manifest says of the model, whatever its format."""
+    side = program.image_size
+    batch = batch_size or "batch"
+    return {
+        "v": _VERSION,
+        "created": datetime.date.today().isoformat(),
+        "image_size": side,
+        "batch_size": batch_size,
+        "class_names": list(program.class_names),
+        "thresholds": {
+            name: calibrations[name].thresholds._asdict()
+            for name in program.class_names
+            if name in calibrations
+        },
+        "inputs": dict(
+            zip(
+                INPUTS, (["uint8", batch, side, side, 3], ["int32", batch]), strict=True
+            )
+        ),
+        "outputs": dict(
+            zip(
+                OUTPUTS,
+                (["float32", batch, side, side], ["float32", batch]),
+                strict=True,
+            )
+        ),
+        "checkpoint": str(trained.checkpoint) if trained.checkpoint else None,
+        "clip": trained.clip.name,
+        "identity": trained.identity(),
+    }
+
+
+def _versions(names: tuple[str, ...]) -> dict[str, str]:
+    packages = [*_PACKAGES, *(p for name in names for p in FORMATS[name].packages)]
+    return {"python": platform.python_version()} | {
+        package: importlib.metadata.version(package)
+        for package in dict.fromkeys(packages)
+    }
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _keep(partial: Path, folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Move what is complete into its folder, the manifest last.
+
+    What an earlier export left there goes; other people's files stay.
+    """
+    folder.mkdir(exist_ok=True)
+    old = folder / MANIFEST
+    try:
+        formats = json.loads(old.read_text(encoding="utf-8"))["formats"]
+        stale = {file for entry in formats.values() for file in entry["files"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        stale = set()
+    # Without a manifest a folder is no export, so that no half of one is taken for it.
+    old.unlink(missing_ok=True)
+    for name in stale:
+        (folder / Path(name).name).unlink(missing_ok=True)
+    (partial / MANIFEST).write_text(
+        json.dumps(manifest, indent=2) + "\n", encoding="utf-8"
+    )
+    for file in sorted(partial.iterdir(), key=lambda file: file.name == MANIFEST):
+        file.replace(folder / file.name)
