@@ -1,0 +1,1 @@
+"""Exported models: a trained method as files that need no JAX."""
