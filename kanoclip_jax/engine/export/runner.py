@@ -702,8 +702,8 @@ def _grow(mask: np.ndarray, width: int) -> np.ndarray:
     for lines in (grown, grown.T):
         reach = 0
         while reach < width:
-            # What reaches r covers 2 r + 1, so that so far a shift leaves no gap.
-            shift = min(2 * reach + 1, width - reach)
+            # A step of one more than what is covered already leaves no gap.
+            shift = min(reach + 1, width - reach)
             before = np.copy(lines)
             lines[shift:] |= before[:-shift]
             lines[:-shift] |= before[shift:]
@@ -813,23 +813,20 @@ class Results:
     """A folder of predictions: a line a picture, appended whole, maps and overlays.
 
     Args:
-        folder: made where it is not there; one process at a time may hold it.
+        folder: where they are; one process at a time may hold it.
         base: pictures are called by their path from here.
         settings: all that lines depend on besides the pictures; `maps` and `overlays`
             say whether these are kept.
 
     Raises:
-        InputError: another process holds the folder, it cannot be written to, or it
-            holds predictions of other settings.
+        InputError: the folder cannot be written to, or holds predictions of other
+            settings.
     """
 
     def __init__(self, folder: Path, base: Path, settings: Mapping[str, Any]) -> None:
         self._folder, self._base, self._settings = folder, base, settings
         self._path = folder / "predictions.jsonl"
-        with self._writing():
-            folder.mkdir(parents=True, exist_ok=True)
-            self._take_lock()
-            self._file = self._path.open("ab", buffering=0)
+        with _writing(folder):
             self._cut()
             self._claim()
             for name in ("maps", "overlays"):
@@ -859,17 +856,14 @@ class Results:
         kept = {number for number, _ in last.values()}
         if any(n not in kept for n, _ in enumerate(self.lines())):
             temporary = self._path.with_suffix(".jsonl.partial")
-            with self._writing():
+            with _writing(self._folder):
                 with temporary.open("wb") as file:
                     file.writelines(
                         _encode(line)
                         for n, line in enumerate(self.lines())
                         if n in kept
                     )
-                # Windows replaces no file that is open.
-                self._file.close()
                 os.replace(temporary, self._path)
-                self._file = self._path.open("ab", buffering=0)
         return todo
 
     def add(
@@ -894,8 +888,9 @@ class Results:
             line["error"] = str(error)
         line |= dict(zip(("bytes", "modified"), known or ()))
         data = _encode(line)
-        with self._writing():
-            if self._file.write(data) != len(data):
+        # Not kept open: Windows replaces no file that is.
+        with _writing(self._folder), self._path.open("ab", buffering=0) as file:
+            if file.write(data) != len(data):
                 raise OSError(None, "no space is left")
         return line.get("error", "")
 
@@ -917,7 +912,7 @@ class Results:
         """Write `predictions.csv`: the same for a spreadsheet."""
         latest = {line["path"]: n for n, line in enumerate(self.lines())}
         temporary = self._path.with_suffix(".csv.partial")
-        with self._writing():
+        with _writing(self._folder):
             with temporary.open(
                 "w", encoding="utf-8", errors="backslashreplace", newline=""
             ) as file:
@@ -940,7 +935,7 @@ class Results:
             picture = np.asarray(read_photograph(path))
             if picture.shape[:2] != found.anomaly_map.shape:
                 raise DataError(f"{path} changed while it was read; predict it again")
-        with self._writing():
+        with _writing(self._folder):
             if self._settings["maps"]:
                 written["map"] = f"maps/{stem}.npy"
                 half = found.anomaly_map.astype(np.float16)
@@ -972,29 +967,14 @@ class Results:
             self._owners[name.casefold()] = str(path)
         return name
 
-    def _take_lock(self) -> None:
-        if not fcntl:
-            return
-        # Held until the process ends.
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"another process is predicting into {self._folder}; wait for it, or "
-                "pass another --output"
-            ) from None
-        except OSError:
-            # Some network file systems have no locks.
-            pass
-
     def _cut(self) -> None:
         """Remove a last line that a kill left unfinished."""
         end = 0
-        with self._path.open("rb") as file:
+        with self._path.open("a+b") as file:
+            file.seek(0)
             for data in file:
                 end += len(data) if data.endswith(b"\n") else 0
-        self._file.truncate(end)
+            file.truncate(end)
 
     def _claim(self) -> None:
         """Make the folder these settings', or check that it already is."""
@@ -1014,15 +994,44 @@ class Results:
                 "another --output, or remove the file to predict anew"
             )
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise InputError(
-                f"{self._folder} cannot be written to ({error.strerror or error}); pass "
-                "another --output"
-            ) from None
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keep other processes from predicting into a folder; make it if need be."""
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder, os.O_RDONLY) if fcntl else None
+    try:
+        if lock is not None:
+            _lock(lock, folder)
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock(lock: int, folder: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(
+            f"another process is predicting into {folder}; wait for it, or pass another "
+            "--output"
+        ) from None
+    except OSError:
+        # Some network file systems have no locks.
+        pass
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be written to ({error.strerror or error}); pass another "
+            "--output"
+        ) from None
 
 
 def _stamp(path: Path) -> tuple[int, float] | None:
@@ -1150,10 +1159,11 @@ def run(options: argparse.Namespace) -> int:
         **{key: getattr(options, key) for key in ("min_area", "maps", "overlays")},
         **detector.identity,
     }
-    results = Results(output, _common_folder(paths), settings)
-    todo = results.begin(paths)
-    failed = _predict(detector, name, limits, results, todo)
-    results.finish()
+    with _held(output):
+        results = Results(output, _common_folder(paths), settings)
+        todo = results.begin(paths)
+        failed = _predict(detector, name, limits, results, todo)
+        results.finish()
     done = len(paths) - len(todo)
     earlier = f", {done} done before" if done else ""
     counts = f"{len(todo) - failed} predicted, {failed} failed{earlier}"
