@@ -1,9 +1,11 @@
 """The runner of exported models gives what the package gives, without the package."""
 
 import ast
+import fcntl
 import hashlib
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -295,7 +297,7 @@ def test_exports_that_cannot_be_used_are_named(copied, tmp_path):
     for options, words in (
         ({"backend": "torch"}, "allowed: 'auto', 'openvino', 'onnxruntime'"),
         ({"precision": "int8"}, "allowed: 'float32', 'bfloat16'"),
-        ({"batch_size": -1}, "allowed: 1 and above"),
+        ({"batch_size": 0}, "allowed: 1 and above"),
     ):
         with pytest.raises(runner.InputError, match=words):
             runner.Detector(copied, **options)
@@ -440,7 +442,12 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_second_command_does_what_is_left(export, photos, tmp_path, capsys):
+@pytest.mark.parametrize("locks", [True, False], ids=["locks", "no locks"])
+def test_a_second_command_does_what_is_left(
+    export, photos, tmp_path, monkeypatch, capsys, locks
+):
+    if not locks:
+        monkeypatch.setattr(runner, "fcntl", None)
     output = tmp_path / "out"
     log = output / "predictions.jsonl"
     options = [str(photos), f"--model={export}", f"--output={output}"]
@@ -484,6 +491,20 @@ def test_a_folder_of_other_predictions_is_refused(copied, photos, tmp_path, caps
     assert runner.main([*options, "--class-name=cup", "--no-overlays"]) == 2
     assert "was made with another model; pass another" in capsys.readouterr().err
     assert (output / "predictions.jsonl").read_bytes() == before
+
+
+def test_a_folder_that_another_process_holds_is_refused(
+    export, photos, tmp_path, capsys
+):
+    output = tmp_path / "out"
+    output.mkdir()
+    held = os.open(output, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    options = [str(photos), "--class-name=cup", f"--output={output}"]
+    assert runner.main([f"--model={export}", *options]) == 2
+    assert "another process is predicting into" in capsys.readouterr().err
+    os.close(held)
+    assert runner.main([f"--model={export}", *options]) == 0
 
 
 @pytest.mark.parametrize(

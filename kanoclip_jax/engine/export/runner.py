@@ -1,8 +1,8 @@
-"""Runs an exported detector with ONNX Runtime or OpenVINO; needs nothing else of its kind.
+"""The runner of an exported detector: one file that needs no JAX, to copy and import.
 
-Python 3.9 or newer, numpy, Pillow (9.1 or newer), and one of the two runtimes:
+Python 3.9 or newer, numpy, Pillow (9.1 or newer), and OpenVINO or ONNX Runtime:
 
-    pip install numpy Pillow openvino        # or onnxruntime
+    pip install numpy Pillow openvino    # or onnxruntime
 
 From Python, beside `manifest.json` and the model's files:
 
@@ -11,7 +11,8 @@ From Python, beside `manifest.json` and the model's files:
     found = detector.predict("photo.jpg", class_name="metal nut")
     found.score, found.label, found.boxes, found.anomaly_map
 
-From the command line: `python runner.py photos/ --class-name="metal nut"`; see `--help`.
+From the command line: `python runner.py photos/ --class-name="metal nut"`; `--help`
+lists the options.
 """
 
 from __future__ import annotations
@@ -168,8 +169,8 @@ class Detector:
         }
         self.calibrated = tuple(self._thresholds)
         self._size, self._fixed = manifest["image_size"], manifest["batch_size"]
-        self.batch_size = batch_size or self._fixed or 1
-        if self._fixed and self.batch_size != self._fixed or self.batch_size < 1:
+        self.batch_size = (self._fixed or 1) if batch_size is None else batch_size
+        if self.batch_size < 1 or self._fixed not in (None, self.batch_size):
             allowed = f"{self._fixed}, as exported" if self._fixed else "1 and above"
             raise InputError(f"batch_size is {batch_size}; allowed: {allowed}")
         self._min_area = min_area
@@ -179,15 +180,11 @@ class Detector:
             )
         formats = manifest["formats"]
         self.backend = _choose_backend(backend, folder, formats)
-        files = formats[BACKENDS[self.backend]]["files"]
-        model = _check_files(folder, files)
+        model = _check_files(folder, formats[BACKENDS[self.backend]]["files"])
         start = _start_openvino if self.backend == "openvino" else _start_onnxruntime
         self._run = start(model, precision)
-        self.identity = {
-            "model": digest,
-            "backend": self.backend,
-            "precision": precision,
-        }
+        self.identity = {"model": digest, "backend": self.backend}
+        self.identity["precision"] = precision
 
     def predict(
         self,
@@ -271,32 +268,27 @@ class Detector:
         shape = (self._fixed or len(loaded), self._size, self._size, 3)
         pixels = np.zeros(shape, np.uint8)
         pixels[: len(loaded)] = [squared for squared, _ in loaded]
-        maps, scores = self._run(pixels, np.full(len(pixels), index, np.int32))
+        indices = np.full(len(pixels), index, np.int32)
+        maps, scores = self._run({"image": pixels, "class_index": indices})
         if np.isnan(maps).any() or np.isnan(scores).any():
             raise InputError(
                 f"{self.backend} gave scores that are no numbers; try another backend, "
                 "or precision float32"
             )
         for (_, size), model_map, score in zip(loaded, maps, scores):
-            yield self._finish(
-                resize_map(model_map, *size),
-                float(score),
-                self.class_names[index],
-                limits,
-            )
-
-    def _finish(
-        self,
-        anomaly_map: np.ndarray,
-        score: float,
-        name: str,
-        limits: Thresholds | None,
-    ) -> Prediction:
-        if limits is None:
-            return Prediction(name, score, anomaly_map)
-        label = "anomalous" if score > limits.image else "normal"
-        mask, regions = find_regions(anomaly_map, limits.pixel, self._min_area)
-        return Prediction(name, score, anomaly_map, limits, label, mask, regions)
+            anomaly_map = resize_map(model_map, *size)
+            found = Prediction(self.class_names[index], float(score), anomaly_map)
+            if limits is not None:
+                pixel = limits.pixel
+                mask, regions = find_regions(anomaly_map, pixel, self._min_area)
+                found = dataclasses.replace(
+                    found,
+                    thresholds=limits,
+                    label="anomalous" if found.score > limits.image else "normal",
+                    mask=mask,
+                    regions=regions,
+                )
+            yield found
 
     def _index(self, class_name: str | None) -> int:
         if class_name is None and len(self.class_names) == 1:
@@ -334,8 +326,8 @@ def _read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{file} is no manifest that this runner knows ({error}); use the runner.py "
-            "that lies beside it, or export again"
+            f"{file} is no manifest that this runner knows ({error}); use the "
+            "runner.py that lies beside it, or export again"
         ) from None
     return manifest, hashlib.sha256(data).hexdigest()
 
@@ -377,13 +369,14 @@ def _check_files(folder: Path, files: Mapping[str, str]) -> Path:
             ) from None
         if digest.hexdigest() != expected:
             raise InputError(
-                f"{folder / name} is not what was exported (its SHA-256 is "
-                f"{digest.hexdigest()[:12]}…, not {expected[:12]}…); copy the export again"
+                f"{folder / name} is not what was exported (its SHA-256 begins "
+                f"{digest.hexdigest()[:12]}, not {expected[:12]}); copy the export again"
             )
     return folder / next(name for name in files if name.endswith((".onnx", ".xml")))
 
 
-_Run = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+# From inputs by name to maps and scores.
+_Run = Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
 
 
 def _start_openvino(model: Path, precision: str) -> _Run:
@@ -401,12 +394,10 @@ def _start_openvino(model: Path, precision: str) -> _Run:
     # A request must not be shared between threads.
     own = threading.local()
 
-    def run(
-        image: np.ndarray, class_index: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def run(inputs: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
         if not hasattr(own, "request"):
             own.request = compiled.create_infer_request()
-        found = own.request.infer({"image": image, "class_index": class_index})
+        found = own.request.infer(inputs)
         return found[0], found[1]
 
     return run
@@ -423,14 +414,7 @@ def _start_onnxruntime(model: Path, precision: str) -> _Run:
         session = onnxruntime.InferenceSession(
             str(model), providers=["CPUExecutionProvider"]
         )
-
-    def run(
-        image: np.ndarray, class_index: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        maps, scores = session.run(None, {"image": image, "class_index": class_index})
-        return maps, scores
-
-    return run
+    return lambda inputs: session.run(None, inputs)
 
 
 def _runtime(name: str) -> Any:
@@ -454,7 +438,7 @@ def _loading(model: Path, runtime: Any) -> Iterator[None]:
         ) from error
 
 
-# By content, whatever a file is called. Pillow knows more, and runs Ghostscript on some.
+# By content, whatever a file is called. Pillow knows more; some run Ghostscript.
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM")
 _REPLACE = "replace or remove the file"
 
@@ -712,8 +696,8 @@ def _grow(mask: np.ndarray, width: int) -> np.ndarray:
 
 
 _SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"),
-    *(".ppm", ".pgm"),
+    *(".bmp", ".gif", ".jpeg", ".jpg", ".pgm"),
+    *(".png", ".ppm", ".tif", ".tiff", ".webp"),
 )
 _LISTS = (".txt", ".lst", ".list")
 
@@ -742,7 +726,7 @@ def find_inputs(given: str, exclude: Sequence[Path] = ()) -> list[Path]:
     if not found or not given:
         raise InputError(
             f"{given!r} names no picture; allowed are an image, a folder with images "
-            f"({', '.join(sorted(_SUFFIXES))}), a glob or a list file (.txt)"
+            f"({', '.join(_SUFFIXES)}), a glob or a list file (.txt)"
         )
     return found
 
@@ -844,13 +828,15 @@ class Results:
 
         Their old lines are dropped.
         """
-        last = {line["path"]: (n, line) for n, line in enumerate(self.lines())}
+        last = {
+            line["path"]: (n, "error" not in line and _stamp_of(line))
+            for n, line in enumerate(self.lines())
+        }
         todo = {}
         for path in inputs:
             known = _stamp(path)
-            _, line = last.get(str(path), (0, {"error": "never predicted"}))
-            done = known and known == (line.get("bytes"), line.get("modified"))
-            if "error" in line or not done:
+            _, old = last.get(str(path), (0, None))
+            if not old or old != known:
                 todo[path] = known
                 last.pop(str(path), None)
         kept = {number for number, _ in last.values()}
@@ -1015,8 +1001,8 @@ def _lock(lock: int, folder: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise InputError(
-            f"another process is predicting into {folder}; wait for it, or pass another "
-            "--output"
+            f"another process is predicting into {folder}; wait for it, or pass "
+            "another --output"
         ) from None
     except OSError:
         # Some network file systems have no locks.
@@ -1041,6 +1027,10 @@ def _stamp(path: Path) -> tuple[int, float] | None:
     except (OSError, ValueError):
         return None
     return found.st_size, found.st_mtime
+
+
+def _stamp_of(line: Mapping[str, Any]) -> tuple[Any, Any]:
+    return line.get("bytes"), line.get("modified")
 
 
 def _encode(line: Mapping[str, Any]) -> bytes:
