@@ -1,0 +1,551 @@
+"""The runner of exported models gives what the package gives, without the package."""
+
+import ast
+import fcntl
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from ml_collections import FrozenConfigDict
+from PIL import Image
+
+from data_pipelines.errors import DataError
+from kanoclip_jax.engine import inputs, predict
+from kanoclip_jax.engine.calibration import Thresholds
+from kanoclip_jax.engine.detector import Detector, Prediction
+from kanoclip_jax.engine.export import runner
+from kanoclip_jax.engine.step import Found
+from kanoclip_jax.viz import heatmap, regions
+
+onnx = pytest.importorskip("onnx")
+openvino = pytest.importorskip("openvino")
+pytest.importorskip("onnxruntime")
+
+SIZE = 16
+CLASSES = ("metal nut", "cup")
+LIMITS = Thresholds(0.3, 0.35)
+RUNNER = Path(runner.__file__)
+
+
+class Package(Detector):
+    """The package's detector around the formula that `write_onnx` writes down."""
+
+    def __init__(self, min_area: int = 1) -> None:
+        self.image_size, self._batch_size, self._min_area = SIZE, 2, min_area
+        self.identity = {}
+        self._calibrations = {"metal nut": SimpleNamespace(thresholds=LIMITS)}
+
+    def detections(self, class_name: str, batches: Iterable) -> Iterable:
+        for batch in batches:
+            # Exact in single precision, whoever adds in whatever order.
+            maps = batch["image"].astype(np.float32).sum(-1) / np.float32(1024)
+            offset = np.float32([0, 0.25])[CLASSES.index(class_name.replace("_", " "))]
+            highest = maps.max((1, 2))
+            yield batch, Found(maps, highest / 2 + offset, highest, highest)
+
+
+def write_onnx(path: Path, batch: int | None) -> None:
+    make, kind = onnx.helper, onnx.TensorProto
+    rows = batch or "b"
+    constants = {
+        "scale": np.float32(1 / 1024),
+        "half": np.float32(0.5),
+        "offsets": np.float32([0, 0.25]),
+        "channels": np.int64([3]),
+    }
+    graph = make.make_graph(
+        [
+            make.make_node("Cast", ["image"], ["pixels"], to=kind.FLOAT),
+            make.make_node("ReduceSum", ["pixels", "channels"], ["sum"], keepdims=0),
+            make.make_node("Mul", ["sum", "scale"], ["anomaly_map"]),
+            make.make_node(
+                "ReduceMax", ["anomaly_map"], ["highest"], axes=[1, 2], keepdims=0
+            ),
+            make.make_node("Mul", ["highest", "half"], ["halved"]),
+            make.make_node("Gather", ["offsets", "class_index"], ["offset"]),
+            make.make_node("Add", ["halved", "offset"], ["score"]),
+        ],
+        "detector",
+        [
+            make.make_tensor_value_info("image", kind.UINT8, [rows, SIZE, SIZE, 3]),
+            make.make_tensor_value_info("class_index", kind.INT32, [rows]),
+        ],
+        [
+            make.make_tensor_value_info("anomaly_map", kind.FLOAT, [rows, SIZE, SIZE]),
+            make.make_tensor_value_info("score", kind.FLOAT, [rows]),
+        ],
+        [onnx.numpy_helper.from_array(v, name) for name, v in constants.items()],
+    )
+    opsets = [make.make_opsetid("", 13)]
+    onnx.save(make.make_model(graph, opset_imports=opsets, ir_version=8), path)
+
+
+def write_export(folder: Path, batch: int | None = None) -> Path:
+    """A folder as an export leaves it."""
+    folder.mkdir()
+    write_onnx(folder / "model.onnx", batch)
+    model = openvino.convert_model(folder / "model.onnx")
+    openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
+    files = {"onnx": ["model.onnx"], "openvino": ["model.xml", "model.bin"]}
+    manifest = {
+        "v": 1,
+        "image_size": SIZE,
+        "batch_size": batch,
+        "class_names": list(CLASSES),
+        "thresholds": {"metal nut": {"image": LIMITS.image, "pixel": LIMITS.pixel}},
+        "formats": {
+            kind: {"files": {name: digest(folder / name) for name in names}}
+            for kind, names in files.items()
+        },
+        "versions": {"jax": "0.10"},
+        "unknown": "to the runner",
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    shutil.copy(RUNNER, folder)
+    return folder
+
+
+def digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export for any batch; read it only."""
+    return write_export(tmp_path_factory.mktemp("any") / "export")
+
+
+@pytest.fixture
+def copied(export: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(export, tmp_path / "export"))
+
+
+def write_pictures(folder: Path) -> list[Path]:
+    """Good pictures of every kind."""
+    rng = np.random.default_rng(0)
+    colour = Image.fromarray(rng.integers(0, 256, (20, 30, 3), np.uint8))
+    grey = colour.convert("L")
+    deep = np.asarray(grey).astype(np.uint16) * 257
+    files: dict[str, bytes] = {}
+
+    def put(name: str, image: Image.Image, kind: str = "PNG", **options: object):
+        buffer = io.BytesIO()
+        image.save(buffer, kind, **options)
+        files[name] = buffer.getvalue()
+
+    for mode in ("1", "L", "LA", "P", "RGB", "RGBA"):
+        put(f"mode_{mode}.png", colour.convert(mode))
+    put("mode_I16.png", Image.fromarray(deep))
+    put("mode_I.tiff", Image.fromarray(deep.astype(np.int32)), "TIFF")
+    put("mode_CMYK.jpg", colour.convert("CMYK"), "JPEG")
+    put("moving.gif", colour.convert("P"), "GIF", save_all=True, append_images=[grey])
+    for orientation in (3, 6):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        put(f"exif_{orientation}.jpg", colour, "JPEG", exif=exif)
+    put("exif_damaged.jpg", colour, "JPEG", exif=b"Exif\0\0nothing")
+    put("1x1.png", Image.new("RGB", (1, 1), (200, 100, 50)))
+    put("thin.png", Image.linear_gradient("L").resize((1, 900)))
+    put("hot.png", Image.linear_gradient("L").resize((700, 500)).rotate(30))
+    put("deep/ünï.JPG", colour.rotate(90), "JPEG")
+    put("deep__ünï.JPG", grey, "JPEG")
+    put("ü" * 120 + ".png", colour)
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return [folder / name for name in files]
+
+
+def assert_same(mine: runner.Prediction, theirs: Prediction) -> None:
+    for name in ("class_name", "score", "label", "thresholds", "regions", "boxes"):
+        assert getattr(mine, name) == getattr(theirs, name), name
+    assert type(mine.score) is float
+    for name in ("anomaly_map", "mask"):
+        one, other = getattr(mine, name), getattr(theirs, name)
+        assert getattr(one, "dtype", None) == getattr(other, "dtype", None)
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_pictures_of_every_kind_are_predicted_as_by_the_package(
+    export, tmp_path, backend
+):
+    paths = write_pictures(tmp_path)
+    mine, theirs = runner.Detector(export, backend=backend, min_area=3), Package(3)
+    labels = set()
+    for name, threshold in (("metal_nut", None), ("cup", 0.4), ("cup", (0.9, 0.1))):
+        expected = theirs.predict(paths, name, threshold)
+        for one, other in zip(
+            mine.predict(paths, name, threshold), expected, strict=True
+        ):
+            assert_same(one, other)
+            labels.add(one.label)
+    assert labels == {"normal", "anomalous"}
+    found = mine.predict(paths[0], "cup")
+    assert_same(found, theirs.predict(paths[0], "cup"))
+    assert (found.label, found.mask, found.boxes) == (None, None, ())
+
+
+def test_arrays_and_pil_images_are_taken_as_by_the_package(export):
+    rng = np.random.default_rng(1)
+    pictures = [
+        rng.integers(0, 256, (9, 7, 3), np.uint8)[:, ::-1],
+        rng.integers(0, 256, (9, 7, 4), np.uint8),
+        rng.integers(0, 256, (9, 7), np.uint8),
+        rng.integers(0, 2**16, (9, 7), np.uint16),
+        Image.new("LAB", (5, 3), (120, 130, 140)),
+    ]
+    mine, theirs = runner.Detector(export, batch_size=2), Package()
+    for one, other in zip(
+        mine.predict(pictures, "metal nut"),
+        theirs.predict(pictures, "metal nut"),
+        strict=True,
+    ):
+        assert_same(one, other)
+    for wrong in (
+        np.zeros((3, 3)),
+        np.zeros((0, 3), np.uint8),
+        7,
+        Image.new("F", (2, 2)),
+    ):
+        with pytest.raises(DataError) as expected:
+            theirs.predict([pictures[0], wrong], "cup")
+        with pytest.raises(runner.DataError) as caught:
+            mine.predict([pictures[0], wrong], "cup")
+        assert str(caught.value) == str(expected.value)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_a_model_of_fixed_batches_is_padded(tmp_path, backend):
+    folder = write_export(tmp_path / "export", batch=4)
+    detector = runner.Detector(folder, backend=backend)
+    assert detector.batch_size == 4
+    pictures = [np.full((4, 5), level, np.uint8) for level in (0, 50, 100, 150, 200)]
+    scores = [found.score for found in detector.predict(pictures, "cup")]
+    assert scores == [0.25 + 3 * level / 2048 for level in (0, 50, 100, 150, 200)]
+    with pytest.raises(runner.InputError, match="batch_size is 8; allowed: 4"):
+        runner.Detector(folder, batch_size=8)
+
+
+def test_threads_share_a_detector(export):
+    detector = runner.Detector(export, backend="openvino")
+    pictures = [np.full((50, 60), level, np.uint8) for level in range(0, 256, 2)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda p: detector.predict(p, "metal nut"), pictures))
+    assert [one.score for one in found] == [3 * n / 2048 for n in range(0, 256, 2)]
+
+
+def test_bfloat16_is_used_where_the_processor_has_it(export):
+    picture = np.full((4, 4), 201, np.uint8)
+    try:
+        detector = runner.Detector(export, backend="openvino", precision="bfloat16")
+    except runner.InputError as error:
+        assert "which this processor lacks" in str(error)
+    else:
+        found = detector.predict(picture, "metal nut")
+        assert found.score == pytest.approx(3 * 201 / 2048, rel=2**-7)
+    with pytest.raises(runner.InputError, match="ONNX Runtime takes 'float32' alone"):
+        runner.Detector(export, backend="onnxruntime", precision="bfloat16")
+
+
+def test_classes_are_named_unless_there_is_one(copied):
+    detector = runner.Detector(copied)
+    picture = np.zeros((2, 2), np.uint8)
+    for name in (None, "mug"):
+        with pytest.raises(runner.InputError, match="knows 'metal nut', 'cup'"):
+            detector.predict(picture, name)
+    for threshold in (1.5, (0.1, -0.1), (0.1, 0.2, 0.3), float("nan")):
+        with pytest.raises(runner.InputError, match="allowed is a number in"):
+            detector.predict(picture, "cup", threshold)
+    edit(copied, class_names=["metal nut"])
+    assert runner.Detector(copied).predict(picture).class_name == "metal nut"
+
+
+def edit(folder: Path, **changes: object) -> None:
+    file = folder / "manifest.json"
+    content = json.loads(file.read_text(encoding="utf-8")) | changes
+    file.write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_auto_takes_what_is_there(copied):
+    assert runner.Detector(copied).backend == "openvino"
+    (copied / "model.bin").unlink()
+    assert runner.Detector(copied).backend == "onnxruntime"
+    with pytest.raises(runner.InputError, match="model.bin cannot be read"):
+        runner.Detector(copied, backend="openvino")
+    (copied / "model.onnx").unlink()
+    with pytest.raises(runner.InputError, match="pip install openvino or onnxruntime"):
+        runner.Detector(copied)
+
+
+def test_exports_that_cannot_be_used_are_named(copied, tmp_path):
+    with pytest.raises(runner.InputError, match="name the folder of an export"):
+        runner.Detector(tmp_path)
+    for options, words in (
+        ({"backend": "torch"}, "allowed: 'auto', 'openvino', 'onnxruntime'"),
+        ({"precision": "int8"}, "allowed: 'float32', 'bfloat16'"),
+        ({"batch_size": 0}, "allowed: 1 and above"),
+    ):
+        with pytest.raises(runner.InputError, match=words):
+            runner.Detector(copied, **options)
+    with (copied / "model.onnx").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(runner.InputError, match="model.onnx is not what was exported"):
+        runner.Detector(copied, backend="onnxruntime")
+    (copied / "model.onnx").write_bytes(b"no model")
+    files = {"model.onnx": digest(copied / "model.onnx")}
+    edit(copied, formats={"onnx": {"files": files}})
+    with pytest.raises(runner.InputError, match="pip install --upgrade onnxruntime"):
+        runner.Detector(copied)
+    with pytest.raises(runner.InputError, match="holds 'onnx'; take another"):
+        runner.Detector(copied, backend="openvino")
+    edit(copied, v=2)
+    with pytest.raises(runner.InputError, match="version 2, not 1"):
+        runner.Detector(copied)
+
+
+def spiral(side: int) -> np.ndarray:
+    scores = np.zeros((side, side), np.float32)
+    low, high = 0, side - 1
+    while low <= high:
+        for line in ((low, slice(low, high + 1)), (high, slice(low, high + 1))):
+            scores[line] = 0.6
+        scores[low : high + 1, high] = 0.7
+        scores[low + 2 : high + 1, low] = 0.8
+        scores[low + 2 : low + 3, low : low + 2] = 0.9
+        low, high = low + 2, high - 2
+    return scores
+
+
+# Few levels make thick regions, diagonals and ties.
+MAPS = hnp.arrays(
+    np.float32,
+    hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12),
+    elements=st.sampled_from([0.0, 0.25, 0.3, 0.5, 1.0]),
+) | st.sampled_from([spiral(side) for side in (9, 30, 31)])
+EDGES = [0.0, 0.25, 0.3, float(np.float32(0.3)), np.nextafter(np.float32(0.3), 1), 0.55]
+
+
+@settings(max_examples=300, deadline=None)
+@given(MAPS, st.sampled_from(EDGES), st.integers(0, 5))
+def test_regions_are_those_of_the_package(scores, threshold, min_area):
+    mask, found = runner.find_regions(scores, float(threshold), min_area)
+    expected = regions.find_regions(scores, float(threshold), min_area)
+    np.testing.assert_array_equal(mask, expected[0])
+    assert found == expected[1]
+    assert runner.hottest_box(scores) == regions.hottest_box(scores)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 900), st.integers(1, 900))
+def test_overlays_are_those_of_the_package(seed, height, width):
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (height, width, 3), np.uint8)
+    scores = rng.random((height, width), np.float32)
+    mask = scores > rng.choice([0.5, 0.999])
+    np.testing.assert_array_equal(
+        runner.overlay(image, scores, mask), heatmap.overlay(image, scores, mask=mask)
+    )
+
+
+def test_inputs_are_those_of_the_package(tmp_path):
+    write_pictures(tmp_path / "photos")
+    photos = tmp_path / "photos"
+    (photos / "loop").symlink_to(photos)
+    for name in (".hidden.png", "notes.md", "odd[1].png", "maps/a.png", ".git/b.png"):
+        (photos / name).parent.mkdir(exist_ok=True)
+        (photos / name).touch()
+    listing = tmp_path / "list.txt"
+    listing.write_text("photos/hot.png\n\nphotos/absent.png\nphotos/hot.png\n")
+    own = [photos / "maps"]
+    for given_ in (
+        *(photos, listing, photos / "hot.png", photos / "*.png", photos / "**"),
+        *(photos / "**/*.JPG", photos / "odd[1].png"),
+    ):
+        found = runner.find_inputs(str(given_), own)
+        assert found == inputs.find_inputs(str(given_), own)
+    for given_ in ("", "nowhere", "*.nothing", "a" * 5000, "**x/*", "\0"):
+        with pytest.raises(runner.InputError, match="names no picture"):
+            runner.find_inputs(given_)
+
+
+# What the package needs and the runner must not.
+FORBIDDEN = ("jax", "scipy", "tqdm", "absl", "ml_collections", "jaxtyping")
+BARE = f"""
+import runpy, sys
+for name in {(*FORBIDDEN, "kanoclip_jax", "data_pipelines")}:
+    sys.modules[name] = None
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def command(script: Path, *options: object, **more: object):
+    return subprocess.run(
+        [sys.executable, "-c", BARE, script, *map(str, options)],
+        cwd=script.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+        **more,
+    )
+
+
+def test_the_command_writes_what_predict_writes(export, tmp_path, monkeypatch, capsys):
+    photos = tmp_path / "photos"
+    write_pictures(photos)
+    (photos / "broken.png").write_bytes(b"\x89PNG no more")
+    (photos / "empty.png").touch()
+    (photos / "dangling.png").symlink_to(photos / "nowhere")
+    settings_ = {"class_name": "metal_nut", "maps": True, "overlays": True}
+    settings_ |= {"min_area": 2, "batch_size": 2, "input": str(photos), "highest": 0}
+    config = FrozenConfigDict({"predict": settings_, "data": {"workers": 0}})
+    monkeypatch.setattr(predict, "open_detector", lambda *_: (Package(2), config))
+    assert predict.main(config, tmp_path / "theirs") == 1
+
+    done = command(
+        *(export / "runner.py", photos, "--class-name=metal_nut", "--min-area=2"),
+        *("--batch-size=3", f"--output={tmp_path / 'mine'}"),
+    )
+    assert done.returncode == 1, done.stderr
+    assert "19 predicted, 3 failed: " in done.stdout
+    assert done.stderr.count("failed: ") == len(done.stderr.splitlines()) == 3
+    files = {
+        str(path.relative_to(tmp_path / "theirs")): path.read_bytes()
+        for path in (tmp_path / "theirs").rglob("*.*")
+    }
+    assert len(files) == 19 * 2 + 3
+    for name, content in files.items():
+        if name != "predictions.settings.json":
+            assert (tmp_path / "mine" / name).read_bytes() == content, name
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for level in (0, 100, 250):
+        Image.new("RGB", (40, 30), (level,) * 3).save(folder / f"{level}.png")
+    return folder
+
+
+@pytest.mark.parametrize("locks", [True, False], ids=["locks", "no locks"])
+def test_a_second_command_does_what_is_left(
+    export, photos, tmp_path, monkeypatch, capsys, locks
+):
+    if not locks:
+        monkeypatch.setattr(runner, "fcntl", None)
+    output = tmp_path / "out"
+    log = output / "predictions.jsonl"
+    options = [str(photos), f"--model={export}", f"--output={output}"]
+    (photos / "150.png").write_text("no picture")
+    assert runner.main([*options, "--class-name=cup"]) == 1
+    assert "3 predicted, 1 failed" in capsys.readouterr().out
+    first = log.read_bytes().splitlines()
+    # A kill in the middle of a line.
+    log.write_bytes(b"\n".join(first)[:-9])
+    shutil.copy(photos / "0.png", photos / "150.png")
+    Image.new("L", (9, 9), 80).save(photos / "100.png")
+    assert runner.main([*options, "--class-name=cup"]) == 0
+    assert "3 predicted, 0 failed, 1 done before" in capsys.readouterr().out
+    lines = [json.loads(line) for line in log.read_bytes().splitlines()]
+    scores = {Path(line["path"]).name: line["score"] for line in lines}
+    assert scores == {
+        "0.png": 0.25,
+        "150.png": 0.25,
+        "100.png": 0.25 + 3 * 80 / 2048,
+        "250.png": 0.25 + 3 * 250 / 2048,
+    }
+    assert len(lines) == 4 and json.loads(first[0]) in lines
+    table = (output / "predictions.csv").read_text(encoding="utf-8").splitlines()
+    assert len(table) == 5
+
+
+def test_a_folder_of_other_predictions_is_refused(copied, photos, tmp_path, capsys):
+    output = tmp_path / "out"
+    options = [str(photos), f"--model={copied}", f"--output={output}", "--no-maps"]
+    assert runner.main([*options, "--class-name=cup", "--no-overlays"]) == 0
+    before = (output / "predictions.jsonl").read_bytes()
+    assert [path.name for path in output.iterdir() if path.is_dir()] == []
+    for other, words in (
+        (["--class-name=metal nut"], "another class_name, thresholds, overlays"),
+        (["--class-name=cup", "--threshold=0.5,0.4"], "another thresholds, overlays"),
+        (["--class-name=cup", "--no-overlays", "--backend=onnxruntime"], "backend"),
+    ):
+        assert runner.main([*options, *other]) == 2
+        assert words in capsys.readouterr().err
+    edit(copied, trained="longer")
+    assert runner.main([*options, "--class-name=cup", "--no-overlays"]) == 2
+    assert "was made with another model; pass another" in capsys.readouterr().err
+    assert (output / "predictions.jsonl").read_bytes() == before
+
+
+def test_a_folder_that_another_process_holds_is_refused(
+    export, photos, tmp_path, capsys
+):
+    output = tmp_path / "out"
+    output.mkdir()
+    held = os.open(output, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    options = [str(photos), "--class-name=cup", f"--output={output}"]
+    assert runner.main([f"--model={export}", *options]) == 2
+    assert "another process is predicting into" in capsys.readouterr().err
+    os.close(held)
+    assert runner.main([f"--model={export}", *options]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "the following arguments are required: INPUT; see --help"),
+        (["nowhere/"], "'nowhere/' names no picture; allowed are"),
+        (["PHOTOS"], "class_name is None; this model knows 'metal nut', 'cup'"),
+        (["PHOTOS", "--class-name=mug"], "class_name is 'mug'; this model knows"),
+        (["PHOTOS", "--class-name=cup", "--threshold=x"], "'x' is neither a number"),
+        (["PHOTOS", "--class-name=cup", "--threshold=7"], "threshold is (7.0,)"),
+        (["PHOTOS", "--model=PHOTOS"], "manifest.json cannot be read"),
+        (["PHOTOS", "--class-name=cup", "--output=FILE"], "pass another --output"),
+        (["PHOTOS", "--class=cup"], "unrecognized arguments: --class=cup"),
+    ],
+)
+def test_wrong_options_are_one_line(export, photos, tmp_path, capsys, options, words):
+    (tmp_path / "file").touch()
+    names = {"PHOTOS": str(photos), "FILE": str(tmp_path / "file")}
+    for name, path in names.items():
+        options = [option.replace(name, path) for option in options]
+    if not any("--output" in option for option in options):
+        options.append(f"--output={tmp_path / 'out'}")
+    assert runner.main([f"--model={export}", *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and words in line
+
+
+@pytest.mark.parametrize("name", ["numpy", "PIL"])
+def test_what_is_not_installed_is_named(export, name):
+    code = BARE.replace("for name in (", f"for name in ({name!r}, ")
+    done = subprocess.run(
+        [sys.executable, "-c", code, export / "runner.py", "photos"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ") and "pip install numpy Pillow" in line
+
+
+def test_the_file_is_python_3_9():
+    ast.parse(RUNNER.read_text(encoding="utf-8"), feature_version=(3, 9))
