@@ -380,6 +380,9 @@ _Run = Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
 
 
 def _start_openvino(model: Path, precision: str) -> _Run:
+    # Its telemetry would report each load over the network, from a fork of this
+    # process; where that package is not found OpenVINO does without.
+    sys.modules.setdefault("openvino_telemetry", None)
     openvino = _runtime("openvino")
     core = openvino.Core()
     known = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
