@@ -2,8 +2,10 @@
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -64,21 +66,40 @@ def topics_of(source: Source) -> list[Topic]:
     ]
 
 
+class Knowledge(NamedTuple):
+    """What a training learns from.
+
+    Attributes:
+        means: unit knowledge mean of each class, in the source's order.
+        digest: sha256 of the sentences behind them.
+    """
+
+    means: Float[np.ndarray, "c joint"]
+    digest: str
+
+
 def training_knowledge(
     config: FrozenConfigDict, source: Source, clip: Clip
-) -> Float[np.ndarray, "c joint"]:
-    """The unit knowledge mean of each training class, in the source's order.
+) -> Knowledge:
+    """The knowledge of the training classes.
 
     See `gather_records` for where the sentences come from.
     """
     names = {name: source.prompt_names[name] for name in source.classes}
-    return knowledge_means(
-        gather_records(config, source.dataset, names, source),
+    records = gather_records(config, source.dataset, names, source)
+    means = knowledge_means(
+        records,
         source.classes,
         CachedEncoder(clip, knowledge_folder(config)),
         config.knowledge.weighting,
         normalize_each=config.knowledge.normalize_each,
     )
+    sentences = sorted(
+        [record.class_name, record.source, record.text]
+        for record in records
+        if record.polarity == "abnormal" and record.class_name in names
+    )
+    return Knowledge(means, hashlib.sha256(json.dumps(sentences).encode()).hexdigest())
 
 
 def gather_records(

@@ -127,6 +127,8 @@ class Run:
             betas=config.train.adam_betas,
         )
         self.seconds = 0.0
+        # The digest of what the knowledge loss learns from; empty where it is off.
+        self._sentences = ""
         self._devices = Devices(config.train.batch_size, "train.batch_size")
         self._state = fresh_state(method, self._optimizer, self._devices, config.seed)
         self._checkpoints = None
@@ -155,6 +157,7 @@ class Run:
         if self._checkpoints.latest is not None:
             self._state, meta = self._checkpoints.restore(self._state)
             self.seconds = meta["seconds"]
+            self._sentences = meta.get("knowledge", "")
             print(f"continuing from step {int(self._state.step)} of {self._steps}")
         if not self.finished:
             self._train()
@@ -302,10 +305,23 @@ class Run:
         return choose_parts(allowed, programs)
 
     def _knowledge(self) -> np.ndarray:
+        """The classes' knowledge means; those of the steps before, if there are any.
+
+        Raises:
+            InputError: the sentences have changed since.
+        """
         if not self._config.model.get("knpl", True):
             joint = self._clip.module.config.projection_dim
             return np.zeros((len(self._source.classes), joint), np.float32)
-        return training_knowledge(self._config, self._source, self._clip)
+        means, digest = training_knowledge(self._config, self._source, self._clip)
+        if digest != (self._sentences or digest):
+            raise InputError(
+                f"{self._folder.path} was trained with other knowledge sentences "
+                f"(sha256 {self._sentences[:12]}, now {digest[:12]}); give it the same "
+                "with --config.knowledge.path=FILE.jsonl, or pass another --workdir"
+            )
+        self._sentences = digest
+        return means
 
     def _save(self, step: int) -> None:
         meta: dict[str, Any] = {
@@ -316,6 +332,7 @@ class Run:
             "seconds": self.seconds,
             "data": {"next_index": step},
             "seed": self._config.seed,
+            "knowledge": self._sentences,
         }
         self._checkpoints.save(self._state, meta)
 

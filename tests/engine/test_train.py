@@ -15,6 +15,7 @@ from kanoclip_jax.engine.settings import resolve
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.engine.writer import MetricWriter
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.knowledge.store import Record, write_records
 
 
 def metrics_of(workdir: Path) -> dict:
@@ -67,6 +68,35 @@ def test_an_interrupted_run_ends_bit_identical(settings, tmp_path, monkeypatch):
     for run in ("whole", "broken"):
         lines = (tmp_path / run / "metrics.jsonl").read_text().splitlines()
         assert [json.loads(line)["step"] for line in lines] == list(range(1, 12))
+
+
+def test_a_run_does_not_go_on_with_other_sentences(settings, tmp_path, monkeypatch):
+    """The file has its old name and new content."""
+    sentences = tmp_path / "k.jsonl"
+
+    def write(text: str) -> None:
+        records = [
+            Record("mvtec", name, source, text)
+            for name in ("bottle", "metal_nut")
+            for source in ("llm", "vqa")
+        ]
+        write_records(sentences, records)
+
+    def stop(self, step, values):
+        if step == 4:
+            raise Killed
+
+    write("A chip.")
+    config = settings(knowledge__path=str(sentences), train__epochs=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(MetricWriter, "write", stop)
+        with pytest.raises(Killed):
+            engine.run("train", config, tmp_path / "run")
+    write("A dent.")
+    with pytest.raises(InputError, match="was trained with other knowledge sentences"):
+        engine.run("train", config, tmp_path / "run")
+    write("A chip.")
+    assert engine.run("train", config, tmp_path / "run") == 0
 
 
 def test_the_cache_changes_no_bit(settings, tmp_path):
