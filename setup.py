@@ -13,7 +13,7 @@ setup(
     packages=find_packages(include=["kanoclip_jax*", "data_pipelines*"]),
     package_data={
         "kanoclip_jax.clip": ["demo/*"],
-        "kanoclip_jax.engine": ["*.json", "page.html", "page.css", "page.js"],
+        "kanoclip_jax.engine.reporting": ["*.json", "page.*"],
         "kanoclip_jax.knowledge": ["data/*"],
     },
     install_requires=[

@@ -12,7 +12,7 @@ from common import show
 from scipy.stats import binomtest
 
 from kanoclip_jax import Detector
-from kanoclip_jax.engine.inputs import find_inputs
+from kanoclip_jax.engine.prediction.inputs import find_inputs
 from kanoclip_jax.metrics import thresholds
 
 

@@ -75,7 +75,13 @@ def run(
 def _main(mode: str, config: FrozenConfigDict) -> Callable[..., int]:
     """The function of a mode; its module is imported only when it runs."""
     several = mode in ("train", "eval") and (config.rows or config.seeds > 1)
-    names = {"eval": "evaluate", "knowledge": f"{config.knowledge.action}_knowledge"}
-    name = "suite" if several else names.get(mode, mode)
+    modules = {
+        "eval": "evaluate",
+        "predict": "prediction.predict",
+        "calibrate": "prediction.calibrate",
+        "watch": "prediction.watch",
+        "knowledge": f"knowledge.{config.knowledge.action}",
+    }
+    name = "suite" if several else modules.get(mode, mode)
     main = importlib.import_module(f"kanoclip_jax.engine.{name}").main
     return functools.partial(main, mode) if several else main

@@ -11,7 +11,6 @@ from tqdm import tqdm
 from data_pipelines.pipeline import eval_stream
 from data_pipelines.sources import Source
 from kanoclip_jax.clip import Clip
-from kanoclip_jax.engine import evidence
 from kanoclip_jax.engine.build import (
     Targets,
     class_names,
@@ -19,9 +18,10 @@ from kanoclip_jax.engine.build import (
     open_targets,
     refuse_training_dataset,
 )
-from kanoclip_jax.engine.cases import Cases
-from kanoclip_jax.engine.examples import Examples
-from kanoclip_jax.engine.report import (
+from kanoclip_jax.engine.reporting import evidence
+from kanoclip_jax.engine.reporting.cases import Cases
+from kanoclip_jax.engine.reporting.examples import Examples
+from kanoclip_jax.engine.reporting.report import (
     make_report,
     to_terminal,
     with_facts,

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from data_pipelines.errors import AbsentError
 from kanoclip_jax.engine import evaluate, train
 from kanoclip_jax.engine.build import open_dataset, open_targets, place
-from kanoclip_jax.engine.report import to_terminal, write_report
+from kanoclip_jax.engine.reporting.report import to_terminal, write_report
 from kanoclip_jax.engine.sharding import first_alone
 from kanoclip_jax.engine.workdir import Workdir, file_name
 from kanoclip_jax.errors import InputError

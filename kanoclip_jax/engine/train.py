@@ -23,10 +23,10 @@ from kanoclip_jax.engine.build import (
 from kanoclip_jax.engine.checkpoint import Checkpoints
 from kanoclip_jax.engine.evaluate import evaluate
 from kanoclip_jax.engine.features import FeatureCache, Tower, choose_cache
-from kanoclip_jax.engine.knowledge import training_knowledge
+from kanoclip_jax.engine.knowledge.training import training_knowledge
 from kanoclip_jax.engine.memory import choose_parts
 from kanoclip_jax.engine.optimizer import make_optimizer
-from kanoclip_jax.engine.report import to_terminal, write_report
+from kanoclip_jax.engine.reporting.report import to_terminal, write_report
 from kanoclip_jax.engine.settings import to_dict
 from kanoclip_jax.engine.sharding import Devices, first_alone, is_first
 from kanoclip_jax.engine.step import (

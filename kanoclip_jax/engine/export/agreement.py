@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, UInt8
 from data_pipelines import textures
 from data_pipelines.transforms import decode_image, read_image
 from kanoclip_jax.engine.export.formats import Run
-from kanoclip_jax.engine.inputs import find_inputs
+from kanoclip_jax.engine.prediction.inputs import find_inputs
 from kanoclip_jax.engine.step import Inference
 
 # Relative, of maps and scores.

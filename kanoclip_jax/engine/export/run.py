@@ -14,7 +14,6 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from kanoclip_jax.engine.calibration import Calibration, find_calibrations
 from kanoclip_jax.engine.export import runner
 from kanoclip_jax.engine.export.agreement import (
     TOLERANCE,
@@ -25,6 +24,7 @@ from kanoclip_jax.engine.export.agreement import (
 )
 from kanoclip_jax.engine.export.formats import FORMATS, check_formats
 from kanoclip_jax.engine.export.program import INPUTS, OUTPUTS, Program, make_program
+from kanoclip_jax.engine.prediction.calibration import Calibration, find_calibrations
 from kanoclip_jax.engine.restore import Trained, load_trained
 from kanoclip_jax.engine.sharding import Devices
 from kanoclip_jax.engine.step import Inference

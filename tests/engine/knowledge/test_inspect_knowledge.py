@@ -11,10 +11,10 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from kanoclip_jax.clip import Clip
-from kanoclip_jax.engine import inspect_knowledge
 from kanoclip_jax.engine.build import load_method
 from kanoclip_jax.engine.checkpoint import Checkpoints
-from kanoclip_jax.engine.inspect_knowledge import find_subject
+from kanoclip_jax.engine.knowledge import inspect as inspect_knowledge
+from kanoclip_jax.engine.knowledge.inspect import find_subject
 from kanoclip_jax.engine.optimizer import make_optimizer
 from kanoclip_jax.engine.settings import resolve, to_dict
 from kanoclip_jax.engine.sharding import Devices

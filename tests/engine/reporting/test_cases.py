@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from data_pipelines.sources import Entry
-from kanoclip_jax.engine.cases import Cases
+from kanoclip_jax.engine.reporting.cases import Cases
 
 SIZE = 8
 

@@ -11,8 +11,12 @@ from tqdm import tqdm
 from data_pipelines.pipeline import eval_stream
 from data_pipelines.sources import Source
 from kanoclip_jax.engine.build import open_dataset
-from kanoclip_jax.engine.calibration import NEVER, Calibration, save_calibration
-from kanoclip_jax.engine.detector import Detector
+from kanoclip_jax.engine.prediction.calibration import (
+    NEVER,
+    Calibration,
+    save_calibration,
+)
+from kanoclip_jax.engine.prediction.detector import Detector
 from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError

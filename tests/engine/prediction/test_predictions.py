@@ -14,11 +14,11 @@ from PIL import Image
 
 from configs import demo
 from kanoclip_jax import engine
-from kanoclip_jax.engine.predictions import Predictions, printable, stamp
+from kanoclip_jax.engine.prediction.predictions import Predictions, printable, stamp
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SETTINGS = {"class_name": "cup", "thresholds": [0.5, 0.25], "min_area": 1}
 KEYS = ("path", "class_name", "score", "map", "box", "overlay", "label", "regions")
 

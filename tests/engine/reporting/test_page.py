@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from kanoclip_jax.engine import page, report, tables
-from kanoclip_jax.engine.cases import KINDS
-from kanoclip_jax.engine.page import Seen
+from kanoclip_jax.engine.reporting import page, report, tables
+from kanoclip_jax.engine.reporting.cases import KINDS
+from kanoclip_jax.engine.reporting.page import Seen
 from kanoclip_jax.metrics.report import ClassMetrics
 
 VOID = {"meta", "link", "img", "br", "path", "rect"}

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kanoclip_jax.engine import paper
+from kanoclip_jax.engine.reporting import paper
 
 COLUMNS = {
     "image_auroc": "image AUROC",

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from kanoclip_jax.engine import paper, tables
-from kanoclip_jax.engine.tables import Table
+from kanoclip_jax.engine.reporting import paper, tables
+from kanoclip_jax.engine.reporting.tables import Table
 
 Report = Mapping[str, Any]
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from data_pipelines.errors import DataError
 from data_pipelines.transforms import read_photograph
-from kanoclip_jax.engine.detector import Prediction
-from kanoclip_jax.engine.predictions import Line, printable
+from kanoclip_jax.engine.prediction.detector import Prediction
+from kanoclip_jax.engine.prediction.predictions import Line, printable
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.viz.heatmap import overlay

@@ -14,12 +14,12 @@ import jax
 from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
-from kanoclip_jax.engine.asking import Asking, Outcome
 from kanoclip_jax.engine.build import (
     open_dataset,
     refuse_evaluation_dataset,
 )
-from kanoclip_jax.engine.knowledge import topics_of
+from kanoclip_jax.engine.knowledge.asking import Asking, Outcome
+from kanoclip_jax.engine.knowledge.training import topics_of
 from kanoclip_jax.engine.workdir import file_name
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.knowledge.ledger import Ledger

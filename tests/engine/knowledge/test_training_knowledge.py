@@ -6,7 +6,7 @@ import pytest
 
 from data_pipelines.sources import Source
 from kanoclip_jax.engine.build import open_dataset
-from kanoclip_jax.engine.knowledge import gather_records
+from kanoclip_jax.engine.knowledge.training import gather_records
 from kanoclip_jax.engine.settings import resolve
 from kanoclip_jax.knowledge.store import Record, write_records
 

@@ -6,7 +6,7 @@ from statistics import median
 import numpy as np
 from jaxtyping import Float
 
-from kanoclip_jax.engine import tables
+from kanoclip_jax.engine.reporting import tables
 from kanoclip_jax.knowledge.statistics import ClassStatistics
 from kanoclip_jax.losses import KnowledgeScope, knowledge_loss
 

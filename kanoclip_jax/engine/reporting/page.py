@@ -13,9 +13,9 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from kanoclip_jax.engine.cases import KINDS
-from kanoclip_jax.engine.sections import Report, Section, origin, sections
-from kanoclip_jax.engine.tables import COLUMNS, Table, percent
+from kanoclip_jax.engine.reporting.cases import KINDS
+from kanoclip_jax.engine.reporting.sections import Report, Section, origin, sections
+from kanoclip_jax.engine.reporting.tables import COLUMNS, Table, percent
 from kanoclip_jax.metrics.pixel import AUPRO_LIMIT
 from kanoclip_jax.viz.plots import plot_curves, plot_histograms
 

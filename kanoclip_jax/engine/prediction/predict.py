@@ -12,10 +12,15 @@ from tqdm import tqdm
 
 from data_pipelines.errors import DataError
 from data_pipelines.pipeline import predict_stream
-from kanoclip_jax.engine.detector import Detector, Prediction
-from kanoclip_jax.engine.inputs import absolute, find_inputs
-from kanoclip_jax.engine.pictures import FOLDERS, SHEET, Pictures
-from kanoclip_jax.engine.predictions import Line, Predictions, Stamp, printable
+from kanoclip_jax.engine.prediction.detector import Detector, Prediction
+from kanoclip_jax.engine.prediction.inputs import absolute, find_inputs
+from kanoclip_jax.engine.prediction.pictures import FOLDERS, SHEET, Pictures
+from kanoclip_jax.engine.prediction.predictions import (
+    Line,
+    Predictions,
+    Stamp,
+    printable,
+)
 from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.viz.regions import hottest_box

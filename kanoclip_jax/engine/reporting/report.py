@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kanoclip_jax.engine import evidence, page, paper, tables
-from kanoclip_jax.engine.sections import Report, Section, origin, sections
+from kanoclip_jax.engine.reporting import evidence, page, paper, tables
+from kanoclip_jax.engine.reporting.sections import Report, Section, origin, sections
 from kanoclip_jax.engine.sharding import is_first
 from kanoclip_jax.engine.workdir import Workdir
 

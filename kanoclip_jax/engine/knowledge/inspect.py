@@ -16,9 +16,9 @@ from data_pipelines.catalog import CATALOG, select_classes
 from data_pipelines.errors import AbsentError
 from data_pipelines.sources import Source
 from kanoclip_jax.clip import Clip
-from kanoclip_jax.engine import knowledge_table
 from kanoclip_jax.engine.build import load_method, open_dataset, place
-from kanoclip_jax.engine.knowledge import gather_records, knowledge_folder
+from kanoclip_jax.engine.knowledge import table as knowledge_table
+from kanoclip_jax.engine.knowledge.training import gather_records, knowledge_folder
 from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.workdir import Workdir, file_name
 from kanoclip_jax.errors import InputError

@@ -17,8 +17,12 @@ from PIL import Image
 from data_pipelines.errors import DataError
 from data_pipelines.pipeline import Batch
 from data_pipelines.transforms import read_photograph, square, upright_photograph
-from kanoclip_jax.engine.calibration import AUTO, Thresholds, find_calibrations
 from kanoclip_jax.engine.checkpoint import locate_step, read_meta
+from kanoclip_jax.engine.prediction.calibration import (
+    AUTO,
+    Thresholds,
+    find_calibrations,
+)
 from kanoclip_jax.engine.resize import resize_map
 from kanoclip_jax.engine.restore import Trained, load_trained
 from kanoclip_jax.engine.settings import check_choice, resolve

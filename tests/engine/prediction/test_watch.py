@@ -16,11 +16,11 @@ import pytest
 from PIL import Image
 
 from kanoclip_jax import engine
-from kanoclip_jax.engine.predictions import stamp
-from kanoclip_jax.engine.watch import Arrivals
+from kanoclip_jax.engine.prediction.predictions import stamp
+from kanoclip_jax.engine.prediction.watch import Arrivals
 from kanoclip_jax.errors import InputError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 OFF = {f"model__{part}": False for part in ("knpl", "vv", "cmci", "adapter")}
 
 

@@ -1,7 +1,7 @@
 """The paper's figures: complete, in fractions, and where they belong."""
 
 from data_pipelines.catalog import CATALOG
-from kanoclip_jax.engine import paper, report, tables
+from kanoclip_jax.engine.reporting import paper, report, tables
 
 
 def test_the_paper_s_own_rows() -> None:

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from kanoclip_jax import Detector, engine
-from kanoclip_jax.engine import detector as detector_module
-from kanoclip_jax.engine.calibration import (
+from kanoclip_jax.engine.prediction import detector as detector_module
+from kanoclip_jax.engine.prediction.calibration import (
     Calibration,
     find_calibrations,
     read_calibrations,
@@ -242,7 +242,7 @@ def test_damaged_and_absent_files_are_named(copied, tmp_path):
 def test_beside_a_checkpoint_that_cannot_be_written_to(
     settings, copied, normals, tmp_path, monkeypatch, capsys
 ):
-    from kanoclip_jax.engine import calibration
+    from kanoclip_jax.engine.prediction import calibration
 
     write = calibration.write_atomically
 

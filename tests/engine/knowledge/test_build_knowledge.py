@@ -20,13 +20,13 @@ from class_trees import write_class
 from PIL import Image
 
 from kanoclip_jax import engine
-from kanoclip_jax.engine import asking
+from kanoclip_jax.engine.knowledge import asking
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.knowledge.ledger import key_of
 from kanoclip_jax.knowledge.providers import retry
 from kanoclip_jax.knowledge.store import Record, read_records
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 KEY = "sk-marked-0123456789abcdef"
 CLASSES = {"cup": "cup", "metal_lid": "metal lid", "plate": "plate"}
 

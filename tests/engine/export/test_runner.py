@@ -23,10 +23,10 @@ from ml_collections import FrozenConfigDict
 from PIL import Image
 
 from data_pipelines.errors import DataError
-from kanoclip_jax.engine import inputs, predict
-from kanoclip_jax.engine.calibration import Thresholds
-from kanoclip_jax.engine.detector import Detector, Prediction
 from kanoclip_jax.engine.export import runner
+from kanoclip_jax.engine.prediction import inputs, predict
+from kanoclip_jax.engine.prediction.calibration import Thresholds
+from kanoclip_jax.engine.prediction.detector import Detector, Prediction
 from kanoclip_jax.engine.step import Found
 from kanoclip_jax.viz import heatmap, regions
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from kanoclip_jax import engine
-from kanoclip_jax.engine.inputs import find_inputs
+from kanoclip_jax.engine.prediction.inputs import find_inputs
 from kanoclip_jax.errors import InputError
 
 OFF = {f"model__{part}": False for part in ("knpl", "vv", "cmci", "adapter")}

@@ -1,0 +1,1 @@
+"""The knowledge base from outside: built, inspected, and gathered for a training."""

@@ -1,0 +1,1 @@
+"""Predictions on a user's own pictures, and the thresholds that they are judged by."""
