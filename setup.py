@@ -2,7 +2,13 @@
 
 from setuptools import find_packages, setup
 
-_EXPORT = ["jax2onnx>=0.17,<0.18", "onnx>=1.17", "onnxruntime>=1.20", "openvino>=2025"]
+_EXPORT = [
+    "flatbuffers",
+    "jax2onnx>=0.17,<0.18",
+    "onnx>=1.17",
+    "onnxruntime>=1.20",
+    "openvino>=2025",
+]
 
 setup(
     name="kanoclip-jax",

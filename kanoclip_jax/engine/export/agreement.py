@@ -97,9 +97,8 @@ def compare(run: Run, sample: Sample, batch_size: int | None) -> Agreement:
         batch_size: the only one that it takes, which is filled up; any where None.
     """
     count = len(sample.images)
-    batches = [np.arange(count) % count]
     if batch_size is None:
-        batches += [np.array([row]) for row in range(count)]
+        batches = [np.arange(count), *np.arange(count)[:, None]]
     else:
         rows = np.arange(-(-count // batch_size) * batch_size) % count
         batches = list(rows.reshape(-1, batch_size))

@@ -163,10 +163,27 @@ def test_the_manifest_says_what_is_there(folder, calibrated) -> None:
 
 
 @pytest.mark.slow
-def test_a_model_of_one_batch_size_alone_and_of_one_format(
-    settings, calibrated, tmp_path
+def test_the_constants_of_a_large_model_lie_beside_it(
+    settings, calibrated, tmp_path, monkeypatch
 ) -> None:
-    """What an earlier export left goes; other people's files stay."""
+    monkeypatch.setattr(formats, "_MOST_BYTES", 1)
+    own = export(settings, calibrated, tmp_path, export__formats="onnx")
+    files = manifest(own)["formats"]["onnx"]["files"]
+    assert sorted(files) == ["model.onnx", "model.onnx.data"]
+    assert (own / "model.onnx").stat().st_size < (
+        own / "model.onnx.data"
+    ).stat().st_size
+
+
+@pytest.mark.slow
+def test_a_model_of_one_batch_size_alone_and_of_one_format(
+    settings, calibrated, tmp_path, monkeypatch
+) -> None:
+    """What an earlier export left goes; other people's files stay.
+
+    The ONNX model on the way is taken for a large one.
+    """
+    monkeypatch.setattr(formats, "_MOST_BYTES", 1)
     own = tmp_path / "export"
     own.mkdir()
     (own / "notes.txt").write_text("mine")
