@@ -9,7 +9,9 @@ from configs import ablation, industrial, medical
 from data_pipelines.errors import AbsentError
 from kanoclip_jax import engine
 from kanoclip_jax.engine import train
+from kanoclip_jax.engine.settings import resolve
 from kanoclip_jax.engine.suite import mean_and_std
+from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
 
 
@@ -94,6 +96,18 @@ def test_a_row_is_known_and_changes_settings_only(both, tmp_path) -> None:
     config.row_settings.new = ConfigDict({"model": {"knlp": False}})
     with pytest.raises(InputError, match=r"row_settings\.new.*knlp"):
         engine.run("train", config, tmp_path)
+
+
+def test_a_suite_and_a_single_run_do_not_share_a_folder(settings, tmp_path) -> None:
+    """Each would write over the other's report."""
+    single, suite = resolve(settings()), resolve(settings(seeds=2))
+    Workdir(tmp_path / "single").claim(single)
+    with pytest.raises(InputError, match="holds a single run, and this is several"):
+        engine.run("train", settings(seeds=2), tmp_path / "single")
+    Workdir(tmp_path / "suite").claim(suite)
+    with pytest.raises(InputError, match="holds several runs .* and this is a single"):
+        engine.run("train", settings(), tmp_path / "suite")
+    Workdir(tmp_path / "suite").claim(resolve(settings(seeds=3)))
 
 
 def test_an_absent_dataset_is_listed_not_fatal(settings, tmp_path, data_root, capsys):

@@ -53,37 +53,51 @@ def main(
             _in_float32(config), Workdir(workdir), overrides | {"clip.dtype"}
         )
         calibrations = _calibrations(trained, workdir)
-        class_names = tuple(
-            dict.fromkeys(
-                name.replace("_", " ")
-                for name in config.export.class_names or calibrations or ("object",)
-            )
-        )
-        inference = Inference(
-            trained.method,
-            Devices(1, "batch_size"),
-            trained.clip.params,
-            trained.params,
-        )
-        program = make_program(
-            trained.clip, trained.method, trained.params, inference, class_names
-        )
-        sample = take_sample(
-            inference, class_names, config.export.input, program.image_size
-        )
-    batch_size = config.export.batch_size or None
+        program, sample = _prepare(trained, tuple(calibrations))
+    manifest = _describe(
+        trained, program, config.export.batch_size or None, calibrations
+    )
+    _write(names, program, sample, workdir, manifest)
+    for name in program.class_names:
+        if name not in calibrations:
+            print(f"no thresholds for {name!r}: see --mode=calibrate")
+    print(f"exported: {workdir / 'export'} ({', '.join(program.class_names)})")
+    return 0
+
+
+def _prepare(trained: Trained, calibrated: tuple[str, ...]) -> tuple[Program, Sample]:
+    """What is exported, and what JAX says of a few pictures."""
+    export = trained.config.export
+    given = export.class_names or calibrated or ("object",)
+    names = tuple(dict.fromkeys(name.replace("_", " ") for name in given))
+    clip, method, params = trained.clip, trained.method, trained.params
+    inference = Inference(method, Devices(1, "batch_size"), clip.params, params)
+    program = make_program(clip, method, params, inference, names)
+    return program, take_sample(inference, names, export.input, clip.image_size)
+
+
+def _write(
+    names: tuple[str, ...],
+    program: Program,
+    sample: Sample,
+    workdir: Path,
+    manifest: dict[str, Any],
+) -> None:
+    """Write the formats, the manifest and the runner beside their place, then into it.
+
+    Raises:
+        InputError: a format says something else than JAX, or the folder cannot be
+            written to.
+    """
     partial = workdir / "export.partial"
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        formats = {
-            name: _export(name, program, sample, batch_size, partial) for name in names
+        manifest["formats"] = {
+            name: _export(name, program, sample, manifest["batch_size"], partial)
+            for name in names
         }
-        manifest = {
-            **_describe(trained, program, batch_size, calibrations),
-            "formats": formats,
-            "versions": _versions(names),
-        }
+        manifest["versions"] = _versions(names)
         shutil.copyfile(runner.__file__, partial / "runner.py")
         _keep(partial, workdir / "export", manifest)
     except OSError as error:
@@ -93,12 +107,6 @@ def main(
         ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    known = manifest["thresholds"]
-    without = [name for name in class_names if name not in known]
-    if without:
-        print(f"no thresholds for {', '.join(without)}: see --mode=calibrate")
-    print(f"exported: {workdir / 'export'} ({', '.join(class_names)})")
-    return 0
 
 
 def _in_float32(config: FrozenConfigDict) -> FrozenConfigDict:
