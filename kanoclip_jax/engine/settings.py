@@ -79,23 +79,15 @@ _IMMATERIAL = (
     "train.log_every",
     "train.cache_features",
     "train.accumulate",
-    "knowledge.action",
-    "knowledge.dataset",
-    "knowledge.provider",
-    "knowledge.base_url",
-    "knowledge.llm",
-    "knowledge.vqa",
-    "knowledge.n",
-    "knowledge.image_size",
-    "knowledge.concurrency",
-    "knowledge.retries",
-    "knowledge.timeout",
-    "knowledge.allow_evaluation_dataset",
+    "knowledge.",
 )
 _MATERIAL = (
     "data.skip_bad_files",
     "data.normal_folders",
     "data.covid19_include",
+    "knowledge.path",
+    "knowledge.weighting",
+    "knowledge.normalize_each",
 )
 
 
