@@ -83,12 +83,35 @@ class ChatServer:
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
-        self.answered: Counter[tuple] = Counter()
+        self._answered: Counter[tuple] = Counter()
+        self._writing = 0
         self.reply: Callable[[Asked, int], Reply] = lambda asked, _: answering(
             f"An answer to {asked.question[1:3]}: {asked.question[3][:8]}."
         )
-        self.guard, self.ended = threading.Lock(), threading.Event()
+        self.guard, self.ended = threading.Condition(), threading.Event()
         self.base_url = ""
+
+    @property
+    def answered(self) -> Counter[tuple]:
+        # A client has its answer a moment before its server knows that it was sent.
+        with self.guard:
+            self.guard.wait_for(lambda: not self._writing, timeout=5)
+            return self._answered.copy()
+
+    @contextmanager
+    def writing(self, asked: Asked, status: int) -> Iterator[None]:
+        """Counts an answer that can be written whole."""
+        with self.guard:
+            self._writing += 1
+        try:
+            yield
+            if status == 200:
+                with self.guard:
+                    self._answered[asked.question] += 1
+        finally:
+            with self.guard:
+                self._writing -= 1
+                self.guard.notify_all()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -108,16 +131,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         data = reply.body.encode()
-        self.send_response(reply.status)
-        for name, value in reply.headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-        if reply.status == 200:
-            with chat.guard:
-                chat.answered[asked.question] += 1
+        with chat.writing(asked, reply.status):
+            self.send_response(reply.status)
+            for name, value in reply.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
 
     def log_message(self, *_: object) -> None:
         pass
