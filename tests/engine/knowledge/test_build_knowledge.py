@@ -196,6 +196,28 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def begin(chat, parts: Path, workdir: Path) -> subprocess.Popen:
+    """The command in a process of its own, to be killed or interrupted."""
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "launch.py",
+            "--config=configs/demo.py",
+            "--mode=knowledge",
+            f"--workdir={workdir}",
+            f"--config.knowledge.dataset=folder:{parts}",
+            "--config.knowledge.provider=openai",
+            f"--config.knowledge.base_url={chat.base_url}",
+            "--config.knowledge.llm=talker",
+            "--config.knowledge.vqa=seer",
+        ],
+        cwd=ROOT,
+        env=os.environ | {"XDG_CACHE_HOME": str(workdir / "cache")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
 def test_killed_and_started_again(asks, chat, parts, tmp_path, capsys):
     """SIGKILL after seven answers; what was under way was never answered."""
     guard, count = threading.Lock(), iter(range(1000))
@@ -206,24 +228,7 @@ def test_killed_and_started_again(asks, chat, parts, tmp_path, capsys):
         return Reply(stall=True) if stall else answering(f"About {asked.question}.")
 
     chat.reply = reply
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "launch.py",
-            "--config=configs/demo.py",
-            "--mode=knowledge",
-            f"--workdir={tmp_path}",
-            f"--config.knowledge.dataset=folder:{parts}",
-            "--config.knowledge.provider=openai",
-            f"--config.knowledge.base_url={chat.base_url}",
-            "--config.knowledge.llm=talker",
-            "--config.knowledge.vqa=seer",
-        ],
-        cwd=ROOT,
-        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = begin(chat, parts, tmp_path)
     folder = tmp_path / "knowledge"
     with process:
         try:
@@ -248,21 +253,25 @@ def test_killed_and_started_again(asks, chat, parts, tmp_path, capsys):
     assert sum(r.text.startswith("About") for r in records) == 7
 
 
-def test_an_interrupt_keeps_the_answers_under_way(asks, chat, tmp_path):
-    interrupted, count = threading.Event(), iter(range(1000))
+def test_an_interrupt_keeps_the_answers_under_way(asks, chat, parts, tmp_path):
+    started, interrupted, count = threading.Event(), threading.Event(), iter(range(99))
 
     def reply(asked: Asked, before: int) -> Reply:
-        if next(count) == 6:
-            os.kill(os.getpid(), signal.SIGINT)
+        number = next(count)
+        if number == 6:
+            started.wait(10)
+            process.send_signal(signal.SIGINT)
             interrupted.set()
-        elif len(chat.asked) > 3:
+        if number >= 3:
             interrupted.wait(10)
-            time.sleep(0.1)
+            time.sleep(0.3)
         return answering("A dent.")
 
     chat.reply = reply
-    with pytest.raises(KeyboardInterrupt):
-        engine.run("knowledge", asks(), tmp_path)
+    process = begin(chat, parts, tmp_path)
+    started.set()
+    with process:
+        assert process.wait(60) == 130
     # Whatever was asked before the interrupt reached the threads is answered and kept.
     kept = len(records_of(tmp_path))
     assert kept == sum(chat.answered.values()) == len(chat.asked)
@@ -272,24 +281,18 @@ def test_an_interrupt_keeps_the_answers_under_way(asks, chat, tmp_path):
     assert len(chat.asked) == 21
 
 
-def test_an_interrupt_does_not_wait_for_a_stalled_server(
-    asks, chat, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(asking, "_GRACE", 0.1)
-    # Counted here: two threads may both see that four were asked, and a second
-    # interrupt would end the tests.
-    count = iter(range(1000))
-
-    def reply(asked: Asked, before: int) -> Reply:
-        if next(count) == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-        return Reply(stall=True)
-
-    chat.reply = reply
-    start = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        engine.run("knowledge", asks(), tmp_path)
-    assert time.monotonic() - start < 5
+def test_an_interrupt_does_not_wait_for_a_stalled_server(chat, parts, tmp_path):
+    chat.reply = lambda *_: Reply(stall=True)
+    process = begin(chat, parts, tmp_path)
+    with process:
+        try:
+            wait_until(lambda: len(chat.asked) == 4)
+            start = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 130
+        finally:
+            process.kill()
+    assert time.monotonic() - start < asking._GRACE + 5
 
 
 def test_a_server_that_is_gone_is_left_alone(asks, chat, tmp_path, capsys):
