@@ -58,7 +58,9 @@ def main(argv: list[str]) -> int:
 def _refuse(error: Exception, *, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
-    message = " ".join(str(error).strip("'\"").split())
+    # A KeyError quotes its message.
+    quoted = isinstance(error, KeyError) and error.args
+    message = " ".join(str(error.args[0] if quoted else error).split())
     print(f"error: {message or type(error).__name__}", file=sys.stderr)
     return 2
 

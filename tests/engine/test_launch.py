@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import launch as launcher
+from kanoclip_jax.errors import InputError
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -83,3 +86,18 @@ def test_debug_shows_the_traceback(demo):
     status, error = launch(*demo, "--config.train.epochs=0", "--debug")
     assert status == 2
     assert "Traceback" in error
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (InputError("missing: pip install -e '.[export]'"), "-e '.[export]'"),
+        (KeyError("'modle' is no setting"), "error: 'modle' is no setting"),
+    ],
+)
+def test_quotes_at_the_end_of_a_message_stay(
+    error: Exception, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert launcher._refuse(error, debug=False) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.endswith(f"{shown}\n")
