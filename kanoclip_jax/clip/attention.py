@@ -51,11 +51,8 @@ def attend(
             one.
     """
     tokens, keys, size = query.shape[1], key.shape[1], query.shape[-1]
-    loops = min(tokens, keys) >= _LOOP_FROM and not causal
-    chosen = "xla"
-    if lowering.target() == "here":
-        chosen = backend(query.dtype, size, min(tokens, keys))
-    elif lowering.target() == "any" and loops:
+    fewer, target = min(tokens, keys), lowering.target()
+    if target == "any" and fewer >= _LOOP_FROM and not causal:
         return jax.lax.platform_dependent(
             query,
             key,
@@ -63,7 +60,8 @@ def attend(
             cpu=_one_head_at_a_time,
             default=jax.nn.dot_product_attention,
         )
-    if chosen == "loop" and loops:
+    chosen = backend(query.dtype, size, fewer) if target == "here" else "xla"
+    if chosen == "loop" and not causal:
         return _one_head_at_a_time(query, key, value)
     mask = None
     if causal and tokens < keys:

@@ -74,7 +74,9 @@ def run(
 
 def _main(mode: str, config: FrozenConfigDict) -> Callable[..., int]:
     """The function of a mode; its module is imported only when it runs."""
-    several = mode in ("train", "eval") and (config.rows or config.seeds > 1)
+    from kanoclip_jax.engine.settings import is_suite
+
+    several = mode in ("train", "eval") and is_suite(config)
     modules = {
         "eval": "evaluate",
         "predict": "prediction.predict",

@@ -1,7 +1,9 @@
 """From flags to settings: lists split, defaults filled in, wrong values refused early."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import jax
@@ -134,6 +136,11 @@ def resolve(config: ConfigDict) -> FrozenConfigDict:
             raise InputError(f"{key} is {_get(config, key)}; it must not be negative")
     _check_url(config.knowledge.base_url)
     return FrozenConfigDict(config)
+
+
+def is_suite(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration, maybe an older one, asks for several runs."""
+    return bool(config.get("rows")) or config.get("seeds", 1) > 1
 
 
 def check_choice(key: str, value: object) -> None:

@@ -3,13 +3,11 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ml_collections import FrozenConfigDict
 
-from kanoclip_jax.engine.settings import differing_keys, to_dict
+from kanoclip_jax.engine.settings import differing_keys, is_suite, to_dict
 from kanoclip_jax.engine.sharding import is_first
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.knowledge.store import write_atomically
@@ -43,11 +41,11 @@ class Workdir:
                 raise InputError(
                     f"{file} is damaged; remove {self.path} or pass another --workdir"
                 ) from None
-            if _is_suite(old) != _is_suite(new):
+            if is_suite(old) != is_suite(new):
                 kinds = ("a single run", "several runs (rows or seeds)")
                 raise InputError(
-                    f"{self.path} holds {kinds[_is_suite(old)]}, and this is "
-                    f"{kinds[_is_suite(new)]}; pass --workdir=ANOTHER"
+                    f"{self.path} holds {kinds[is_suite(old)]}, and this is "
+                    f"{kinds[is_suite(new)]}; pass --workdir=ANOTHER"
                 )
             keys = differing_keys(old, new)
             if keys:
@@ -77,10 +75,6 @@ class Workdir:
             return json.loads((self.path / "report.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-
-
-def _is_suite(config: Mapping[str, Any]) -> bool:
-    return bool(config.get("rows")) or config.get("seeds", 1) > 1
 
 
 def file_name(dataset: str) -> str:

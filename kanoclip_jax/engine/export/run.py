@@ -25,6 +25,7 @@ from kanoclip_jax.engine.export.agreement import (
 from kanoclip_jax.engine.export.formats import FORMATS, check_formats
 from kanoclip_jax.engine.export.program import INPUTS, OUTPUTS, Program, make_program
 from kanoclip_jax.engine.prediction.calibration import Calibration, find_calibrations
+from kanoclip_jax.engine.prediction.detector import readable
 from kanoclip_jax.engine.restore import Trained, load_trained
 from kanoclip_jax.engine.sharding import Devices
 from kanoclip_jax.engine.step import Inference
@@ -69,7 +70,7 @@ def _prepare(trained: Trained, calibrated: tuple[str, ...]) -> tuple[Program, Sa
     """What is exported, and what JAX says of a few pictures."""
     export = trained.config.export
     given = export.class_names or calibrated or ("object",)
-    names = tuple(dict.fromkeys(name.replace("_", " ") for name in given))
+    names = tuple(dict.fromkeys(readable(name) for name in given))
     clip, method, params = trained.clip, trained.method, trained.params
     inference = Inference(method, Devices(1, "batch_size"), clip.params, params)
     program = make_program(clip, method, params, inference, names)

@@ -16,7 +16,7 @@ from kanoclip_jax.engine.prediction.calibration import (
     Calibration,
     save_calibration,
 )
-from kanoclip_jax.engine.prediction.detector import Detector
+from kanoclip_jax.engine.prediction.detector import Detector, readable
 from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
@@ -56,7 +56,7 @@ def main(
     by_f1 = config.calibrate.criterion == "f1"
     sample = take_sample(config, detector, source, masks=by_f1 and source.has_masks)
     calibration = Calibration(
-        class_name=config.predict.class_name.replace("_", " "),
+        class_name=readable(config.predict.class_name),
         identity=detector.identity,
         image=image_threshold(config, sample),
         pixel=pixel_threshold(config, sample),

@@ -224,7 +224,7 @@ class Detector:
     ) -> Thresholds | None:
         """The thresholds for a class: those given, or its calibrated ones, or None."""
         if threshold is None:
-            found = self._calibrations.get(_readable(class_name))
+            found = self._calibrations.get(readable(class_name))
             return found.thresholds if found else None
         both = np.broadcast_to(np.asarray(threshold, np.float64), 2)
         if not ((both >= 0) & (both <= 1)).all():
@@ -238,7 +238,7 @@ class Detector:
         self, class_name: str, batches: Iterable[Batch]
     ) -> Iterator[tuple[Batch, Found]]:
         """Run over batches of squared pictures of one class; see `Inference`."""
-        return self._inference.detections([_readable(class_name)], batches)
+        return self._inference.detections([readable(class_name)], batches)
 
     def finish(
         self,
@@ -249,7 +249,7 @@ class Detector:
         thresholds: Thresholds | None,
     ) -> Prediction:
         """What is said of a picture: its map at its own size, and regions in it."""
-        found = Prediction(_readable(class_name), score, resize_map(model_map, *size))
+        found = Prediction(readable(class_name), score, resize_map(model_map, *size))
         if thresholds is None:
             return found
         mask, regions = find_regions(
@@ -276,7 +276,8 @@ class Detector:
             yield {"image": pixels, "sizes": sizes}
 
 
-def _readable(class_name: str) -> str:
+def readable(class_name: str) -> str:
+    """A class's name as prompts have it."""
     return class_name.replace("_", " ")
 
 
