@@ -18,6 +18,7 @@ from transformers.models.clip.modeling_flax_clip import (
 from kanoclip_jax.clip.attention import attend, merge_heads, split_heads
 
 ImageFeature = Literal["post_layernorm", "plain", "vv"]
+Paths = Literal["vv", "both"]
 
 
 class VisualTokens(NamedTuple):
@@ -25,8 +26,9 @@ class VisualTokens(NamedTuple):
 
     Attributes:
         cls: the image feature in the joint space, not normalised.
-        taps: patch tokens of the V-V path after each tapped block, in the tower's own
-            width (before `post_layernorm`).
+        taps: patch tokens of the V-V path after each tapped block, then those of the
+            original path where both are asked for, in the tower's own width (before
+            `post_layernorm`).
     """
 
     cls: Float[Array, "b joint"]
@@ -58,6 +60,7 @@ class DualPathCLIP(FlaxCLIPModule):
         vv_start: int,
         taps: tuple[int, ...],
         image_feature: ImageFeature = "post_layernorm",
+        paths: Paths = "vv",
     ) -> VisualTokens:
         """Run both paths once (eq. 4-8 of KAnoCLIP; AnomalyCLIP's DPAM).
 
@@ -74,12 +77,13 @@ class DualPathCLIP(FlaxCLIPModule):
             image_feature: CLS of the original path after `post_layernorm` and
                 projection; `plain` leaves out `post_layernorm`, as AnomalyCLIP; `vv`
                 takes the V-V path's CLS.
+            paths: which paths' taps are returned.
         """
         vision = self.vision_model
         heads = self.config.vision_config.num_attention_heads
         original = vision.pre_layrnorm(vision.embeddings(pixels))
         value_path = original
-        tapped = []
+        value_taps, original_taps = [], []
         for depth, block in enumerate(vision.encoder.layers.layers, start=1):
             attention = block.self_attn
             normed = block.layer_norm1(original)
@@ -96,12 +100,14 @@ class DualPathCLIP(FlaxCLIPModule):
             if depth < vv_start:
                 value_path = original
             if depth in taps:
-                tapped.append(value_path[:, 1:])
+                value_taps.append(value_path[:, 1:])
+                original_taps.append(original[:, 1:])
         source = value_path if image_feature == "vv" else original
         cls = source[:, 0]
         if image_feature != "plain":
             cls = vision.post_layernorm(cls)
-        return VisualTokens(self.visual_projection(cls), jnp.stack(tapped, axis=1))
+        taps = value_taps + (original_taps if paths == "both" else [])
+        return VisualTokens(self.visual_projection(cls), jnp.stack(taps, axis=1))
 
     def encode_text(
         self,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, UInt8
 
 from kanoclip_jax import losses
 from kanoclip_jax.clip import Clip
-from kanoclip_jax.clip.towers import ImageFeature
+from kanoclip_jax.clip.towers import ImageFeature, Paths
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models.base import (
     ClassPrompts,
@@ -25,6 +25,8 @@ from kanoclip_jax.nn.bica import BiCA, expand_text
 from kanoclip_jax.nn.conv_adapter import ConvAdapter
 from kanoclip_jax.nn.prompt_learner import PromptLearner
 
+GlobalLossOf = Literal["probability", "score"]
+
 
 @dataclass(frozen=True, eq=False)
 class Kanoclip:
@@ -38,6 +40,8 @@ class Kanoclip:
             CLIP's own projection.
         adapter: adapt the image feature; else CLIP's own.
         vv_start: first block of the V-V path, from 1; depth // 4 if 0.
+        paths: with `vv`, the paths whose tokens are tapped: the V-V path's, or both
+            paths' (twice as many taps), which know different things of a patch.
         taps: tapped blocks, from 1; depth · {1, 2, 3, 4} // 4 if empty.
         image_feature: see `DualPathCLIP.encode_image`.
         temperature: τ of every softmax over states.
@@ -53,8 +57,12 @@ class Kanoclip:
         knowledge_weight, global_weight, local_weight: α, β, γ of eq. 13.
         margin, knowledge_scope: of the knowledge loss; see `losses.knowledge_loss`.
         focal_gamma: exponent of the focal loss.
-        loss_per_tap: focal and dice on each tap's map and averaged, instead of on the
-            averaged map.
+        loss_per_tap: focal and dice on each tap's map, and then averaged: on the
+            averaged map, a tap that says «normal» everywhere gets no gradient and stays
+            silent.
+        global_loss_of: the cross-entropy's (eq. 14) argument: `probability` is the
+            image's own p; `score` the whole of eq. 12, whose gradient through max M
+            pulls maps flat.
     """
 
     clip: Clip
@@ -63,6 +71,7 @@ class Kanoclip:
     cmci: bool = True
     adapter: bool = True
     vv_start: int = 0
+    paths: Paths = "vv"
     taps: tuple[int, ...] = ()
     image_feature: ImageFeature = "post_layernorm"
     temperature: float = 0.07
@@ -90,19 +99,28 @@ class Kanoclip:
     margin: float = 0.0
     knowledge_scope: losses.KnowledgeScope = "class"
     focal_gamma: float = 2.0
-    loss_per_tap: bool = False
+    loss_per_tap: bool = True
+    global_loss_of: GlobalLossOf = "probability"
 
     def __post_init__(self) -> None:
         depth = self.clip.depth
         for name, kind in (
+            ("paths", Paths),
             ("image_feature", ImageFeature),
             ("knowledge_scope", losses.KnowledgeScope),
+            ("global_loss_of", GlobalLossOf),
         ):
             if getattr(self, name) not in get_args(kind):
                 raise InputError(
                     f"model.{name} is {getattr(self, name)!r}; allowed: "
                     f"{', '.join(get_args(kind))}"
                 )
+        if self.paths == "both" and not (self.vv and self.cmci):
+            raise InputError(
+                "model.paths is 'both', which needs the V-V path and the taps of "
+                "Bi-CMCI; allowed here: vv, or --config.model.vv=True "
+                "--config.model.cmci=True"
+            )
         for tap in self.taps:
             if not 1 <= tap <= depth:
                 raise InputError(
@@ -145,6 +163,11 @@ class Kanoclip:
         return tuple(sorted(set(self.taps or quarters)))
 
     @property
+    def tap_count(self) -> int:
+        """Taps of all paths."""
+        return len(self.tapped) * (2 if self.paths == "both" else 1)
+
+    @property
     def first_vv_block(self) -> int:
         """First block with a V-V path; beyond the depth where there is none."""
         depth = self.clip.depth
@@ -156,6 +179,7 @@ class Kanoclip:
             "image_size": self.clip.image_size,
             "vv_start": self.first_vv_block,
             "taps": self.tapped,
+            "paths": self.paths,
             "image_feature": self.image_feature,
             "projected": not self.cmci,
             "compute": jnp.dtype(self.clip.module.dtype).name,
@@ -192,13 +216,11 @@ class Kanoclip:
         text = jnp.zeros((1, 2, self.joint))
         tokens = jnp.zeros((1, self.clip.grid**2, self.joint))
         if self.cmci:
-            params["alignment"] = alignment.from_clip(
-                self.clip.params, len(self.tapped)
-            )
+            params["alignment"] = alignment.from_clip(self.clip.params, self.tap_count)
             # Stacked over taps, so that one block's drawing is compiled, not four.
             params["bica"] = jax.vmap(
                 lambda tap_key: self._bica.init(tap_key, text, tokens)["params"]
-            )(jax.random.split(keys["bica"], len(self.tapped)))
+            )(jax.random.split(keys["bica"], self.tap_count))
         if self.adapter:
             params["adapter"] = self._adapter.init(
                 keys["adapter"], tokens[:, 0], tokens
@@ -213,6 +235,7 @@ class Kanoclip:
             vv_start=self.first_vv_block,
             taps=self.tapped,
             image_feature=self.image_feature,
+            paths=self.paths,
             method="encode_image",
         )
         taps = tokens.taps
@@ -259,6 +282,17 @@ class Kanoclip:
         self, params: Params, visual: Visual, text: Float[Array, "*b 2 joint"]
     ) -> Detection:
         """Maps (eq. 9-10) and score (eq. 11-12)."""
+        states, abnormal = self._probabilities(params, visual, text)
+        maps = self._maps(states)
+        return Detection(maps, anomaly_map.global_score(abnormal, maps), states)
+
+    def _maps(self, states: Float[Array, "b l 2 n"]) -> Float[Array, "b h w"]:
+        return anomaly_map.anomaly_map(states.mean(1), self.clip.image_size, self.sigma)
+
+    def _probabilities(
+        self, params: Params, visual: Visual, text: Float[Array, "*b 2 joint"]
+    ) -> tuple[Float[Array, "b l 2 n"], Float[Array, " b"]]:
+        """Of both states for each tap and patch; of «abnormal» for the image."""
         cls = visual.cls.astype(jnp.float32)
         text = expand_text(text, cls.shape[0])
         if self.cmci:
@@ -276,16 +310,12 @@ class Kanoclip:
             return anomaly_map.state_probabilities(tokens, refined, self.temperature)
 
         # Unrolled: on a CPU a scan or a vmap over the taps is slower by 20 to 80 %.
-        per_tap = jnp.stack([tap_states(index) for index in range(len(taps))], 1)
-        maps = anomaly_map.anomaly_map(
-            per_tap.mean(1), self.clip.image_size, self.sigma
-        )
+        states = jnp.stack([tap_states(index) for index in range(len(taps))], 1)
         if self.adapter:
-            cls = self._adapter.apply({"params": params["adapter"]}, cls, taps[-1])
-        abnormal = anomaly_map.state_probabilities(
-            cls[:, None], text, self.temperature
-        )[:, 1, 0]
-        return Detection(maps, anomaly_map.global_score(abnormal, maps), per_tap)
+            last = taps[len(self.tapped) - 1]
+            cls = self._adapter.apply({"params": params["adapter"]}, cls, last)
+        image = anomaly_map.state_probabilities(cls[:, None], text, self.temperature)
+        return states, image[:, 1, 0]
 
     def objective(
         self,
@@ -298,20 +328,20 @@ class Kanoclip:
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """α · knowledge + β · global + γ · local (eq. 13), and the terms."""
         text = self.text(frozen, params, classes)
-        found = self.detect(params, visual, text[batch.class_index])
+        states, judged = self._probabilities(params, visual, text[batch.class_index])
+        if self.global_loss_of == "score":
+            judged = anomaly_map.global_score(judged, self._maps(states))
         weights = batch.is_real.astype(jnp.float32)
-        states = found.states if self.loss_per_tap else found.states.mean(1)[:, None]
+        states = states if self.loss_per_tap else states.mean(1)[:, None]
         focal, dice = 0.0, 0.0
         for tap in range(states.shape[1]):
             maps = anomaly_map.render(states[:, tap], self.clip.image_size)
             tap_focal, tap_dice = losses.local_loss(maps, batch.mask, self.focal_gamma)
             focal += losses.weighted_mean(tap_focal, weights) / states.shape[1]
             dice += losses.weighted_mean(tap_dice, weights) / states.shape[1]
-        score = losses.weighted_mean(
-            losses.global_loss(found.score, batch.label), weights
-        )
-        total = self.global_weight * score + self.local_weight * (focal + dice)
-        terms = {"global": score, "focal": focal, "dice": dice}
+        image = losses.weighted_mean(losses.global_loss(judged, batch.label), weights)
+        total = self.global_weight * image + self.local_weight * (focal + dice)
+        terms = {"global": image, "focal": focal, "dice": dice}
         if self.knpl:
             known = losses.knowledge_loss(
                 knowledge, text, self.margin, self.knowledge_scope

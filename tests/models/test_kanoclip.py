@@ -14,8 +14,10 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from kanoclip_jax.clip import Clip, DualPathCLIP
 from kanoclip_jax.clip.towers import make_config
+from kanoclip_jax.errors import InputError
 from kanoclip_jax.models.base import ClassPrompts, Detection, TrainBatch, Visual
 from kanoclip_jax.models.kanoclip import Kanoclip
+from kanoclip_jax.nn import anomaly_map
 
 Weights = Mapping[str, np.ndarray]
 SMALL: dict[str, Any] = {
@@ -73,6 +75,14 @@ def detection(
     method: Kanoclip, params: Any, visual: Visual, text: np.ndarray
 ) -> Detection:
     return jax.jit(method.detect)(params, visual, text[0])
+
+
+@pytest.fixture(scope="module")
+def detection_by_row(
+    method: Kanoclip, params: Any, visual: Visual, text: np.ndarray
+) -> Detection:
+    """With the prompts of each image's own class."""
+    return jax.jit(method.detect)(params, visual, text[BATCH.class_index])
 
 
 def unit(x: np.ndarray) -> np.ndarray:
@@ -233,6 +243,98 @@ def test_objective_weighs_its_terms(
     np.testing.assert_allclose(terms["knowledge"], gap + 3.0, rtol=1e-5)
 
 
+def terms_of(method: Kanoclip, params: Any, visual: Visual, prompts: Any) -> Any:
+    knowledge = np.zeros((2, 48), np.float32)
+    _, terms = jax.jit(method.objective)(
+        method.clip.params, params, visual, BATCH, prompts, knowledge
+    )
+    return terms
+
+
+@pytest.mark.parametrize("per_tap", [True, False])
+def test_local_loss_is_of_each_tap_or_of_their_mean(
+    method: Kanoclip,
+    params: Any,
+    visual: Visual,
+    prompts: ClassPrompts,
+    detection_by_row: Detection,
+    per_tap: bool,
+) -> None:
+    chosen = dataclasses.replace(method, loss_per_tap=per_tap)
+    terms = terms_of(chosen, params, visual, prompts)
+    states = np.asarray(detection_by_row.states)[:2]
+    maps = [states[:, 0], states[:, 1]] if per_tap else [states.mean(1)]
+    dice = []
+    for one in maps:
+        pixels = anomaly_map.render(one, 32)
+        for state, truth in ((0, 1 - BATCH.mask[:2]), (1, BATCH.mask[:2])):
+            p = np.asarray(pixels[:, state], np.float64)
+            overlap = (p * truth).sum((1, 2))
+            total = p.sum((1, 2)) + truth.sum((1, 2), dtype=np.float64)
+            dice.append(1 - (2 * overlap + 1) / (total + 1))
+    expected = np.sum(dice) / len(maps) / 2
+    np.testing.assert_allclose(terms["dice"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("of", ["probability", "score"])
+def test_global_loss_is_of_the_probability_or_of_the_score(
+    method: Kanoclip,
+    params: Any,
+    visual: Visual,
+    prompts: ClassPrompts,
+    detection_by_row: Detection,
+    of: str,
+) -> None:
+    chosen = dataclasses.replace(method, global_loss_of=of)
+    terms = terms_of(chosen, params, visual, prompts)
+    judged = np.asarray(detection_by_row.score, np.float64)[:2]
+    if of == "probability":
+        judged = 2 * judged - np.asarray(detection_by_row.anomaly_map).max((1, 2))[:2]
+    expected = -np.log([judged[0], 1 - judged[1]]).mean()
+    np.testing.assert_allclose(terms["global"], expected, rtol=1e-5)
+
+
+def test_the_probability_alone_pulls_no_map(
+    clip: Clip, visual: Visual, prompts: ClassPrompts
+) -> None:
+    """Whatever the image loss asks, alignment and fusion do not hear of it."""
+    quiet = {"local_weight": 0.0, "knowledge_weight": 0.0}
+    method = Kanoclip(clip, **SMALL, **quiet)
+    for of, heard in (("probability", False), ("score", True)):
+        chosen = dataclasses.replace(method, global_loss_of=of)
+        gradient = jax.jit(jax.grad(chosen.objective, argnums=1, has_aux=True))(
+            clip.params,
+            jax.jit(chosen.init)(KEY),
+            visual,
+            BATCH,
+            prompts,
+            np.zeros((2, 48), np.float32),
+        )[0]
+        pulled = np.abs(gradient["alignment"]["kernel"]).max() > 0
+        assert pulled == heard
+
+
+def test_both_paths_are_tapped_in_one_pass(
+    clip: Clip, pictures: np.ndarray, visual: Visual, tiny_weights: Weights
+) -> None:
+    method = Kanoclip(clip, **SMALL, paths="both")
+    found = jax.jit(method.visual)(clip.params, pictures)
+    np.testing.assert_array_equal(found.cls, visual.cls)
+    np.testing.assert_array_equal(found.taps[:, :2], visual.taps)
+    pixels = (pictures / 255 - tiny_clip.MEAN) / tiny_clip.STD
+    original, _ = numpy_clip.image_streams(
+        pixels, tiny_weights, tiny_clip.CONFIG, vv_start=1
+    )
+    ordinary = np.stack([stream[:, 1:] for stream in original[2::2]], 1)
+    np.testing.assert_allclose(found.taps[:, 2:], ordinary, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("off", ["vv", "cmci"])
+def test_both_paths_need_the_second_one_and_taps(clip: Clip, off: str) -> None:
+    with pytest.raises(InputError, match="model.paths is 'both'"):
+        Kanoclip(clip, **SMALL, paths="both", **{off: False})
+
+
 def test_objective_passes_margin_and_scope_on(
     method: Kanoclip, params: Any, visual: Visual, prompts: ClassPrompts, text: Any
 ) -> None:
@@ -358,7 +460,9 @@ def test_prompts_name_the_class_unless_told_otherwise(clip: Clip) -> None:
         {"layer_scale": 1e-4, "feed_forward": True, "bica_kernel": 3},
         {"adapter_spatial": True, "adapter_reduction": 8},
         {"adapter_residual": False},
-        {"loss_per_tap": True, "focal_gamma": 1.5},
+        {"loss_per_tap": False, "focal_gamma": 1.5},
+        {"global_loss_of": "score"},
+        {"paths": "both"},
         {"knowledge_scope": "global", "margin": 0.2},
         {"cmci": False},
         {"adapter": False},
@@ -391,7 +495,7 @@ def test_options_build(clip: Clip, options: dict[str, Any]) -> None:
 def test_visual_settings_tell_apart_what_visual_does(clip: Clip) -> None:
     base = Kanoclip(clip, **SMALL)
     changed = [{"vv": False}, {"taps": (1, 4)}, {"cmci": False}, {"vv_start": 2}]
-    changed += [{"image_feature": "plain"}]
+    changed += [{"image_feature": "plain"}, {"paths": "both"}]
     seen = [base.visual_settings()]
     for options in changed:
         settings = dataclasses.replace(base, **options).visual_settings()
