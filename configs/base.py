@@ -54,9 +54,12 @@ def get_config(row: str = "") -> ConfigDict:
     config.model.cmci = True
     config.model.adapter = True
     config.model.vv_start = 0  # first V-V block, from 1; 0 is depth // 4
+    config.model.paths = "vv"  # whose tokens are tapped; or both, plain CLIP's too
     config.model.taps = ""  # blocks, from 1; empty is depth · {1, 2, 3, 4} // 4
     config.model.image_feature = "post_layernorm"  # or plain (AnomalyCLIP), vv
     config.model.temperature = 0.07
+    # Taps into one map (eq. 9): the mean of their log-odds (logit), or of probabilities.
+    config.model.combine = "logit"
     config.model.sigma = 4.0  # of the maps' Gaussian, in pixels
     config.model.context_length = 12
     config.model.deep_prompt_depth = 0  # AnomalyCLIP: 9
@@ -83,7 +86,10 @@ def get_config(row: str = "") -> ConfigDict:
     # class pulls each class to its own knowledge; global only their means, as one class.
     config.model.knowledge_scope = "class"
     config.model.focal_gamma = 2.0
-    config.model.loss_per_tap = False
+    # Focal and dice on each tap's map; False is on the combined map.
+    config.model.loss_per_tap = True
+    # The cross-entropy is of the image's own probability, or of the whole score.
+    config.model.global_loss_of = "probability"
 
     config.knowledge = ConfigDict()
     # A .jsonl of records; empty is what is bundled, and a template sentence from the
@@ -140,7 +146,7 @@ def get_config(row: str = "") -> ConfigDict:
     # Pieces of a batch whose gradients are summed: auto (as many as memory needs), or N.
     config.train.accumulate = "auto"
     config.train.prompt_learning_rate = 1e-3
-    config.train.learning_rate = 1e-4  # of BiCA, projections and adapter
+    config.train.learning_rate = 1e-5  # of BiCA, projections and adapter
     config.train.adam_betas = (0.5, 0.999)
     config.train.checkpoint_every = 200  # steps
     config.train.log_every = 10  # steps

@@ -91,6 +91,9 @@ _MATERIAL = (
     "knowledge.weighting",
     "knowledge.normalize_each",
 )
+# What settings that came later were before there was a choice: an older checkpoint says
+# nothing of them.
+_FORMER = {"model.combine": "probability"}
 
 
 def resolve(config: ConfigDict) -> FrozenConfigDict:
@@ -177,7 +180,7 @@ def adopt(
         overrides: dotted keys that the command line sets; these win.
     """
     merged = ConfigDict(config.to_dict())
-    mine, theirs = _flatten(_plain(config.to_dict())), _flatten(saved)
+    mine, theirs = _flatten(_plain(config.to_dict())), _FORMER | _flatten(saved)
     adopted = []
     with merged.ignore_type(), merged.unlocked():
         for key in sorted(theirs):

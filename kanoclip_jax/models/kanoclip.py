@@ -45,6 +45,7 @@ class Kanoclip:
         taps: tapped blocks, from 1; depth · {1, 2, 3, 4} // 4 if empty.
         image_feature: see `DualPathCLIP.encode_image`.
         temperature: τ of every softmax over states.
+        combine: see `anomaly_map.combine_taps`.
         sigma: of the maps' Gaussian, in pixels.
         context_length: K of eq. 1.
         deep_prompt_depth, deep_prompt_length: AnomalyCLIP's deep prompts (9 and 4).
@@ -75,6 +76,7 @@ class Kanoclip:
     taps: tuple[int, ...] = ()
     image_feature: ImageFeature = "post_layernorm"
     temperature: float = 0.07
+    combine: anomaly_map.Combine = "logit"
     sigma: float = 4.0
     context_length: int = 12
     deep_prompt_depth: int = 0
@@ -107,6 +109,7 @@ class Kanoclip:
         for name, kind in (
             ("paths", Paths),
             ("image_feature", ImageFeature),
+            ("combine", anomaly_map.Combine),
             ("knowledge_scope", losses.KnowledgeScope),
             ("global_loss_of", GlobalLossOf),
         ):
@@ -283,11 +286,14 @@ class Kanoclip:
     ) -> Detection:
         """Maps (eq. 9-10) and score (eq. 11-12)."""
         states, abnormal = self._probabilities(params, visual, text)
-        maps = self._maps(states)
+        maps = self._maps(self._combined(states))
         return Detection(maps, anomaly_map.global_score(abnormal, maps), states)
 
-    def _maps(self, states: Float[Array, "b l 2 n"]) -> Float[Array, "b h w"]:
-        return anomaly_map.anomaly_map(states.mean(1), self.clip.image_size, self.sigma)
+    def _combined(self, states: Float[Array, "b l 2 n"]) -> Float[Array, "b 2 n"]:
+        return anomaly_map.combine_taps(states, self.combine)
+
+    def _maps(self, states: Float[Array, "b 2 n"]) -> Float[Array, "b h w"]:
+        return anomaly_map.anomaly_map(states, self.clip.image_size, self.sigma)
 
     def _probabilities(
         self, params: Params, visual: Visual, text: Float[Array, "*b 2 joint"]
@@ -330,9 +336,10 @@ class Kanoclip:
         text = self.text(frozen, params, classes)
         states, judged = self._probabilities(params, visual, text[batch.class_index])
         if self.global_loss_of == "score":
-            judged = anomaly_map.global_score(judged, self._maps(states))
+            maps = self._maps(self._combined(states))
+            judged = anomaly_map.global_score(judged, maps)
         weights = batch.is_real.astype(jnp.float32)
-        states = states if self.loss_per_tap else states.mean(1)[:, None]
+        states = states if self.loss_per_tap else self._combined(states)[:, None]
         focal, dice = 0.0, 0.0
         for tap in range(states.shape[1]):
             maps = anomaly_map.render(states[:, tap], self.clip.image_size)

@@ -1,17 +1,19 @@
 """From features to maps and score: eq. 9, 10 and 12 as linear algebra on the patch grid.
 
-Up-sampling, smoothing and the mean over taps are linear, so they commute: the maps are
-averaged on the small patch grid, and up-sampling and Gaussian are one matrix, applied to
-rows and columns.
+Taps are combined on the small patch grid (their mean commutes with what follows, which
+is linear), and up-sampling and Gaussian are one matrix, applied to rows and columns.
 """
 
 import functools
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from scipy.ndimage import gaussian_filter1d
+
+Combine = Literal["probability", "logit"]
 
 
 def normalise(features: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
@@ -26,6 +28,21 @@ def state_probabilities(
     """Softmax over states of cosine / temperature, for each token."""
     cosine = jnp.einsum("bnd,bsd->bsn", normalise(visual), normalise(text))
     return jax.nn.softmax(cosine / temperature, axis=1)
+
+
+def combine_taps(
+    states: Float[Array, "b l 2 n"], combine: Combine
+) -> Float[Array, "b 2 n"]:
+    """`Norm` of eq. 9: the taps' probabilities as one, in [0, 1].
+
+    Args:
+        states: of {normal, abnormal} for each tap and patch.
+        combine: `probability` is their mean over taps; `logit` the mean of log-odds,
+            on which a tap that is sure of itself weighs more than one that is not.
+    """
+    if combine == "probability":
+        return states.mean(1)
+    return jax.nn.softmax(jnp.log(states).mean(1), axis=1)
 
 
 @functools.cache
@@ -72,7 +89,7 @@ def render(
 def anomaly_map(
     states: Float[Array, "b 2 n"], size: int, sigma: float
 ) -> Float[Array, "b {size} {size}"]:
-    """Eq. 10: G_σ((M^a + 1 − M^n) / 2), from the tap-averaged patch grid (eq. 9)."""
+    """Eq. 10: G_σ((M^a + 1 − M^n) / 2), from the taps combined (eq. 9)."""
     combined = (states[:, 1] + 1.0 - states[:, 0]) / 2.0
     return render(combined, size, sigma)
 

@@ -93,9 +93,9 @@ def plain_detection(
     cls: np.ndarray, taps: list[np.ndarray], text: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Maps and scores from features in the joint space, in numpy and scipy."""
-    abnormal = np.mean(
-        [numpy_clip.softmax(unit(tap) @ unit(text).T / 0.07)[..., 1] for tap in taps], 0
-    )
+    states = [numpy_clip.softmax(unit(tap) @ unit(text).T / 0.07) for tap in taps]
+    odds = np.exp(np.mean([np.log(s[..., 1] / s[..., 0]) for s in states], 0))
+    abnormal = odds / (1 + odds)
     side = round(abnormal.shape[1] ** 0.5)
     centres = (np.arange(size) + 0.5) * side / size - 0.5
     points = np.meshgrid(centres, centres, indexing="ij")
@@ -263,7 +263,9 @@ def test_local_loss_is_of_each_tap_or_of_their_mean(
     chosen = dataclasses.replace(method, loss_per_tap=per_tap)
     terms = terms_of(chosen, params, visual, prompts)
     states = np.asarray(detection_by_row.states)[:2]
-    maps = [states[:, 0], states[:, 1]] if per_tap else [states.mean(1)]
+    odds = np.sqrt(np.prod(states[:, :, 1] / states[:, :, 0], axis=1))
+    mean = np.stack([1 / (1 + odds), odds / (1 + odds)], 1)
+    maps = [states[:, 0], states[:, 1]] if per_tap else [mean]
     dice = []
     for one in maps:
         pixels = anomaly_map.render(one, 32)
@@ -462,6 +464,7 @@ def test_prompts_name_the_class_unless_told_otherwise(clip: Clip) -> None:
         {"adapter_residual": False},
         {"loss_per_tap": False, "focal_gamma": 1.5},
         {"global_loss_of": "score"},
+        {"combine": "probability"},
         {"paths": "both"},
         {"knowledge_scope": "global", "margin": 0.2},
         {"cmci": False},

@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from kanoclip_jax.nn.anomaly_map import (
     anomaly_map,
+    combine_taps,
     global_score,
     normalise,
     render,
@@ -90,3 +91,28 @@ def test_unit_vectors_and_a_finite_gradient_at_zero() -> None:
     np.testing.assert_allclose(normalise(vectors), [[0.6, 0.8], [-0.6, 0.8]])
     gradient = jax.grad(lambda x: normalise(x).sum())(jnp.zeros(3))
     assert np.isfinite(gradient).all()
+
+
+def test_taps_are_combined_by_probability_or_by_log_odds() -> None:
+    abnormal = np.array([[0.5, 0.9, 0.2], [0.5, 0.1, 1e-9]])
+    states = jnp.asarray(np.stack([1 - abnormal, abnormal], 1)[None], jnp.float32)
+    mean = combine_taps(states, "probability")
+    np.testing.assert_allclose(mean[0, 1], [0.5, 0.5, 0.1], atol=1e-6)
+    # Odds of 1 and 1; 9 and 1/9; 1/4 and 1e-9: their geometric means.
+    odds = np.array([1.0, 1.0, np.sqrt(0.25e-9)])
+    logit = combine_taps(states, "logit")
+    np.testing.assert_allclose(logit[0, 1], odds / (1 + odds), rtol=1e-4)
+    for found in (mean, logit):
+        np.testing.assert_allclose(found.sum(1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("combine", ["probability", "logit"])
+def test_certain_taps_have_finite_gradients(combine: str) -> None:
+    """Cosines of 1 and -1 at the usual temperature, on every tap."""
+    logits = jnp.array([[[[1.0, -1.0], [-1.0, 1.0]]] * 4]) / 0.07
+
+    def total(logits: jax.Array) -> jax.Array:
+        return combine_taps(jax.nn.softmax(logits, axis=2), combine)[:, 1].sum()
+
+    value, gradient = jax.value_and_grad(total)(logits)
+    assert np.isfinite(value) and np.isfinite(gradient).all()
