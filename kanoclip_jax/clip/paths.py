@@ -1,4 +1,4 @@
-"""Both paths of the image tower: the taps of the value-value one, then the ordinary."""
+"""Where the image tower is tapped: after which blocks, and on both of its paths."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +8,26 @@ from jaxtyping import Array, UInt8
 
 from kanoclip_jax.clip.towers import ImageFeature, VisualTokens
 from kanoclip_jax.clip.weights import Clip
+from kanoclip_jax.errors import InputError
+
+
+def tapped_blocks(depth: int, chosen: tuple[int, ...] = ()) -> tuple[int, ...]:
+    """Blocks after which tokens are taken, ascending.
+
+    Args:
+        depth: blocks of the tower.
+        chosen: those asked for, from 1; depth · {1, 2, 3, 4} // 4 if empty.
+
+    Raises:
+        InputError: the tower has no such block.
+    """
+    for tap in chosen:
+        if not 1 <= tap <= depth:
+            raise InputError(
+                f"model.taps holds {tap}; this CLIP has blocks 1 to {depth}"
+            )
+    quarters = [max(depth * quarter // 4, 1) for quarter in (1, 2, 3, 4)]
+    return tuple(sorted(set(chosen or quarters)))
 
 
 def both_paths(

@@ -131,6 +131,11 @@ class Kanoclip:
                 )
 
     @property
+    def needs_knowledge(self) -> bool:
+        """Whether the knowledge loss pulls the prompts."""
+        return self.knpl
+
+    @property
     def joint(self) -> int:
         """Width of CLIP's joint space."""
         return self.clip.module.config.projection_dim
