@@ -7,6 +7,8 @@ Lists are comma-separated strings: --config.eval.datasets=visa,folder:/my/pictur
 
 from ml_collections import ConfigDict
 
+from configs import methods
+
 # The paper's ablation: each row adds one part (the paper's own ticks are lost).
 ROWS = {
     "none": {"knpl": False, "vv": False, "cmci": False, "adapter": False},
@@ -15,11 +17,23 @@ ROWS = {
     "cmci": {"adapter": False},
     "adapter": {},
 }
+# What each row of a table changes: the paper's five, and beside them the full method on
+# both paths' taps and the yardsticks, which read no text.
+ROW_SETTINGS = {name: {"model": changes} for name, changes in ROWS.items()} | {
+    "both": {"model": {"paths": "both"}},
+    "probe": {
+        "method": "probe",
+        "model": methods.PROBE,
+        "train": {"learning_rate": 1e-3, "epochs": 2},
+    },
+    "median": {"method": "median", "model": methods.MEDIAN},
+}
 
 
 def get_config(row: str = "") -> ConfigDict:
-    """The full method, or one row of the ablation."""
+    """The full method, or one row of `ROW_SETTINGS`."""
     config = ConfigDict()
+    # What runs: kanoclip, or a yardstick, median or probe; see configs/methods.py.
     config.method = "kanoclip"
     config.seed = 111
     # Repeat with the seeds from `seed` on; the report has means and deviations.
@@ -27,9 +41,7 @@ def get_config(row: str = "") -> ConfigDict:
     # Rows of a table by name, each a run of its own in WORKDIR/ROW/SEED; empty is one
     # run. A row changes what `row_settings` says of it; none is the settings as given.
     config.rows = ""
-    config.row_settings = ConfigDict(
-        {name: {"model": changes} for name, changes in ROWS.items()}
-    )
+    config.row_settings = ConfigDict(ROW_SETTINGS)
     # An Orbax checkpoint directory (newest step) or one step of it, for every mode but
     # train; empty means the working directory's own.
     config.checkpoint = ""
@@ -206,8 +218,11 @@ def get_config(row: str = "") -> ConfigDict:
 
 
 def with_row(config: ConfigDict, row: str) -> ConfigDict:
-    """Switch off what a row of the ablation lacks."""
-    if row and row not in ROWS:
-        raise ValueError(f"row {row!r} is unknown; allowed: {', '.join(ROWS)}")
-    config.model.update(ROWS.get(row, {}))
+    """Change what a row of `ROW_SETTINGS` changes; it is applied last."""
+    if row and row not in ROW_SETTINGS:
+        raise ValueError(f"row {row!r} is unknown; allowed: {', '.join(ROW_SETTINGS)}")
+    changes = ROW_SETTINGS.get(row, {})
+    if changes.get("method", config.method) != config.method:
+        config.model = ConfigDict()
+    config.update(changes)
     return config

@@ -2,6 +2,8 @@
 
 python launch.py --config=configs/demo.py
 python launch.py --config=configs/demo.py:none      plain CLIP on the same data
+python launch.py --config=configs/demo.py:median    no text and no training
+python launch.py --config=configs/demo.py:table     both beside the full method, 3 seeds
 """
 
 from ml_collections import ConfigDict
@@ -11,7 +13,7 @@ from configs import base
 
 def get_config(row: str = "") -> ConfigDict:
     """Train on `textures_train`, evaluate on surfaces and defects it never saw."""
-    config = base.get_config(row)
+    config = base.get_config()
     config.clip.name = "demo"
     config.clip.image_size = 128
     # A small backbone, a small head and few epochs: minutes on two cores.
@@ -23,4 +25,8 @@ def get_config(row: str = "") -> ConfigDict:
     # map's maximum costs outlines.
     config.model.global_weight = 0.2
     config.eval.datasets = "textures_eval"
-    return config
+    if row == "table":
+        config.rows = "median,none,adapter"
+        config.seeds = 3
+        return config
+    return base.with_row(config, row)

@@ -60,7 +60,7 @@ def run(
     from kanoclip_jax.engine.memory import out_of_memory
     from kanoclip_jax.engine.settings import resolve, use_compilation_cache
 
-    resolved = resolve(config)
+    resolved = resolve(config, overrides)
     use_compilation_cache(resolved)
     try:
         return _main(mode, resolved)(resolved, workdir, overrides)

@@ -14,6 +14,9 @@ from kanoclip_jax.errors import InputError
 from kanoclip_jax.models.base import Method, Params
 
 _KEEP = 2
+# What settings that came later were when there was no choice, by method: an older
+# checkpoint does not say, and means this.
+_FORMER = {"kanoclip": {"combine": "probability"}}
 
 
 class Checkpoints:
@@ -104,7 +107,7 @@ def locate_step(path: Path) -> Path:
 
 
 def read_meta(step: Path) -> dict[str, Any]:
-    """What a checkpoint says of itself.
+    """What a checkpoint says of itself, and what it held before that was a setting.
 
     Raises:
         InputError: its meta cannot be read.
@@ -112,12 +115,15 @@ def read_meta(step: Path) -> dict[str, Any]:
     # Orbax promises no exception types, and a traceback helps nobody here.
     try:
         with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-            return reader.restore(step / "meta")
+            meta = reader.restore(step / "meta")
     except Exception as error:  # noqa: BLE001
         reason = str(error).splitlines()[0][:120]
         raise InputError(
             f"{step} cannot be read as a checkpoint ({reason}); give another step"
         ) from None
+    config = meta["config"]
+    config["model"] = _FORMER.get(config["method"], {}) | config["model"]
+    return meta
 
 
 def read_params(step: Path, meta: Mapping[str, Any], method: Method) -> Params:

@@ -91,28 +91,36 @@ _MATERIAL = (
     "knowledge.weighting",
     "knowledge.normalize_each",
 )
-# What settings that came later were before there was a choice: an older checkpoint says
-# nothing of them.
-_FORMER = {"model.combine": "probability"}
 
 
-def resolve(config: ConfigDict) -> FrozenConfigDict:
+def resolve(
+    config: ConfigDict, overrides: frozenset[str] = frozenset()
+) -> FrozenConfigDict:
     """A checked, immutable copy of a configuration.
+
+    Args:
+        config: as `configs/base.py` lays it out.
+        overrides: dotted keys that the command line sets. Where `method` is one of
+            them, `model` is still another method's section: what of it was set by hand
+            is handed on, and nothing else.
 
     Raises:
         InputError: a value that cannot be meant, naming key, value and what is allowed.
     """
     config = config.copy_and_resolve_references()
+    if "method" in overrides and not _fits(config):
+        replace_model(config, _by_hand(config, overrides))
     with config.ignore_type():
-        for key in _LISTS:
+        for key in _present(config, _LISTS):
             _set(config, key, _split(_get(config, key)))
-        config.model.taps = _blocks(config.model.taps)
+        if "taps" in config.model:
+            config.model.taps = _blocks(config.model.taps)
         if not config.data.prepared:
             config.data.prepared = str(cache_directory())
         if config.data.workers < 0:
             cores = os.cpu_count() or 1
             config.data.workers = 0 if cores <= 4 else cores // 2
-    for key in _POSITIVE:
+    for key in _present(config, _POSITIVE):
         if _get(config, key) <= 0:
             raise InputError(
                 f"{key} is {_get(config, key)}; it must be positive, as in "
@@ -139,6 +147,14 @@ def resolve(config: ConfigDict) -> FrozenConfigDict:
             raise InputError(f"{key} is {_get(config, key)}; it must not be negative")
     _check_url(config.knowledge.base_url)
     return FrozenConfigDict(config)
+
+
+def replace_model(config: ConfigDict, model: Mapping[str, Any]) -> None:
+    """Make `model` the section of another method: nothing of the old one stays."""
+    with config.unlocked(), config.ignore_type():
+        config.model = ConfigDict(
+            {k: tuple(v) if isinstance(v, list) else v for k, v in model.items()}
+        )
 
 
 def is_suite(config: Mapping[str, Any]) -> bool:
@@ -174,14 +190,22 @@ def adopt(
 ) -> FrozenConfigDict:
     """The settings with a checkpoint's own method and backbone.
 
+    The `model` section of a checkpoint of another method takes the place of ours, where
+    the command line does not name a method.
+
     Args:
         config: the command's resolved settings.
         saved: the checkpoint's.
         overrides: dotted keys that the command line sets; these win.
     """
     merged = ConfigDict(config.to_dict())
-    mine, theirs = _flatten(_plain(config.to_dict())), _FORMER | _flatten(saved)
     adopted = []
+    if config.method != saved["method"]:
+        if "method" in overrides:
+            saved = {key: value for key, value in saved.items() if key != "model"}
+        else:
+            replace_model(merged, _by_hand(merged, overrides))
+    mine, theirs = _flatten(_plain(merged.to_dict())), _flatten(saved)
     with merged.ignore_type(), merged.unlocked():
         for key in sorted(theirs):
             belongs = key == "method" or key.startswith(("model.", "clip."))
@@ -251,6 +275,28 @@ def _blocks(value: object) -> tuple[int, ...]:
 def _get(config: ConfigDict, key: str) -> object:
     section, _, name = key.rpartition(".")
     return (config[section] if section else config)[name]
+
+
+def _fits(config: ConfigDict) -> bool:
+    """Whether the `model` section is one of the configured method."""
+    # Imported here, since most commands need not wait for the methods.
+    from kanoclip_jax.models import settings_of
+
+    return set(config.model) <= settings_of(config.method)
+
+
+def _by_hand(config: ConfigDict, overrides: frozenset[str]) -> dict[str, Any]:
+    """What the command line sets of the `model` section."""
+    return {k: v for k, v in config.model.items() if f"model.{k}" in overrides}
+
+
+def _present(config: ConfigDict, keys: tuple[str, ...]) -> list[str]:
+    """The keys that there are: a method's section holds its own alone."""
+    return [
+        key
+        for key in keys
+        if not key.startswith("model.") or key.removeprefix("model.") in config.model
+    ]
 
 
 def _set(config: ConfigDict, key: str, value: object) -> None:

@@ -16,6 +16,7 @@ from data_pipelines.errors import AbsentError
 from kanoclip_jax.engine import evaluate, train
 from kanoclip_jax.engine.build import open_dataset, open_targets, place
 from kanoclip_jax.engine.reporting.report import to_terminal, write_report
+from kanoclip_jax.engine.settings import replace_model, resolve
 from kanoclip_jax.engine.sharding import first_alone
 from kanoclip_jax.engine.workdir import Workdir, file_name
 from kanoclip_jax.errors import InputError
@@ -126,9 +127,8 @@ def _parts(
     config: FrozenConfigDict, workdir: Path, groups: Mapping[str, Sequence[str]]
 ) -> Iterator[Part]:
     rows = {
-        row: config.row_settings.get(row, ConfigDict()).to_dict()
-        for row in config.rows or (config.method,)
-    }
+        row: config.row_settings.get(row, ConfigDict()).to_dict() for row in config.rows
+    } or {config.method: {}}
     for auxiliary in groups:
         if _checkpoint(config, auxiliary) and (len(rows) > 1 or config.seeds > 1):
             raise InputError(
@@ -159,7 +159,10 @@ def _parts(
 def _changed(
     config: FrozenConfigDict, row: str, changes: Mapping, own: Mapping
 ) -> FrozenConfigDict:
+    """The settings of a row; one of another method brings its whole `model` section."""
     changed = ConfigDict(config.to_dict())
+    if changes.get("method", config.method) != config.method:
+        replace_model(changed, changes.get("model", {}))
     changed.lock()
     with changed.ignore_type():
         try:
@@ -170,7 +173,7 @@ def _changed(
                 f"row_settings.{row} changes what is no setting: {reason}"
             ) from None
         changed.update(own)
-    return FrozenConfigDict(changed)
+    return resolve(changed)
 
 
 def _summary(

@@ -58,16 +58,13 @@ def run(config: FrozenConfigDict, workdir: Path) -> dict[str, Any]:
     Returns:
         The report, which is also written.
     """
-    refuse_training_dataset(config, config.train.dataset)
     folder = Workdir(workdir)
     clip, method = load_method(config)
+    learns = bool(jax.tree.leaves(jax.eval_shape(method.init, jax.random.key(0))))
+    if learns:
+        refuse_training_dataset(config, config.train.dataset)
     targets = open_targets(config)
-    source = open_dataset(config, config.train.dataset, config.train.classes)
-    if not source.has_masks:
-        raise InputError(
-            f"{config.train.dataset} has no masks; training needs them, so name a "
-            "dataset with masks in --config.train.dataset"
-        )
+    source = _open_auxiliary(config) if learns else None
     first_alone("workdir", lambda: folder.claim(config))
     training = Run(config, folder, clip, method, source)
     report = folder.report()
@@ -95,6 +92,16 @@ def run(config: FrozenConfigDict, workdir: Path) -> dict[str, Any]:
     return report
 
 
+def _open_auxiliary(config: FrozenConfigDict) -> Source:
+    source = open_dataset(config, config.train.dataset, config.train.classes)
+    if not source.has_masks:
+        raise InputError(
+            f"{config.train.dataset} has no masks; training needs them, so name a "
+            "dataset with masks in --config.train.dataset"
+        )
+    return source
+
+
 class Run:
     """One training, from its first step or from its last checkpoint.
 
@@ -102,7 +109,7 @@ class Run:
         config: the settings.
         folder: where checkpoints and logs go.
         clip, method: what is trained.
-        source: the auxiliary dataset.
+        source: the auxiliary dataset; None for a method that learns nothing.
 
     Attributes:
         seconds: wall time of training so far, over all resumes.
@@ -114,12 +121,12 @@ class Run:
         folder: Workdir,
         clip: Clip,
         method: Method,
-        source: Source,
+        source: Source | None,
     ) -> None:
         self._config, self._folder = config, folder
         self._clip, self._method, self._source = clip, method, source
         self._steps = steps_per_run(
-            len(source), config.train.batch_size, config.train.epochs
+            len(source or ()), config.train.batch_size, config.train.epochs
         )
         self._optimizer = make_optimizer(
             prompt_learning_rate=config.train.prompt_learning_rate,
@@ -310,7 +317,7 @@ class Run:
         Raises:
             InputError: the sentences have changed since.
         """
-        if not self._config.model.get("knpl", True):
+        if not self._method.needs_knowledge:
             joint = self._clip.module.config.projection_dim
             return np.zeros((len(self._source.classes), joint), np.float32)
         means, digest = training_knowledge(self._config, self._source, self._clip)

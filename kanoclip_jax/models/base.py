@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 Params = Mapping[str, Any]
@@ -35,6 +37,19 @@ class ClassPrompts(NamedTuple):
     abnormal: PromptTokens
 
 
+def no_prompts(count: int) -> ClassPrompts:
+    """The prompts of a method that reads no text: empty, one row for each class."""
+    none = PromptTokens(
+        np.zeros((count, 0, 0), np.int32), np.zeros((count, 0), np.int32)
+    )
+    return ClassPrompts(none, none)
+
+
+def no_text(classes: ClassPrompts) -> Float[Array, "c 0"]:
+    """The text features of a method that reads no text: an empty row for each class."""
+    return jnp.zeros((classes.normal.ids.shape[0], 0), jnp.float32)
+
+
 class Detection(NamedTuple):
     """What a method says of images.
 
@@ -63,8 +78,14 @@ class Method(Protocol):
     """Visual, text, detect; and for a method that learns, init and objective.
 
     `frozen` is CLIP's parameter tree: a jit argument, never differentiated, never
-    saved. `params` is the trainable tree, empty for a method that learns nothing.
+    saved. `params` is the trainable tree, empty for a method that learns nothing: such
+    a one needs no training dataset.
+
+    Attributes:
+        needs_knowledge: whether its objective reads `knowledge`; else it gets zeros.
     """
+
+    needs_knowledge: bool
 
     def prompts(self, class_names: Sequence[str]) -> ClassPrompts:
         """Tokenise the prompts of classes, on the host."""

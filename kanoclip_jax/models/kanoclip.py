@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, UInt8
 
 from kanoclip_jax import losses
 from kanoclip_jax.clip import Clip
+from kanoclip_jax.clip.taps import tapped_blocks
 from kanoclip_jax.clip.towers import ImageFeature, Paths
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models.base import (
@@ -20,6 +21,7 @@ from kanoclip_jax.models.base import (
     TrainBatch,
     Visual,
 )
+from kanoclip_jax.models.local import local_terms
 from kanoclip_jax.nn import alignment, anomaly_map
 from kanoclip_jax.nn.bica import BiCA, expand_text
 from kanoclip_jax.nn.conv_adapter import ConvAdapter
@@ -105,7 +107,7 @@ class Kanoclip:
     global_loss_of: GlobalLossOf = "probability"
 
     def __post_init__(self) -> None:
-        depth = self.clip.depth
+        tapped_blocks(self.clip.depth, self.taps)
         for name, kind in (
             ("paths", Paths),
             ("image_feature", ImageFeature),
@@ -124,11 +126,6 @@ class Kanoclip:
                 "Bi-CMCI; allowed here: vv, or --config.model.vv=True "
                 "--config.model.cmci=True"
             )
-        for tap in self.taps:
-            if not 1 <= tap <= depth:
-                raise InputError(
-                    f"model.taps holds {tap}; this CLIP has blocks 1 to {depth}"
-                )
         if not self.normal_states or not self.abnormal_states:
             raise InputError(
                 "model.normal_states and model.abnormal_states need a word each"
@@ -152,6 +149,11 @@ class Kanoclip:
                 )
 
     @property
+    def needs_knowledge(self) -> bool:
+        """Whether the knowledge loss pulls the prompts."""
+        return self.knpl
+
+    @property
     def joint(self) -> int:
         """Width of CLIP's joint space."""
         return self.clip.module.config.projection_dim
@@ -160,10 +162,7 @@ class Kanoclip:
     def tapped(self) -> tuple[int, ...]:
         """Blocks after which tokens are taken."""
         depth = self.clip.depth
-        if not self.cmci:
-            return (depth,)
-        quarters = [max(depth * quarter // 4, 1) for quarter in (1, 2, 3, 4)]
-        return tuple(sorted(set(self.taps or quarters)))
+        return tapped_blocks(depth, self.taps) if self.cmci else (depth,)
 
     @property
     def tap_count(self) -> int:
@@ -338,14 +337,9 @@ class Kanoclip:
         if self.global_loss_of == "score":
             maps = self._maps(self._combined(states))
             judged = anomaly_map.global_score(judged, maps)
-        weights = batch.is_real.astype(jnp.float32)
         states = states if self.loss_per_tap else self._combined(states)[:, None]
-        focal, dice = 0.0, 0.0
-        for tap in range(states.shape[1]):
-            maps = anomaly_map.render(states[:, tap], self.clip.image_size)
-            tap_focal, tap_dice = losses.local_loss(maps, batch.mask, self.focal_gamma)
-            focal += losses.weighted_mean(tap_focal, weights) / states.shape[1]
-            dice += losses.weighted_mean(tap_dice, weights) / states.shape[1]
+        focal, dice = local_terms(states, batch, self.clip.image_size, self.focal_gamma)
+        weights = batch.is_real.astype(jnp.float32)
         image = losses.weighted_mean(losses.global_loss(judged, batch.label), weights)
         total = self.global_weight * image + self.local_weight * (focal + dice)
         terms = {"global": image, "focal": focal, "dice": dice}

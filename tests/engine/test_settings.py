@@ -91,12 +91,3 @@ def test_a_checkpoint_wins_over_the_file_and_loses_to_the_command_line():
     assert merged.model.taps == (1, 2)
     assert merged.clip.name == "mine"
     assert merged.train.epochs == 15
-
-
-def test_a_checkpoint_from_before_a_setting_keeps_what_was(capsys) -> None:
-    config = resolve(base.get_config())
-    saved = to_dict(config)
-    del saved["model"]["combine"]
-    assert adopt(config, saved, frozenset()).model.combine == "probability"
-    assert "model.combine=probability" in capsys.readouterr().out
-    assert adopt(config, to_dict(config), frozenset()).model.combine == "logit"

@@ -156,9 +156,16 @@ def _prompts(
     """Settings, backbone and prompts; those of a checkpoint where one is named."""
     words = list(names.values())
     learned = {}
-    if config.checkpoint:
-        trained = load_trained(config, folder, overrides)
-        config, clip, method = trained.config, trained.clip, trained.method
+    trained = load_trained(config, folder, overrides) if config.checkpoint else None
+    config = trained.config if trained else config
+    if config.method != "kanoclip":
+        raise InputError(
+            f"method {config.method!r} reads no text, so it has no prompts to hold "
+            "beside the knowledge; inspect it with a configuration or a checkpoint of "
+            "'kanoclip'"
+        )
+    if trained:
+        clip, method = trained.clip, trained.method
         if not config.model.knpl:
             raise InputError(
                 f"{trained.checkpoint} has no learned prompts (model.knpl is False); "

@@ -1,0 +1,120 @@
+"""A yardstick without text and without training: how unlike the rest of its own picture.
+
+The patch tokens of the frozen CLIP, and the distance of each from the picture's own
+median patch. It learns nothing (0 parameters), needs no prompt and knows no class: what
+a trained method is worth is what it adds to this.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt8
+
+from kanoclip_jax.clip import Clip
+from kanoclip_jax.clip.taps import tapped_blocks
+from kanoclip_jax.models.base import (
+    ClassPrompts,
+    Detection,
+    Params,
+    Visual,
+    no_prompts,
+    no_text,
+)
+from kanoclip_jax.nn import anomaly_map
+
+
+@dataclass(frozen=True, eq=False)
+class Median:
+    """The method; each keyword is a key of `config.model`.
+
+    Attributes:
+        clip: the frozen backbone.
+        taps: tapped blocks, from 1; depth · {1, 2, 3, 4} // 4 if empty.
+        sigma: of the maps' Gaussian, in pixels.
+    """
+
+    needs_knowledge: ClassVar[bool] = False
+
+    clip: Clip
+    taps: tuple[int, ...] = ()
+    sigma: float = 4.0
+
+    def __post_init__(self) -> None:
+        tapped_blocks(self.clip.depth, self.taps)
+
+    @property
+    def tapped(self) -> tuple[int, ...]:
+        """Blocks after which tokens are taken."""
+        return tapped_blocks(self.clip.depth, self.taps)
+
+    def visual_settings(self) -> dict[str, object]:
+        """Everything that `visual` depends on besides weights and images."""
+        return {
+            "image_size": self.clip.image_size,
+            "taps": self.tapped,
+            "normed": True,
+            "compute": jnp.dtype(self.clip.module.dtype).name,
+        }
+
+    def prompts(self, class_names: Sequence[str]) -> ClassPrompts:
+        """Nothing: there is no text."""
+        return no_prompts(len(class_names))
+
+    def init(self, key: jax.Array) -> Params:
+        """Nothing: there is no training."""
+        del key
+        return {}
+
+    def visual(self, frozen: Params, images: UInt8[Array, "b h w 3"]) -> Visual:
+        """Patch tokens of plain CLIP through its own last norm.
+
+        Without that norm a few channels of large activations decide the distance.
+        """
+        tokens = self.clip.module.apply(
+            {"params": frozen},
+            self.clip.normalise(images),
+            vv_start=self.clip.depth + 1,
+            taps=self.tapped,
+            method="encode_image",
+        )
+        normed = self.clip.module.apply(
+            {"params": frozen},
+            tokens.taps,
+            method=lambda module, taps: module.vision_model.post_layernorm(taps),
+        )
+        return Visual(tokens.cls, normed)
+
+    def text(
+        self,
+        frozen: Params,
+        params: Params,
+        classes: ClassPrompts,
+        visual: Visual | None = None,
+    ) -> Float[Array, "c 0"]:
+        """Nothing, for each class."""
+        del frozen, params, visual
+        return no_text(classes)
+
+    def detect(
+        self, params: Params, visual: Visual, text: Float[Array, "*b 0"]
+    ) -> Detection:
+        """Half the chord between unit vectors, mean over taps; the map's maximum.
+
+        ½ ‖u − m‖ of a patch and the channel-wise median patch: 0 where they point
+        alike, 1 where they are opposed. It ranks as 1 − cosine does, and spreads what
+        is nearly alike.
+        """
+        del params, text
+        tokens = visual.taps.astype(jnp.float32)
+        middle = jnp.median(tokens, axis=2, keepdims=True)
+        apart = anomaly_map.normalise(tokens) - anomaly_map.normalise(middle)
+        chord = jnp.minimum(jnp.linalg.norm(apart, axis=-1) / 2, 1.0)
+        maps = anomaly_map.render(chord.mean(1), self.clip.image_size, self.sigma)
+        return Detection(maps, maps.max((1, 2)), jnp.stack([1 - chord, chord], axis=2))
+
+    def objective(self, *_: Any) -> tuple[Float[Array, ""], dict[str, Array]]:
+        """There is nothing to minimise."""
+        raise NotImplementedError("the median has no parameters")

@@ -1,0 +1,156 @@
+"""A yardstick without text: a linear probe of the frozen CLIP, on the same losses.
+
+One normal and one abnormal vector for each tap of both paths and one pair for the image
+feature; what is compared with them is what the trained heads read. With CLIP ViT-L/14
+that is 8 · 2 · 1024 + 2 · 768 = 17,920 parameters (2,304 with the bundled CLIP): a
+method of millions has to be clearly above it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt8
+
+from kanoclip_jax import losses
+from kanoclip_jax.clip import Clip
+from kanoclip_jax.clip.taps import tapped_blocks
+from kanoclip_jax.models.base import (
+    ClassPrompts,
+    Detection,
+    Params,
+    TrainBatch,
+    Visual,
+    no_prompts,
+    no_text,
+)
+from kanoclip_jax.models.local import local_terms
+from kanoclip_jax.nn import anomaly_map
+
+_SPREAD = 0.02  # of the vectors' drawing, as CLIP draws its own embeddings
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """The method; each keyword is a key of `config.model`.
+
+    Attributes:
+        clip: the frozen backbone.
+        vv_start: first block of the V-V path, from 1; depth // 4 if 0.
+        taps: blocks tapped on both paths, from 1; depth · {1, 2, 3, 4} // 4 if empty.
+        temperature: τ of every softmax over states.
+        sigma: of the maps' Gaussian, in pixels.
+        focal_gamma: exponent of the focal loss.
+    """
+
+    needs_knowledge: ClassVar[bool] = False
+
+    clip: Clip
+    vv_start: int = 0
+    taps: tuple[int, ...] = ()
+    temperature: float = 0.07
+    sigma: float = 4.0
+    focal_gamma: float = 2.0
+
+    def __post_init__(self) -> None:
+        tapped_blocks(self.clip.depth, self.taps)
+
+    @property
+    def tapped(self) -> tuple[int, ...]:
+        """Blocks after which tokens of either path are taken."""
+        return tapped_blocks(self.clip.depth, self.taps)
+
+    @property
+    def first_vv_block(self) -> int:
+        """First block of the V-V path."""
+        return self.vv_start or max(self.clip.depth // 4, 1)
+
+    def visual_settings(self) -> dict[str, object]:
+        """Everything that `visual` depends on besides weights and images."""
+        return {
+            "image_size": self.clip.image_size,
+            "vv_start": self.first_vv_block,
+            "taps": self.tapped,
+            "paths": "both",
+            "compute": jnp.dtype(self.clip.module.dtype).name,
+        }
+
+    def prompts(self, class_names: Sequence[str]) -> ClassPrompts:
+        """Nothing: there is no text."""
+        return no_prompts(len(class_names))
+
+    def init(self, key: jax.Array) -> Params:
+        """Two vectors for each tap, and two for the image."""
+        config = self.clip.module.config
+        taps, cls = jax.random.split(key)
+        shape = (2 * len(self.tapped), 2, config.vision_config.hidden_size)
+        return {
+            "taps": _SPREAD * jax.random.normal(taps, shape),
+            "cls": _SPREAD * jax.random.normal(cls, (2, config.projection_dim)),
+        }
+
+    def visual(self, frozen: Params, images: UInt8[Array, "b h w 3"]) -> Visual:
+        """Image feature and patch tokens of both paths."""
+        tokens = self.clip.module.apply(
+            {"params": frozen},
+            self.clip.normalise(images),
+            vv_start=self.first_vv_block,
+            taps=self.tapped,
+            paths="both",
+            method="encode_image",
+        )
+        return Visual(*tokens)
+
+    def text(
+        self,
+        frozen: Params,
+        params: Params,
+        classes: ClassPrompts,
+        visual: Visual | None = None,
+    ) -> Float[Array, "c 0"]:
+        """Nothing, for each class."""
+        del frozen, params, visual
+        return no_text(classes)
+
+    def detect(
+        self, params: Params, visual: Visual, text: Float[Array, "*b 0"]
+    ) -> Detection:
+        """Mean map of the taps, and half of the image's probability and its maximum."""
+        del text
+        states, abnormal = self._probabilities(params, visual)
+        maps = anomaly_map.anomaly_map(states.mean(1), self.clip.image_size, self.sigma)
+        return Detection(maps, anomaly_map.global_score(abnormal, maps), states)
+
+    def objective(
+        self,
+        frozen: Params,
+        params: Params,
+        visual: Visual,
+        batch: TrainBatch,
+        classes: ClassPrompts,
+        knowledge: Float[Array, "c joint"],
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        """Focal and dice on each tap's map, averaged, and BCE of the image feature."""
+        del frozen, classes, knowledge
+        states, abnormal = self._probabilities(params, visual)
+        focal, dice = local_terms(states, batch, self.clip.image_size, self.focal_gamma)
+        weights = batch.is_real.astype(jnp.float32)
+        score = losses.weighted_mean(losses.global_loss(abnormal, batch.label), weights)
+        total = score + focal + dice
+        return total, {"loss": total, "global": score, "focal": focal, "dice": dice}
+
+    def _probabilities(
+        self, params: Params, visual: Visual
+    ) -> tuple[Float[Array, "b l 2 n"], Float[Array, " b"]]:
+        """States of each patch at each tap, and how likely each image is abnormal."""
+        tokens = visual.taps.astype(jnp.float32)
+        # The channel mean is the same in every patch, and far from 0 in some CLIPs.
+        tokens = tokens - tokens.mean(-1, keepdims=True)
+        unit = anomaly_map.normalise
+        cosine = jnp.einsum("blnd,lsd->blsn", unit(tokens), unit(params["taps"]))
+        states = jax.nn.softmax(cosine / self.temperature, axis=2)
+        cls = unit(visual.cls.astype(jnp.float32))
+        image = jnp.einsum("bd,sd->bs", cls, unit(params["cls"]))
+        return states, jax.nn.softmax(image / self.temperature, axis=1)[:, 1]
