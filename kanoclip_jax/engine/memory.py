@@ -31,7 +31,7 @@ def compile_to_fit(
         For the first of `allowed` where the device does not tell its memory, as on a
         CPU; for the last where none fits.
     """
-    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+    limit = (local_device().memory_stats() or {}).get("bytes_limit")
     parts = allowed[0]
     program = lower(parts).compile()
     if limit is None or _needed(program) <= _SHARE * limit:
@@ -63,6 +63,11 @@ def out_of_memory(error: Exception, mode: str) -> InputError | None:
         f"the device ran out of memory ({text.splitlines()[0][:120]}); pass "
         f"--config.{remedy}, or a smaller clip.image_size"
     )
+
+
+def local_device() -> jax.Device:
+    """The one whose memory stands for all."""
+    return jax.local_devices()[0]
 
 
 def _needed(program: jax.stages.Compiled) -> int:
