@@ -1,5 +1,6 @@
 """Entry point: `python launch.py --config=configs/NAME.py [--mode=…] [--config.KEY=…]`."""
 
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -41,6 +42,9 @@ def main(argv: list[str]) -> int:
         # config_flags raises nearly anything on a wrong path, key or value.
         return _refuse(error, debug="--debug" in argv)
     logging.set_verbosity(logging.WARNING)
+    # Where they are installed, transformers would import them, for seconds.
+    for unused in ("USE_TORCH", "USE_TF"):
+        os.environ.setdefault(unused, "0")
     name = Path(flags.FLAGS["config"].config_filename.partition(":")[0]).stem
     workdir = Path(_WORKDIR.value or Path("runs") / name)
     overrides = frozenset(config_flags.get_override_values(flags.FLAGS["config"]))

@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, UInt8
-from safetensors import SafetensorError
-from safetensors.flax import load_file
+from safetensors import SafetensorError, safe_open
 from transformers import CLIPConfig
 from transformers.modeling_flax_pytorch_utils import rename_key_and_reshape_tensor
 
@@ -114,7 +113,7 @@ def load_clip(
     return Clip(
         name=name,
         module=DualPathCLIP(config, dtype=dtype),
-        params=jax.tree.map(jnp.asarray, flax.traverse_util.unflatten_dict(flat)),
+        params=jax.device_put(flax.traverse_util.unflatten_dict(flat)),
         tokenizer=Tokenizer(directory, config.text_config.max_position_embeddings),
         mean=mean,
         std=std,
@@ -187,14 +186,16 @@ def _preprocessing(directory: Path) -> tuple[tuple[float, ...], tuple[float, ...
 
 def _expected_shapes(config: CLIPConfig) -> dict[tuple[str, ...], tuple[int, ...]]:
     size = config.vision_config.image_size
+    # Arguments made where they are traced: outside, each is a program to compile.
     tree = jax.eval_shape(
-        DualPathCLIP(config).init,
-        jax.random.key(0),
-        input_ids=jnp.zeros((1, 2), jnp.int32),
-        pixel_values=jnp.zeros((1, size, size, 3)),
-        attention_mask=jnp.ones((1, 2), jnp.int32),
-        position_ids=jnp.zeros((1, 2), jnp.int32),
-    )["params"]
+        lambda: DualPathCLIP(config).init(
+            jax.random.key(0),
+            input_ids=jnp.zeros((1, 2), jnp.int32),
+            pixel_values=jnp.zeros((1, size, size, 3)),
+            attention_mask=jnp.ones((1, 2), jnp.int32),
+            position_ids=jnp.zeros((1, 2), jnp.int32),
+        )["params"]
+    )
     return {
         key: leaf.shape for key, leaf in flax.traverse_util.flatten_dict(tree).items()
     }
@@ -247,11 +248,17 @@ def _read_torch_names(path: Path) -> dict[str, Any]:
         files = sorted(set(json.loads(path.read_text())["weight_map"].values()))
         merged: dict[str, Any] = {}
         for file in files:
-            merged |= load_file(path.parent / file)
+            merged |= _read_safetensors(path.parent / file)
         return merged
     if path.suffix == ".bin":
         return read_torch_archive(path)
-    return load_file(path)
+    return _read_safetensors(path)
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    # On the host, where names and types change: Flax's reader takes each to the device.
+    with safe_open(path, framework="np") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
 
 
 def _fingerprint(flat: _Flat) -> str:

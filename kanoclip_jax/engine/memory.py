@@ -1,6 +1,6 @@
 """Device memory: how finely a batch is cut to fit, and what to say when it does not."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 
@@ -16,32 +16,41 @@ _REMEDY = {
 }
 
 
-def choose_parts(
-    allowed: Sequence[int], programs: Callable[[int], Iterable[jax.stages.Lowered]]
-) -> int:
-    """The fewest pieces of a batch whose programs fit the device, by the compiler.
+def compile_to_fit(
+    name: str, allowed: Sequence[int], lower: Callable[[int], jax.stages.Lowered]
+) -> jax.stages.Compiled:
+    """Compile a program for the fewest pieces of a batch that fit the device.
 
     Args:
+        name: what passes in pieces, for the notice.
         allowed: numbers of pieces, ascending.
-        programs: what runs on pieces of that number.
+        lower: the program for that number.
 
     Returns:
-        One of `allowed`: the first where the device does not tell its memory, as on a
-        CPU; the last where none fits.
+        What is to run: nothing is compiled only to be measured, unless it does not fit.
+        For the first of `allowed` where the device does not tell its memory, as on a
+        CPU; for the last where none fits.
     """
-    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
-    if limit is None:
-        return allowed[0]
-    for parts in allowed:
-        needed = max(_needed(program) for program in programs(parts))
-        if needed <= _SHARE * limit:
+    limit = (local_device().memory_stats() or {}).get("bytes_limit")
+    parts = allowed[0]
+    program = lower(parts).compile()
+    if limit is None or _needed(program) <= _SHARE * limit:
+        return program
+    fixed, temporary = _fixed(program), _needed(program) - _fixed(program)
+    for parts in allowed[1:]:
+        # What all pieces need at once is not less than their share of the whole.
+        hopeless = fixed + temporary * allowed[0] / parts > _SHARE * limit
+        if hopeless and parts < allowed[-1]:
+            continue
+        program = lower(parts).compile()
+        if _needed(program) <= _SHARE * limit:
             break
     if parts > allowed[0]:
         print(
-            f"batches pass in {parts} pieces: {needed / 1e9:.1f} GB of "
-            f"{limit / 1e9:.1f} GB on this device"
+            f"{name} takes a batch in {parts} pieces: {_needed(program) / 1e9:.1f} GB "
+            f"of {limit / 1e9:.1f} GB on this device"
         )
-    return parts
+    return program
 
 
 def out_of_memory(error: Exception, mode: str) -> InputError | None:
@@ -56,11 +65,20 @@ def out_of_memory(error: Exception, mode: str) -> InputError | None:
     )
 
 
-def _needed(program: jax.stages.Lowered) -> int:
-    memory = program.compile().memory_analysis()
+def local_device() -> jax.Device:
+    """The one whose memory stands for all."""
+    return jax.local_devices()[0]
+
+
+def _needed(program: jax.stages.Compiled) -> int:
+    return _fixed(program) + program.memory_analysis().temp_size_in_bytes
+
+
+def _fixed(program: jax.stages.Compiled) -> int:
+    """What does not depend on pieces: arguments and results."""
+    memory = program.memory_analysis()
     return (
-        memory.temp_size_in_bytes
-        + memory.argument_size_in_bytes
+        memory.argument_size_in_bytes
         + memory.output_size_in_bytes
         - memory.alias_size_in_bytes
     )

@@ -64,6 +64,8 @@ _CHOICES = {
     "eval.resolution": ("model", "original"),
     "calibrate.criterion": ("rate", "f1"),
 }
+# A large backbone's programs are some 10 MB each.
+_COMPILED_BYTES = 2 * 2**30
 # What a run may be continued with a different value of; with a dot, a whole section.
 _IMMATERIAL = (
     "checkpoint",
@@ -173,10 +175,29 @@ def check_choice(key: str, value: object) -> None:
 
 
 def use_compilation_cache(config: FrozenConfigDict) -> None:
-    """Keep compiled programs beside the prepared data, unless JAX was told a place."""
-    if jax.config.jax_compilation_cache_dir is None:
-        folder = Path(config.data.prepared) / "compiled"
-        jax.config.update("jax_compilation_cache_dir", str(folder))
+    """Keep compiled programs beside the prepared data, unless JAX was told a place.
+
+    All of them: the many small ones take a GPU longer together than the large ones.
+    Those that were used least recently go when there are too many.
+    """
+    if jax.config.jax_compilation_cache_dir is not None:
+        return
+    # Absolute, since JAX makes the place a part of every program's key.
+    folder = (Path(config.data.prepared).expanduser() / "compiled").absolute()
+    _forget_half_written(folder)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_compilation_cache_max_size", _COMPILED_BYTES)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+
+def _forget_half_written(folder: Path) -> None:
+    """Remove programs without a time of use, over which JAX's cleaning would stumble.
+
+    A killed process leaves them, and a cache that had no limit.
+    """
+    for program in folder.glob("*-cache"):
+        if not program.with_name(f"{program.name.removesuffix('cache')}atime").exists():
+            program.unlink(missing_ok=True)
 
 
 def cache_directory() -> Path:

@@ -52,35 +52,41 @@ TrainStep = Callable[
 Tower = Callable[[Params, Array], Visual]
 
 
-def make_visual(method: Method, devices: Devices) -> Tower:
-    """The frozen pass for inference, each device on its own rows."""
-    return devices.each(method.visual, copied=[0])
-
-
-def make_features(method: Method, devices: Devices, parts: int = 1) -> Tower:
-    """The frozen pass for training, rounded to `FEATURE_DTYPE`.
+def make_visual(method: Method, devices: Devices, parts: int = 1) -> Tower:
+    """The frozen pass, each device on its own rows.
 
     Args:
         method: whose `visual` it is.
         devices: share the batch.
         parts: how many pieces of it pass one after another, to need less memory.
     """
-    limit = float(jnp.finfo(FEATURE_DTYPE).max)
 
-    def rounded(frozen: Params, images: Array) -> Visual:
-        return jax.tree.map(
-            lambda leaf: jnp.clip(leaf, -limit, limit).astype(FEATURE_DTYPE),
-            method.visual(frozen, images),
-        )
-
-    def features(frozen: Params, images: Array) -> Visual:
+    def visual(frozen: Params, images: Array) -> Visual:
         if parts == 1:
-            return rounded(frozen, images)
+            return method.visual(frozen, images)
         pieces = images.reshape(parts, -1, *images.shape[1:])
-        found = jax.lax.map(lambda piece: rounded(frozen, piece), pieces)
+        found = jax.lax.map(lambda piece: method.visual(frozen, piece), pieces)
         return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), found)
 
-    return devices.each(features, copied=[0])
+    return devices.each(visual, copied=[0])
+
+
+def make_features(method: Method, devices: Devices, parts: int = 1) -> Tower:
+    """The frozen pass for training: `make_visual`, rounded to `FEATURE_DTYPE`."""
+    visual = make_visual(method, devices, parts)
+    return lambda frozen, images: round_features(visual(frozen, images))
+
+
+@jax.jit
+def round_features(visual: Visual) -> Visual:
+    """Features as training reads them.
+
+    A program of its own, so that training and inference share the tower's.
+    """
+    limit = float(jnp.finfo(FEATURE_DTYPE).max)
+    return jax.tree.map(
+        lambda leaf: jnp.clip(leaf, -limit, limit).astype(FEATURE_DTYPE), visual
+    )
 
 
 def make_train_step(
@@ -132,10 +138,33 @@ def fresh_state(
     seed: int = 0,
 ) -> TrainState:
     """The state before the first step, on every device."""
-    params = jax.jit(method.init)(jax.random.key(seed))
-    return devices.copy(
-        TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
+    make = jax.jit(_state_maker(method, optimizer), out_shardings=devices.whole)
+    return make(jax.random.key(seed))
+
+
+def abstract_state(
+    method: Method, optimizer: optax.GradientTransformation, devices: Devices
+) -> TrainState:
+    """Shapes and places of `fresh_state`, without its values."""
+    make = _state_maker(method, optimizer)
+    # The key is drawn where it is traced: outside, it would be compiled and run.
+    shapes = jax.eval_shape(lambda: make(jax.random.key(0)))
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=devices.whole
+        ),
+        shapes,
     )
+
+
+def _state_maker(
+    method: Method, optimizer: optax.GradientTransformation
+) -> Callable[[Array], TrainState]:
+    def make(key: Array) -> TrainState:
+        params = method.init(key)
+        return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
+
+    return make
 
 
 def _accumulate(

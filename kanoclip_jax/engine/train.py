@@ -21,21 +21,18 @@ from kanoclip_jax.engine.build import (
     refuse_training_dataset,
 )
 from kanoclip_jax.engine.checkpoint import Checkpoints
-from kanoclip_jax.engine.evaluate import evaluate
-from kanoclip_jax.engine.features import FeatureCache, Tower, choose_cache
+from kanoclip_jax.engine.features import FeatureCache, choose_cache
 from kanoclip_jax.engine.knowledge.training import training_knowledge
-from kanoclip_jax.engine.memory import choose_parts
 from kanoclip_jax.engine.optimizer import make_optimizer
-from kanoclip_jax.engine.reporting.report import to_terminal, write_report
+from kanoclip_jax.engine.programs import Programs
 from kanoclip_jax.engine.settings import to_dict
 from kanoclip_jax.engine.sharding import Devices, first_alone, is_first
 from kanoclip_jax.engine.step import (
     TrainState,
+    abstract_state,
     ahead,
     count_parameters,
     fresh_state,
-    make_features,
-    make_train_step,
 )
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.engine.writer import MetricWriter
@@ -48,7 +45,10 @@ def main(
 ) -> int:
     """Train, or continue, or find finished; then evaluate, and print the report."""
     del overrides
-    print(to_terminal(run(config, workdir)))
+    report = run(config, workdir)
+    from kanoclip_jax.engine.reporting.report import to_terminal
+
+    print(to_terminal(report))
     return 0
 
 
@@ -68,16 +68,21 @@ def run(config: FrozenConfigDict, workdir: Path) -> dict[str, Any]:
     first_alone("workdir", lambda: folder.claim(config))
     training = Run(config, folder, clip, method, source)
     report = folder.report()
-    if (
+    finished = bool(
         training.finished
         and report
         and list(report["datasets"]) == list(targets.sources)
-    ):
+    )
+    state = None if finished else training.train()
+    # What measures and draws takes seconds to import: the first step does not wait.
+    from kanoclip_jax.engine.evaluate import evaluate
+    from kanoclip_jax.engine.reporting.report import write_report
+
+    if finished:
         print(f"{workdir} has finished:")
         if not (workdir / "report.html").is_file():
             write_report(folder, report)
     else:
-        state = training.train()
         report = evaluate(
             config,
             clip,
@@ -137,7 +142,8 @@ class Run:
         # The digest of what the knowledge loss learns from; empty where it is off.
         self._sentences = ""
         self._devices = Devices(config.train.batch_size, "train.batch_size")
-        self._state = fresh_state(method, self._optimizer, self._devices, config.seed)
+        # Shapes alone: values are drawn, or restored, when the steps compile already.
+        self._state = abstract_state(method, self._optimizer, self._devices)
         self._checkpoints = None
         if jax.tree.leaves(self._state.params):
             self._checkpoints = Checkpoints(folder.checkpoints)
@@ -160,29 +166,27 @@ class Run:
         """Run the steps that are left."""
         if self._checkpoints is None:
             print("this configuration has nothing to train")
-            return self._state
-        if self._checkpoints.latest is not None:
-            self._state, meta = self._checkpoints.restore(self._state)
-            self.seconds = meta["seconds"]
-            self._sentences = meta.get("knowledge", "")
-            print(f"continuing from step {int(self._state.step)} of {self._steps}")
-        if not self.finished:
+            return self._fresh()
+        if self.finished:
+            self._restore()
+        else:
             self._train()
         self._checkpoints.close()
         return self._state
 
     def _train(self) -> None:
-        earlier, started = self.seconds, time.monotonic()
+        started = time.monotonic()
         config, batch_size = self._config.train, self._config.train.batch_size
         classes = self._method.prompts(class_names(self._source))
+        programs = self._programs(classes)
+        if self._checkpoints.latest is None:
+            self._state = self._fresh()
+        else:
+            self._restore()
+        earlier = self.seconds
         knowledge = self._knowledge()
         frozen = self._devices.copy(self._clip.params)
-        parts = self._parts(frozen, classes, knowledge)
-        step_function = make_train_step(
-            self._method, self._optimizer, self._devices, parts
-        )
-        visual = make_features(self._method, self._devices, parts)
-        cache = self._filled_cache(visual, frozen)
+        cache = self._filled_cache(programs, frozen)
         writer = None
         if is_first():
             writer = MetricWriter(self._folder.path, int(self._state.step))
@@ -197,9 +201,9 @@ class Run:
             desc="train",
             unit="img",
         )
-        batches = self._batches(first, cache, visual, frozen)
+        batches = self._batches(first, cache, programs, frozen)
         for step, (features, batch) in enumerate(batches, start=first + 1):
-            self._state, terms = step_function(
+            self._state, terms = programs.step(
                 frozen, self._state, features, batch, classes, knowledge
             )
             bar.update(batch_size)
@@ -217,7 +221,18 @@ class Run:
         if writer is not None:
             writer.close()
 
-    def _filled_cache(self, visual: Tower, frozen: Params) -> FeatureCache | None:
+    def _fresh(self) -> TrainState:
+        return fresh_state(
+            self._method, self._optimizer, self._devices, self._config.seed
+        )
+
+    def _restore(self) -> None:
+        self._state, meta = self._checkpoints.restore(self._state)
+        self.seconds = meta["seconds"]
+        self._sentences = meta.get("knowledge", "")
+        print(f"continuing from step {int(self._state.step)} of {self._steps}")
+
+    def _filled_cache(self, programs: Programs, frozen: Params) -> FeatureCache | None:
         config = self._config
         cache = choose_cache(
             config.train.cache_features,
@@ -229,7 +244,7 @@ class Run:
         if cache is not None:
             cache.fill(
                 self._source,
-                visual,
+                programs.visual,
                 frozen,
                 self._devices,
                 batch_size=config.train.batch_size,
@@ -238,7 +253,11 @@ class Run:
         return cache
 
     def _batches(
-        self, first: int, cache: FeatureCache | None, visual: Tower, frozen: Params
+        self,
+        first: int,
+        cache: FeatureCache | None,
+        programs: Programs,
+        frozen: Params,
     ) -> Iterator[tuple[Visual, TrainBatch]]:
         """Frozen features and labels, from step `first` on."""
         config = self._config
@@ -259,7 +278,7 @@ class Run:
         )
         for features, batch in ahead(host, self._devices.put):
             if cache is None:
-                features = visual(frozen, features)
+                features = programs.visual(frozen, features)
             yield features, batch
 
     def _features(
@@ -270,46 +289,41 @@ class Run:
         # Padded rows point at image 0; they weigh nothing.
         return cache.read([self._source.key(int(i)) for i in batch["index"]])
 
-    def _parts(
-        self, frozen: Params, classes: ClassPrompts, knowledge: np.ndarray
-    ) -> int:
-        """Pieces of a batch whose gradients are summed one after another."""
-        setting = self._config.train.accumulate
-        batch_size, size = self._config.train.batch_size, self._clip.image_size
-        rows = batch_size // self._devices.mesh.size
+    def _programs(self, classes: ClassPrompts) -> Programs:
+        return Programs(
+            self._method,
+            self._optimizer,
+            self._devices,
+            batch_size=self._config.train.batch_size,
+            image_size=self._clip.image_size,
+            pieces=self._pieces(),
+            frozen=self._clip.params,
+            state=self._state,
+            classes=classes,
+            joint=self._clip.module.config.projection_dim,
+        )
+
+    def _pieces(self) -> list[int]:
+        """Numbers of pieces that a batch may be cut into, by the settings.
+
+        Raises:
+            InputError: the settings name another number.
+        """
+        setting, batch_size = (
+            self._config.train.accumulate,
+            self._config.train.batch_size,
+        )
+        devices = self._devices.mesh.size
+        rows = batch_size // devices
         allowed = [parts for parts in range(1, rows + 1) if rows % parts == 0]
-        if setting != "auto" and int(setting) not in allowed:
+        if setting == "auto":
+            return allowed
+        if int(setting) not in allowed:
             raise InputError(
-                f"train.accumulate is {setting}; a batch of {batch_size} on "
-                f"{self._devices.mesh.size} devices is cut into one of "
-                f"{', '.join(map(str, allowed))} pieces"
+                f"train.accumulate is {setting}; a batch of {batch_size} on {devices} "
+                f"devices is cut into one of {', '.join(map(str, allowed))} pieces"
             )
-        if setting != "auto":
-            return int(setting)
-
-        def shape(*sizes: int, dtype: type = np.int32) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct(
-                (batch_size, *sizes), dtype, sharding=self._devices.split
-            )
-
-        def programs(parts: int) -> Iterator[jax.stages.Lowered]:
-            image = shape(size, size, 3, dtype=np.uint8)
-            tower = make_features(self._method, self._devices, parts)
-            yield tower.lower(frozen, image)
-            features = jax.tree.map(
-                lambda leaf: shape(*leaf.shape[1:], dtype=leaf.dtype),
-                jax.eval_shape(tower, frozen, image),
-            )
-            labels = TrainBatch(
-                mask=shape(size, size, dtype=np.uint8),
-                label=shape(),
-                class_index=shape(),
-                is_real=shape(dtype=bool),
-            )
-            step = make_train_step(self._method, self._optimizer, self._devices, parts)
-            yield step.lower(frozen, self._state, features, labels, classes, knowledge)
-
-        return choose_parts(allowed, programs)
+        return [int(setting)]
 
     def _knowledge(self) -> np.ndarray:
         """The classes' knowledge means; those of the steps before, if there are any.

@@ -1,14 +1,18 @@
 """Training end to end on a miniature: resume, cache, frozen weights, one compilation."""
 
 import json
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
+from jax import monitoring
 
 from kanoclip_jax import engine
-from kanoclip_jax.engine import train
+from kanoclip_jax.engine import memory, train
 from kanoclip_jax.engine.build import load_method, open_dataset
 from kanoclip_jax.engine.checkpoint import locate_step, read_meta, read_params
 from kanoclip_jax.engine.settings import resolve
@@ -131,33 +135,68 @@ def test_training_moves_its_own_parameters_and_no_other(settings, tmp_path):
     assert [name for name in still if not name.endswith("['key']['bias']")] == []
 
 
-def test_the_train_step_compiles_once(settings, tmp_path, monkeypatch):
-    made = []
+@pytest.fixture
+def compilations() -> Iterator[Counter[str]]:
+    """Programs compiled in this process or found on disk, by name."""
+    count: Counter[str] = Counter()
 
-    def remember(*arguments, original=train.make_train_step):
-        made.append(original(*arguments))
-        return made[-1]
+    def hear(event: str, _: float, **details: str) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            count[details["fun_name"].removeprefix("jit(").rstrip(")")] += 1
 
-    monkeypatch.setattr(train, "make_train_step", remember)
-    assert engine.run("train", settings(), tmp_path) == 0
-    assert [step._cache_size() for step in made] == [1]
+    monitoring.register_event_duration_secs_listener(hear)
+    yield count
+    monitoring.unregister_event_duration_listener(hear)
 
 
-def test_a_resumed_train_step_compiles_once(settings, tmp_path, monkeypatch):
-    made = []
+@pytest.fixture
+def a_device_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Makes memory known, which a CPU's is not."""
 
-    def remember(*arguments, original=train.make_train_step):
-        made.append(original(*arguments))
-        return made[-1]
+    def limit(size: int) -> None:
+        fake = SimpleNamespace(memory_stats=lambda: {"bytes_limit": size})
+        monkeypatch.setattr(memory, "local_device", lambda: fake)
 
+    return limit
+
+
+def test_a_training_compiles_its_programs_once(
+    settings, tmp_path, compilations, a_device_of
+):
+    """Planning memory, filling the cache and training, each with the same programs."""
+    a_device_of(10**12)
+    config = resolve(settings(train__cache_features=str(tmp_path / "features")))
+    clip, method = load_method(config)
+    source = open_dataset(config, "mvtec", ())
+    run = train.Run(config, Workdir(tmp_path), clip, method, source)
+    run.train()
+    assert compilations["train_step"] == 1
+    assert compilations["wrapped"] == 1
+
+
+def test_a_batch_passes_in_pieces_where_memory_is_short(
+    settings, tmp_path, compilations, a_device_of, capsys
+):
+    """Nothing fits: what runs is the finest, and only the coarsest was tried besides."""
+    a_device_of(1)
+    assert engine.run("train", settings(train__epochs=1), tmp_path) == 0
+    assert compilations["train_step"] == 2
+    assert "the training step takes a batch in 4 pieces" in capsys.readouterr().out
+
+
+def test_a_resumed_training_compiles_its_programs_once(
+    settings, tmp_path, monkeypatch, compilations
+):
     config = settings()
     with monkeypatch.context() as patch:
         patch.setattr(train.Run, "_save", saved_until(3))
         with pytest.raises(Killed):
             engine.run("train", config, tmp_path)
-    monkeypatch.setattr(train, "make_train_step", remember)
+    compilations.clear()
     assert engine.run("train", config, tmp_path) == 0
-    assert [step._cache_size() for step in made] == [1]
+    assert compilations["train_step"] == 1
+    # Parameters are restored, and need not be drawn.
+    assert compilations["make"] == 0
 
 
 def saved_until(last: int):
