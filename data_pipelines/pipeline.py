@@ -196,12 +196,11 @@ class _LoadRecords(grain.transforms.Map):
         }
         if self._with_images:
             batch["image"] = np.zeros((b, size, size, 3), np.uint8)
-        if self._with_regions:
-            batch["region_count"] = np.zeros(b, np.int32)
         if self._original_masks:
             batch["regions"] = [np.zeros((0, 0), np.int32)] * b
         elif self._with_regions:
             batch["regions"] = np.zeros((b, size, size), np.int32)
+            batch["region_count"] = np.zeros(b, np.int32)
         for row, i in enumerate(element[self._first : self._first + b]):
             self._fill(batch, row, int(i))
         return batch
@@ -229,7 +228,8 @@ class _LoadRecords(grain.transforms.Map):
         if self._with_regions:
             regions = label_regions(mask)
             batch["regions"][row] = regions
-            batch["region_count"][row] = regions.max() if mask.any() else 0
+            if "region_count" in batch and mask.any():
+                batch["region_count"][row] = regions.max()
         batch["label"][row] = entry.label
         batch["class_index"][row] = self._class_index[entry.class_name]
         batch["index"][row] = i

@@ -121,36 +121,28 @@ def device_of(array: Array) -> jax.Device:
 
 
 def add_piece(sums: Array, piece: Piece, window: Window) -> Array:
-    """Add some rows of a piece to the sums of its device, in one dispatch."""
+    """Add some rows of a piece to the sums of its device, in one dispatch.
+
+    One program serves any choice of rows. On a CPU it takes them in turns, which is as
+    fast, and leaves out what is not meant. Elsewhere the host would have to wait for
+    the number of turns, and each has too few pixels.
+    """
+    on_cpu = device_of(sums).platform == "cpu"
     # One array of small numbers instead of five.
     plan = np.array([piece.normal, piece.count, *window, *piece.rows], np.int32)
     with jax.enable_x64(True):
-        return _add_rows(sums, piece.maps, piece.regions, plan)
+        add = add_in_turns if on_cpu else add_together
+        return add(sums, piece.maps, piece.regions, plan)
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def _add_rows(
+def add_in_turns(
     sums: Int64[Array, "k 3"],
     maps: Float[Array, "b h w"],
     regions: Int[Array, "b h w"] | None,
     plan: Int[Array, " p"],
 ) -> Int64[Array, "k 3"]:
-    """One program for any choice of rows: a CPU takes them in turns, others together.
-
-    A CPU is as fast row by row, and leaves out what is not meant; on a GPU the number
-    of turns would be waited for, and each has too few pixels.
-    """
-    return jax.lax.platform_dependent(
-        sums, maps, regions, plan, cpu=_row_by_row, default=_together
-    )
-
-
-def _row_by_row(
-    sums: Int64[Array, "k 3"],
-    maps: Float[Array, "b h w"],
-    regions: Int[Array, "b h w"] | None,
-    plan: Int[Array, " p"],
-) -> Int64[Array, "k 3"]:
+    """Add rows one after another; see `add_piece` for `plan`."""
     normal, count, window, rows = plan[0], plan[1], plan[2:4], plan[4:]
 
     def add_normal(turn: Array, sums: Array) -> Array:
@@ -172,12 +164,14 @@ def _row_by_row(
     return jax.lax.fori_loop(normal, count, add_anomalous, sums)
 
 
-def _together(
+@functools.partial(jax.jit, donate_argnums=0)
+def add_together(
     sums: Int64[Array, "k 3"],
     maps: Float[Array, "b h w"],
     regions: Int[Array, "b h w"] | None,
     plan: Int[Array, " p"],
 ) -> Int64[Array, "k 3"]:
+    """Add rows at once; see `add_piece` for `plan`."""
     count, window, rows = plan[1], plan[2:4], plan[4:]
     turns = jnp.arange(rows.size)
     chosen = ((rows == turns[:, None]) & (turns < count)).any(axis=1)
