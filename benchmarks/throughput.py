@@ -29,6 +29,7 @@ from kanoclip_jax.clip import Clip
 from kanoclip_jax.clip.attention import backend
 from kanoclip_jax.engine.sharding import Devices
 from kanoclip_jax.engine.step import Inference, make_detect, make_visual
+from kanoclip_jax.metrics.batch import MapBatch
 from kanoclip_jax.metrics.report import ClassMetrics
 from kanoclip_jax.models.kanoclip import Kanoclip
 
@@ -97,20 +98,16 @@ def measure(
 
     every = seconds(whole, on_device, repeats=n)
     # The loop of an evaluation, with its input in memory.
-    mask = np.zeros(images.shape[1:3], np.int32)
-    mask[: mask.shape[0] // 4, : mask.shape[1] // 4] = 1
+    labels = np.arange(batch, dtype=np.int32) % 2
+    regions = np.zeros(images.shape[:3], np.int32)
+    regions[1::2, : images.shape[1] // 4, : images.shape[2] // 4] = 1
     stream = [{"image": images}] * (n + 1)
 
     def evaluate() -> None:
         metrics = ClassMetrics(has_masks=True)
-        for i, (_, found) in enumerate(inference.detections(["object"], stream)):
-            _, score, lowest, highest = found
-            for k in range(batch):
-                span = (float(lowest[k]), float(highest[k]))
-                regions = mask * ((i + k) % 2)
-                metrics.update(
-                    float(score[k]), (i + k) % 2, found.maps[k], regions, span
-                )
+        for _, (maps, score, *extremes) in inference.detections(["object"], stream):
+            seen = MapBatch(maps.shards, regions, labels, *extremes)
+            metrics.update_rows(score, labels, seen, np.arange(batch))
 
     loop = seconds(evaluate, repeats=1) / len(stream)
     return [

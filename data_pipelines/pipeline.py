@@ -103,7 +103,8 @@ def eval_stream(
 
     Returns:
       An iterator of the dicts of `train_stream`, plus `regions` int32 `[b, h, w]`:
-      the 8-connected regions of each mask numbered from 1 (zeros without a mask). With
+      the 8-connected regions of each mask numbered from 1 (zeros without a mask), and
+      `region_count` int32 `[b]`: how many there are. With
       `original_masks`, `regions` is a list of `b` arrays, each of its mask's own size,
       without a mask of its image's, and empty for padding.
 
@@ -199,6 +200,7 @@ class _LoadRecords(grain.transforms.Map):
             batch["regions"] = [np.zeros((0, 0), np.int32)] * b
         elif self._with_regions:
             batch["regions"] = np.zeros((b, size, size), np.int32)
+            batch["region_count"] = np.zeros(b, np.int32)
         for row, i in enumerate(element[self._first : self._first + b]):
             self._fill(batch, row, int(i))
         return batch
@@ -224,7 +226,10 @@ class _LoadRecords(grain.transforms.Map):
         else:
             mask = np.zeros(read_size(image_bytes, entry.path)[::-1], np.uint8)
         if self._with_regions:
-            batch["regions"][row] = label_regions(mask)
+            regions = label_regions(mask)
+            batch["regions"][row] = regions
+            if "region_count" in batch and mask.any():
+                batch["region_count"][row] = regions.max()
         batch["label"][row] = entry.label
         batch["class_index"][row] = self._class_index[entry.class_name]
         batch["index"][row] = i

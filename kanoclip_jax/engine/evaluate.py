@@ -1,6 +1,7 @@
 """Evaluation: one pass over each dataset, all metrics, in constant memory."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
-from data_pipelines.pipeline import eval_stream
+from data_pipelines.pipeline import Batch, eval_stream
 from data_pipelines.sources import Source
 from kanoclip_jax.clip import Clip
 from kanoclip_jax.engine.build import (
@@ -30,8 +31,9 @@ from kanoclip_jax.engine.reporting.report import (
 from kanoclip_jax.engine.resize import resize_map
 from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.sharding import Devices, gather, is_first
-from kanoclip_jax.engine.step import Inference
+from kanoclip_jax.engine.step import Found, Inference
 from kanoclip_jax.engine.workdir import Workdir
+from kanoclip_jax.metrics.batch import MapBatch
 from kanoclip_jax.metrics.report import ClassMetrics, mean_of
 from kanoclip_jax.models.base import Method, Params
 
@@ -136,23 +138,12 @@ def evaluate_source(
     )
     found = inference.detections(class_names(source), stream)
     with tqdm(total=len(source), desc=source.dataset[-40:], unit="img") as bar:
-        for batch, (maps, *values) in found:
+        for batch, seen in found:
+            add = _add_resized if original else _add_together
+            add([metrics[name] for name in source.classes], batch, seen)
             for row in np.flatnonzero(batch["is_real"]):
-                score, *extremes = (float(value[row]) for value in values)
-                regions = batch["regions"][row]
-                pixels, span = maps[row], (extremes[0], extremes[1])
-                if original:
-                    # Resizing draws the extremes in.
-                    pixels, span = resize_map(pixels, *regions.shape), None
-                metrics[source.classes[batch["class_index"][row]]].update(
-                    score,
-                    int(batch["label"][row]),
-                    pixels,
-                    regions,
-                    span,
-                )
-                examples.add(batch, row, maps[row], score)
-                cases.add(batch, row, maps[row], score)
+                examples.add(batch, row, seen.maps[row], float(seen.score[row]))
+                cases.add(batch, row, seen.maps[row], float(seen.score[row]))
             bar.update(min(config.eval.batch_size, len(source) - bar.n))
     for theirs in gather((metrics, examples, cases))[1:]:
         metrics = {name: state + theirs[0][name] for name, state in metrics.items()}
@@ -167,3 +158,29 @@ def evaluate_source(
         for name, state in metrics.items()
     }
     return {"classes": classes, "mean": mean_of(classes)}, seen
+
+
+def _add_together(classes: Sequence[ClassMetrics], batch: Batch, found: Found) -> None:
+    """Add a batch at the model's size, a class at a time; no map leaves its device."""
+    maps = MapBatch(
+        found.maps.shards,
+        batch["regions"],
+        batch["region_count"],
+        found.lowest,
+        found.highest,
+    )
+    for number in np.unique(batch["class_index"][batch["is_real"]]):
+        rows = np.flatnonzero(batch["is_real"] & (batch["class_index"] == number))
+        classes[number].update_rows(found.score[rows], batch["label"][rows], maps, rows)
+
+
+def _add_resized(classes: Sequence[ClassMetrics], batch: Batch, found: Found) -> None:
+    """Add a batch at its images' own sizes, one by one on the host."""
+    for row in np.flatnonzero(batch["is_real"]):
+        regions = batch["regions"][row]
+        classes[batch["class_index"][row]].update(
+            float(found.score[row]),
+            int(batch["label"][row]),
+            resize_map(np.asarray(found.maps[row]), *regions.shape),
+            regions,
+        )

@@ -180,24 +180,57 @@ def everywhere() -> NamedSharding:
     return NamedSharding(_mesh(jax.devices()), PartitionSpec())
 
 
-def local_rows(array: Array) -> list[Array]:
-    """This process's rows of a batch, all on its first device."""
-    home = jax.local_devices()[0]
-    return [row for shard in _shards(array) for row in jax.device_put(shard, home)]
+class Rows(Sequence["Row"]):
+    """This process's rows of a batch, on the devices until one is asked for.
+
+    Then all of its device come to the host together: to cut it out would wait for what
+    the device does since.
+
+    Args:
+        array: the batch.
+
+    Attributes:
+        shards: consecutive rows, each on a device.
+    """
+
+    def __init__(self, array: Array) -> None:
+        self.shards = local_shards(array)
+        self._at = [
+            (s, k) for s, part in enumerate(self.shards) for k in range(len(part))
+        ]
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def __getitem__(self, row: int) -> "Row":
+        shard, inside = self._at[row]
+        return Row(self.shards[shard], inside)
+
+
+class Row:
+    """A row that `np.asarray` brings to the host."""
+
+    def __init__(self, shard: Array, inside: int) -> None:
+        self._shard, self._inside = shard, inside
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        # An array remembers its copy on the host.
+        return np.array(np.asarray(self._shard)[self._inside], dtype, copy=copy)
+
+
+def local_shards(array: Array) -> list[Array]:
+    """This process's rows of a batch in order, by device."""
+    shards = sorted(
+        array.addressable_shards, key=lambda shard: shard.index[0].start or 0
+    )
+    return [shard.data for shard in shards]
 
 
 def fetch(array: Array) -> np.ndarray:
     """This process's rows of a batch, on the host."""
-    return np.concatenate([np.asarray(shard) for shard in _shards(array)])
+    return np.concatenate([np.asarray(shard) for shard in local_shards(array)])
 
 
 def _mesh(devices: Sequence[jax.Device]) -> Mesh:
     # Explicit axes, the default, do not pass through the Flax CLIP.
     return Mesh(np.array(devices), (_AXIS,), axis_types=(AxisType.Auto,))
-
-
-def _shards(array: Array) -> list[Array]:
-    shards = sorted(
-        array.addressable_shards, key=lambda shard: shard.index[0].start or 0
-    )
-    return [shard.data for shard in shards]

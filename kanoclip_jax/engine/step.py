@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Array, Float
 
 from data_pipelines.pipeline import Batch
-from kanoclip_jax.engine.sharding import Devices, fetch, local_rows
+from kanoclip_jax.engine.sharding import Devices, Rows, local_shards
 from kanoclip_jax.models.base import (
     ClassPrompts,
     Method,
@@ -198,13 +198,14 @@ class Found(NamedTuple):
     """What this process found in its rows of a batch.
 
     Attributes:
-        maps: of each image, on the device; no pixel leaves it unless it is asked for.
+        maps: of each image, on the devices; no pixel leaves them unless it is asked
+            for, as an array of numpy.
         score: of each image, on the host.
         lowest: of each map, on the host.
         highest: likewise.
     """
 
-    maps: Sequence[Float[Array, "h w"]]
+    maps: Rows
     score: Float[np.ndarray, " b"]
     lowest: Float[np.ndarray, " b"]
     highest: Float[np.ndarray, " b"]
@@ -212,14 +213,15 @@ class Found(NamedTuple):
 
 def make_detect(
     method: Method, devices: Devices
-) -> Callable[[Params, Visual, Array], tuple[Array, Array, Array, Array]]:
-    """Maps [b, h, w], scores, and each map's extremes, from a row of text for each."""
+) -> Callable[[Params, Visual, Array], tuple[Array, Array]]:
+    """Maps [b, h, w], and of each its image's score and its extremes, [b, 3].
 
-    def detect(
-        params: Params, visual: Visual, text: Array
-    ) -> tuple[Array, Array, Array, Array]:
+    From a row of text for each.
+    """
+
+    def detect(params: Params, visual: Visual, text: Array) -> tuple[Array, Array]:
         maps, score, _ = method.detect(params, visual, text)
-        return maps, score, maps.min((1, 2)), maps.max((1, 2))
+        return maps, jnp.stack([score, maps.min((1, 2)), maps.max((1, 2))], axis=-1)
 
     return devices.each(detect, copied=[0])
 
@@ -268,7 +270,8 @@ class Inference:
         """Run over a stream of images.
 
         Images go to the devices ahead of use, and a batch is waited for only when the
-        next one has been handed over.
+        next one has been handed over. All that the host must know of a batch comes to
+        it in one piece, which is on its way as soon as it is there.
 
         Args:
             class_names: names in prompts.
@@ -287,13 +290,18 @@ class Inference:
                 only = np.zeros(len(batch["image"]), np.int32)
                 yield batch["image"], text[batch.get("class_index", only)]
 
-        def finish(maps: Array, *values: Array) -> tuple[Batch, Found]:
-            return waiting.pop(0), Found(local_rows(maps), *map(fetch, values))
+        def finish(maps: Array, values: list[Array]) -> tuple[Batch, Found]:
+            fetched = np.concatenate([np.asarray(part) for part in values])
+            return waiting.pop(0), Found(Rows(maps), *fetched.T)
 
-        running: list[tuple[Array, ...]] = []
+        running: list[tuple[Array, list[Array]]] = []
         for image, rows in ahead(inputs(), self._devices.put):
             visual = self._visual(self._frozen, image)
-            running.append(self._detect(self._params, visual, rows))
+            maps, values = self._detect(self._params, visual, rows)
+            parts = local_shards(values)
+            for part in parts:
+                part.copy_to_host_async()
+            running.append((maps, parts))
             if len(running) > 1:
                 yield finish(*running.pop(0))
         for found in running:

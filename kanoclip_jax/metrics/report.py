@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from kanoclip_jax.metrics import image, pixel
+from kanoclip_jax.metrics.batch import MapBatch
 from kanoclip_jax.metrics.curves import Curve, ScoreHistogram, thin
 from kanoclip_jax.metrics.histograms import PixelHistogram
 
@@ -67,6 +68,26 @@ class ClassMetrics:
         self._labels.append(label)
         if self._pixels is not None:
             self._pixels.update(anomaly_map, regions, span)
+
+    def update_rows(
+        self,
+        scores: Float[np.ndarray, " m"],
+        labels: Int[np.ndarray, " m"],
+        batch: MapBatch,
+        rows: Int[np.ndarray, " m"],
+    ) -> None:
+        """Add images of a batch, whose pixels stay on their devices.
+
+        Args:
+            scores: of the images.
+            labels: 0 normal, 1 anomalous.
+            batch: their maps.
+            rows: which of its rows they are.
+        """
+        self._scores += scores.tolist()
+        self._labels += labels.tolist()
+        if self._pixels is not None:
+            self._pixels.update_rows(batch, rows)
 
     def __add__(self, other: "ClassMetrics") -> "ClassMetrics":
         """The metrics of both's images."""

@@ -55,10 +55,12 @@ def test_evaluation_is_in_order_once_and_padded(source, mask):
         "index": ((4,), "int32"),
         "is_real": ((4,), "bool"),
         "regions": ((4, 8, 8), "int32"),
+        "region_count": ((4,), "int32"),
     }
     assert batches[0]["image"][:, 0, 0, 0].tolist() == [0, 1, 2, 100]
     np.testing.assert_array_equal(batches[0]["mask"][3], decode_mask(mask(), "m", 8))
     np.testing.assert_array_equal(batches[0]["regions"], batches[0]["mask"])
+    assert batches[0]["region_count"].tolist() == [0, 0, 0, 1]
     assert not any(batches[-1][n][2:].any() for n in batches[-1])
 
 

@@ -187,6 +187,43 @@ def assert_close(first: Path, second: Path, tolerance: float) -> None:
                 assert row[metric] == pytest.approx(same[metric], abs=tolerance), metric
 
 
+COUNTED = """
+import jax, numpy as np
+from kanoclip_jax.engine.sharding import Devices, Rows
+from kanoclip_jax.metrics.batch import MapBatch
+from kanoclip_jax.metrics.histograms import PixelHistogram
+
+draw = np.random.default_rng(0)
+scores = draw.random((8, 24, 24), np.float32)
+regions = np.zeros((8, 24, 24), np.int32)
+regions[1::2, :5, :5], regions[1::2, 9:, 9:] = 1, 2
+count, low, high = regions.max((1, 2)), scores.min((1, 2)), scores.max((1, 2))
+alone = PixelHistogram()
+for pair in zip(scores[:7], regions[:7]):
+    alone.update(*pair)
+maps = Rows(Devices(8, "batch").put(scores))
+assert [len(shard) for shard in maps.shards] == [2, 2, 2, 2] and len(maps) == 8
+assert all(np.array_equal(np.asarray(row), s) for row, s in zip(maps, scores))
+shared = PixelHistogram()
+batch = MapBatch(maps.shards, regions, count, low, high)
+for rows in ([0, 5, 6], [1, 2, 3, 4]):
+    shared.update_rows(batch, np.array(rows))
+assert set(shared._parts) == set(jax.devices()) and len(jax.devices()) == 4
+for name in ("negatives", "positives", "overlap"):
+    assert np.array_equal(getattr(alone, name), getattr(shared, name)), name
+expected = batch.coarse_counts().sum((0, 2))
+assert expected.tolist() == [(regions == 0).sum(), (regions > 0).sum()]
+print("alike")
+"""
+
+
+def test_every_device_counts_the_pixels_of_its_own_rows() -> None:
+    process = child(COUNTED, devices=4)
+    out, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors
+    assert "alike" in out
+
+
 def test_one_process_gathers_its_own() -> None:
     assert gather("mine") == ["mine"]
 

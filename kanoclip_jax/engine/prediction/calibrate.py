@@ -21,7 +21,8 @@ from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.metrics import thresholds
-from kanoclip_jax.metrics.histograms import PixelHistogram, coarse_counts
+from kanoclip_jax.metrics.batch import MapBatch
+from kanoclip_jax.metrics.histograms import PixelHistogram
 
 _FOLDER = "folder:"
 
@@ -132,20 +133,27 @@ def take_sample(
     )
     found = detector.detections(config.predict.class_name, stream)
     with tqdm(total=len(source), desc="calibrate", unit="img") as bar:
-        for batch, (maps, score, *_) in found:
-            for row in np.flatnonzero(batch["is_real"]):
-                # Of unknown labels, all are normal: the folder was named as such.
-                label = max(int(batch["label"][row]), 0)
-                scores.append(float(score[row]))
-                labels.append(label)
-                if label == 0 or masks:
-                    regions = batch["regions"][row]
-                    pixels.update(maps[row], regions)
-                    counts.append(coarse_counts(maps[row], regions))
-                    chosen.append(label)
-                bar.update()
+        for batch, (maps, score, *extremes) in found:
+            # Of unknown labels, all are normal: the folder was named as such.
+            label = np.maximum(batch["label"], 0)
+            real = batch["is_real"]
+            scores.append(score[real])
+            labels.append(label[real])
+            rows = np.flatnonzero(real & ((label == 0) | masks))
+            if rows.size:
+                of_batch = MapBatch(
+                    maps.shards, batch["regions"], batch["region_count"], *extremes
+                )
+                pixels.update_rows(of_batch, rows)
+                counts.append(of_batch.coarse_counts()[rows])
+                chosen.append(label[rows])
+            bar.update(int(real.sum()))
     return Sample(
-        np.array(scores), np.array(labels), pixels, np.stack(counts), np.array(chosen)
+        np.concatenate(scores).astype(np.float64),
+        np.concatenate(labels),
+        pixels,
+        np.concatenate(counts),
+        np.concatenate(chosen),
     )
 
 

@@ -3,6 +3,7 @@
 import base64
 import bisect
 import io
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,17 +36,43 @@ _SIDE = 160
 _QUALITY = 80
 
 
+class Case:
+    """One case; its pictures are drawn when somebody asks, as most are given up before.
+
+    Args:
+        facts: what is said of it.
+        raw: image, mask and map that the pictures are drawn from.
+    """
+
+    def __init__(self, facts: Mapping[str, Any], raw: Sequence[np.ndarray]) -> None:
+        self._facts, self._raw = facts, raw
+        self._pictures: dict[str, str] = {}
+
+    def drawn(self) -> dict[str, Any]:
+        """The facts and the pictures; what these were drawn from is let go."""
+        if self._raw:
+            self._pictures, self._raw = _pictures(*self._raw), ()
+        return {**self._facts, "pictures": self._pictures}
+
+    def __getstate__(self) -> dict[str, object]:
+        """Processes exchange pictures, not what they are drawn from."""
+        self.drawn()
+        return vars(self)
+
+
 class Ranked(NamedTuple):
     """A case and its place: the lower, the more confident."""
 
     place: tuple[float, int]
-    case: dict[str, Any]
+    case: Case
 
 
 class Cases:
     """Keeps the extremes of a dataset as its images pass; memory does not grow with them.
 
-    No image is of two kinds: a class of few images shows fewer.
+    No image is of two kinds: a class of few images shows fewer. No more cases than a
+    class has stay undrawn: where images come class by class, each is drawn once it is
+    sure to stay.
 
     Args:
         source: the dataset.
@@ -65,6 +92,8 @@ class Cases:
         self._kept: dict[tuple[str, str], list[Ranked]] = {
             key: [] for key in self._room
         }
+        self._undrawn: list[Case] = []
+        self._most_undrawn = most * len(KINDS)
 
     def add(
         self,
@@ -89,16 +118,14 @@ class Cases:
             place = (-score, index) if highest else (score, -index)
             if entry.label != label or not self._enters(key, place):
                 continue
-            pictures = _pictures(
-                batch["image"][row], batch["mask"][row], np.asarray(anomaly_map)
-            )
-            case = {
-                "path": entry.path,
-                "defect": entry.defect,
-                "score": score,
-                "pictures": pictures,
-            }
+            facts = {"path": entry.path, "defect": entry.defect, "score": score}
+            # Copies: what is kept must not keep the whole batch.
+            raw = (batch["image"][row], batch["mask"][row], np.asarray(anomaly_map))
+            case = Case(facts, [array.copy() for array in raw])
+            self._undrawn.append(case)
             self._insert(key, Ranked(place, case))
+            if len(self._undrawn) > self._most_undrawn:
+                self._undrawn.pop(0).drawn()
 
     def merge(self, other: "Cases") -> None:
         """Take over what another process saw."""
@@ -112,7 +139,7 @@ class Cases:
         Pictures are JPEG in base64, by what they show.
         """
         return {
-            kind: [ranked.case for ranked in self._kept[class_name, kind]]
+            kind: [ranked.case.drawn() for ranked in self._kept[class_name, kind]]
             for kind in KINDS
         }
 
@@ -123,6 +150,9 @@ class Cases:
     def _insert(self, key: tuple[str, str], ranked: Ranked) -> None:
         kept = self._kept[key]
         bisect.insort(kept, ranked, key=lambda one: one.place)
+        for given_up in kept[self._room[key] :]:
+            if given_up.case in self._undrawn:
+                self._undrawn.remove(given_up.case)
         del kept[self._room[key] :]
 
 

@@ -44,9 +44,9 @@ def test_scores_are_exactly_an_evaluations(
     seen = []
 
     class Recorded(evaluate.ClassMetrics):
-        def update(self, score, *rest):
-            seen.append(score)
-            super().update(score, *rest)
+        def update_rows(self, scores, *rest):
+            seen.extend(scores.tolist())
+            super().update_rows(scores, *rest)
 
     monkeypatch.setattr(evaluate, "ClassMetrics", Recorded)
     config = settings(checkpoint=str(checkpoint), eval__batch_size=4)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from data_pipelines.sources import Entry
+from kanoclip_jax.engine.reporting import cases as module
 from kanoclip_jax.engine.reporting.cases import Cases
 
 SIZE = 8
@@ -99,6 +100,23 @@ def test_a_map_is_fetched_only_to_be_kept() -> None:
     add(cases, 8, 0.5, Unfetched())
     with pytest.raises(AssertionError, match="fetched"):
         add(cases, 9, 0.65, Unfetched())
+
+
+def test_only_cases_that_stay_are_drawn(monkeypatch) -> None:
+    """Of classes in order; no more than one class's wait to be drawn."""
+    drawn = []
+    draw = module._pictures
+    monkeypatch.setattr(module, "_pictures", lambda *a: drawn.append(1) or draw(*a))
+    cases = Cases(source_of(10, 10, 3))
+    for index in range(60):
+        add(cases, index, (index % 20) / 20)
+        assert len(cases._undrawn) <= 16
+    # Rising scores: each of the later half took a place of the highest for a while.
+    assert 0 < len(drawn) <= 2 * 16
+    kept = [cases.of(name) for name in ("class 0", "class 1", "class 2")]
+    assert len(drawn) == 3 * 16
+    assert [cases.of(name) for name in ("class 0", "class 1", "class 2")] == kept
+    assert len(drawn) == 3 * 16
 
 
 def test_many_classes_show_fewer_cases_each() -> None:
