@@ -8,7 +8,7 @@ import numpy_clip
 import pytest
 from jax._src.cudnn import fused_attention_stablehlo
 
-from kanoclip_jax.clip import lowering
+from kanoclip_jax.clip import attention, lowering
 from kanoclip_jax.clip.attention import attend, backend, merge_heads, split_heads
 
 
@@ -95,6 +95,26 @@ def test_cudnn_is_differentiated_at_even_lengths_alone(
         )
     assert ("__cudnn$fmhaSoftmax" in once) == (not causal or tokens == keys)
     assert both.count("__cudnn$fmhaSoftmaxBackward") == backward
+
+
+@pytest.mark.parametrize("tokens", [130, 131])
+def test_the_gradient_is_that_of_plain_attention(
+    monkeypatch: pytest.MonkeyPatch, tokens: int
+) -> None:
+    """Whichever way a GPU takes; here XLA stands in for cuDNN."""
+    monkeypatch.setattr(attention, "_fused", attention._plain)
+    heads = np.random.default_rng(0).normal(size=(3, 1, tokens, 2, 8))
+    heads = jnp.asarray(heads, jnp.bfloat16)
+
+    def total(heads: jax.Array) -> jax.Array:
+        return jnp.square(attend(*heads).astype(jnp.float32)).sum()
+
+    with lowering.tracing_for("cuda"):
+        found = jax.jit(jax.value_and_grad(total))(heads)
+    with lowering.tracing_for("other"):
+        expected = jax.jit(jax.value_and_grad(total))(heads)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-3)
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-2)
 
 
 @pytest.mark.parametrize("target", ["any", "onnx"])
