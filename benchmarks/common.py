@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 from kanoclip_jax.clip import Clip, DualPathCLIP, load_clip
-from kanoclip_jax.clip.towers import make_config
+from kanoclip_jax.clip.towers import make_config, round_blocks
 from kanoclip_jax.engine.optimizer import make_optimizer
 
 VIT = {
@@ -111,7 +111,7 @@ def random_clip(name: str, image_size: int, dtype: str = "float32") -> Clip:
         demo,
         name=f"random {name}",
         module=module,
-        params=params,
+        params=round_blocks(params, dtype),
         fingerprint=f"random-{name}",
     )
 
