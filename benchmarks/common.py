@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 from kanoclip_jax.clip import Clip, DualPathCLIP, load_clip
-from kanoclip_jax.clip.towers import make_config
+from kanoclip_jax.clip.towers import make_config, round_blocks
 from kanoclip_jax.engine.optimizer import make_optimizer
 
 VIT = {
@@ -29,20 +29,31 @@ VIT = {
 
 def seconds(function: Callable[..., Any], *arguments: Any, repeats: int = 3) -> float:
     """Median wall time of a call, after one that compiles."""
+    return float(np.median(times(function, *arguments, repeats=repeats)))
+
+
+def times(
+    function: Callable[..., Any], *arguments: Any, repeats: int = 3
+) -> list[float]:
+    """Wall times of calls, after one that compiles."""
     jax.block_until_ready(function(*arguments))
-    times = []
+    measured = []
     for _ in range(repeats):
         started = time.perf_counter()
         jax.block_until_ready(function(*arguments))
-        times.append(time.perf_counter() - started)
-    return float(np.median(times))
+        measured.append(time.perf_counter() - started)
+    return measured
 
 
 def matmul_rate(dtype: str, size: int = 0) -> float:
-    """FLOP/s of one large matrix product on this device, now."""
+    """FLOP/s of one large matrix product on this device, now: the best of several.
+
+    Its numbers are random. A GPU lowers its clock where it needs much power, and equal
+    numbers need little: a rate taken on ones is one that no real product reaches.
+    """
     size = size or (2048 if jax.default_backend() == "cpu" else 8192)
-    matrix = jnp.ones((size, size), dtype)
-    return 2 * size**3 / seconds(jax.jit(jnp.matmul), matrix, matrix, repeats=7)
+    left, right = jax.random.normal(jax.random.key(0), (2, size, size), dtype)
+    return 2 * size**3 / min(times(jax.jit(jnp.matmul), left, right, repeats=10))
 
 
 def random_clip(name: str, image_size: int, dtype: str = "float32") -> Clip:
@@ -100,7 +111,7 @@ def random_clip(name: str, image_size: int, dtype: str = "float32") -> Clip:
         demo,
         name=f"random {name}",
         module=module,
-        params=params,
+        params=round_blocks(params, dtype),
         fingerprint=f"random-{name}",
     )
 
@@ -167,6 +178,12 @@ def machine() -> str:
                 model = line.partition(":")[2].strip()
                 break
     return f"{model}, {len(os.sched_getaffinity(0))} cores"
+
+
+def report(row: Mapping[str, Any]) -> None:
+    """Print one row now: a long measurement that stops keeps what it had."""
+    cells = (f"{name} {_cell(value)}" for name, value in row.items())
+    print("  ".join(cells), flush=True)
 
 
 def show(

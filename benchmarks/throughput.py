@@ -6,10 +6,15 @@
 
 The rate of a large matrix product, measured in the same run, is the peak that the
 fraction refers to. Two more rows show the whole way from pixels to maps and scores, and
-that with all metrics on.
+that with all metrics on. Each row is printed as it comes; what fails or computes
+something else has a row that says so.
 """
 
 import argparse
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +25,7 @@ from common import (
     matmul_rate,
     peak_memory,
     random_clip,
+    report,
     seconds,
     show,
     tower_flops,
@@ -31,9 +37,12 @@ from kanoclip_jax.engine.sharding import Devices
 from kanoclip_jax.engine.step import Inference, make_detect, make_visual
 from kanoclip_jax.metrics.batch import MapBatch
 from kanoclip_jax.metrics.report import ClassMetrics
+from kanoclip_jax.models.base import Visual
 from kanoclip_jax.models.kanoclip import Kanoclip
 
 Row = dict[str, object]
+# A tower in PyTorch, which returns when the image feature and the taps are there.
+Torch = Callable[[], tuple[Any, Any]]
 
 
 def main() -> None:
@@ -59,17 +68,30 @@ def main() -> None:
             )
             peak = matmul_rate(dtype)
             row = {"clip": given.clip, "px": size, "batch": batch, "dtype": dtype}
-            rows += measure(row, clip, method, images, peak, given.repeats)
+            measured = [measure(row, clip, method, images, peak, given.repeats)]
             if given.against_torch:
-                rows += against_torch(row, clip, method, images, given.repeats)
+                measured.append(against_torch(row, clip, method, images, given.repeats))
+            for found in itertools.chain(*measured):
+                report(found)
+                rows.append(found)
     head = VIT[given.clip][0] // VIT[given.clip][2]
     print(f"attention: {backend(dtype, head, (given.sizes[0] // 14) ** 2)}")
     show("Throughput", rows, given.output)
 
 
+def attempt(row: Row, what: str, measured: Callable[[], Row]) -> Row:
+    """A row, whatever happens: that something fails is a result, too."""
+    row = row | {"what": what}
+    try:
+        return row | measured()
+    except Exception as error:  # noqa: BLE001
+        reason = (str(error).strip() or "no reason given").splitlines()[0][:160]
+        return row | {"failed": f"{type(error).__name__}: {reason}"}
+
+
 def measure(
     row: Row, clip: Clip, method: Kanoclip, images: np.ndarray, peak: float, n: int
-) -> list[Row]:
+) -> Iterator[Row]:
     """The tower, then all of inference, then that with metrics."""
     batch = len(images)
     width, depth, _, joint = VIT[row["clip"]]
@@ -78,17 +100,19 @@ def measure(
     frozen = devices.copy(clip.params)
     visual, detect = make_visual(method, devices), make_detect(method, devices)
     on_device = devices.put(images)
-    tower = seconds(visual, frozen, on_device, repeats=n)
-    row = row | {"GFLOP/image": flops / 1e9}
+    row = row | {"GFLOP/image": flops / 1e9, "matmul TFLOP/s": peak / 1e12}
 
-    def rate(what: str, wall: float) -> Row:
-        return (
-            row
-            | {"what": what, "images/s": batch / wall, "ms/batch": 1e3 * wall}
-            | {"of matmul peak": flops * batch / wall / peak}
-            | {"peak GB": peak_memory() / 1e9}
-        )
+    def rate(wall: float) -> Row:
+        return {
+            "images/s": batch / wall,
+            "ms/batch": 1e3 * wall,
+            "of matmul peak": flops * batch / wall / peak,
+            "peak GB": peak_memory() / 1e9,
+        }
 
+    yield attempt(
+        row, "tower", lambda: rate(seconds(visual, frozen, on_device, repeats=n))
+    )
     params = devices.copy(jax.jit(method.init)(jax.random.key(0)))
     inference = Inference(method, devices, frozen, params)
     text = devices.put(np.stack([inference.text("object")] * batch))
@@ -96,7 +120,11 @@ def measure(
     def whole(images: jax.Array) -> object:
         return detect(params, visual(frozen, images), text)
 
-    every = seconds(whole, on_device, repeats=n)
+    yield attempt(
+        row,
+        "tower, head and maps",
+        lambda: rate(seconds(whole, on_device, repeats=n)),
+    )
     # The loop of an evaluation, with its input in memory.
     labels = np.arange(batch, dtype=np.int32) % 2
     regions = np.zeros(images.shape[:3], np.int32)
@@ -109,18 +137,90 @@ def measure(
             seen = MapBatch(maps.shards, regions, labels, *extremes)
             metrics.update_rows(score, labels, seen, np.arange(batch))
 
-    loop = seconds(evaluate, repeats=1) / len(stream)
-    return [
-        rate("tower", tower),
-        rate("tower, head and maps", every),
-        rate("the same with all metrics", loop),
-    ]
+    yield attempt(
+        row,
+        "the same with all metrics",
+        lambda: rate(seconds(evaluate, repeats=1) / len(stream)),
+    )
 
 
 def against_torch(
     row: Row, clip: Clip, method: Kanoclip, images: np.ndarray, n: int
-) -> list[Row]:
+) -> Iterator[Row]:
     """The tower in PyTorch: the same weights, its fused attention, the same cores."""
+    devices = Devices(len(images), "batch", 1)
+    frozen, on_device = devices.copy(clip.params), devices.put(images)
+    visual = make_visual(method, devices)
+
+    def ours() -> Visual:
+        return jax.block_until_ready(visual(frozen, on_device))
+
+    for what, make in torch_towers(str(row["dtype"])).items():
+        yield attempt(
+            row,
+            what,
+            lambda make=make: compare(row, make(clip, method, images), ours, n),
+        )
+
+
+def compare(row: Row, theirs: Torch, ours: Callable[[], Visual], n: int) -> Row:
+    """Both rates, of two towers that compute the same."""
+    expected, found = theirs(), ours()
+    tolerance = 2e-3 if row["dtype"] == "float32" else 5e-2
+    for mine, other in zip((found.cls, found.taps), expected, strict=True):
+        other = other.float().cpu().numpy()
+        error = np.abs(np.asarray(mine, np.float32) - other).max()
+        error /= np.abs(other).max()
+        if not error <= tolerance:
+            raise ValueError(f"it computes something else: error {error:.2g}")
+    # In turns, so that a noisy neighbour disturbs both.
+    pairs = [(seconds(theirs, repeats=1), seconds(ours, repeats=1)) for _ in range(n)]
+    other, mine = np.median(np.array(pairs), axis=0)
+    batch = int(row["batch"])
+    return {
+        "images/s": batch / other,
+        "ms/batch": 1e3 * other,
+        "JAX over torch": other / mine,
+    }
+
+
+def torch_towers(
+    dtype: str,
+) -> dict[str, Callable[[Clip, Kanoclip, np.ndarray], Torch]]:
+    """Ways to run the tower in PyTorch, by name."""
+
+    def make(clip: Clip, method: Kanoclip, images: np.ndarray, compiled: bool) -> Torch:
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        precision = getattr(torch, dtype)
+        # JAX's own default for single precision on a GPU.
+        torch.set_float32_matmul_precision("high")
+        tower = torch_tower(clip, method, device, precision)
+        # What is compiled does not pass through inference mode.
+        guard = torch.no_grad if compiled else torch.inference_mode
+        if compiled:
+            tower = torch.compile(tower)
+        pixels = np.moveaxis(np.asarray(clip.normalise(jnp.asarray(images))), -1, 1)
+        pixels = torch.tensor(pixels, device=device, dtype=precision)
+
+        def run() -> tuple[Any, Any]:
+            with guard():
+                found = tower(pixels)
+            if device == "cuda":
+                torch.cuda.synchronize()
+            return found
+
+        return run
+
+    towers = {"torch, eager": functools.partial(make, compiled=False)}
+    if jax.default_backend() != "cpu":
+        towers["torch, compiled"] = functools.partial(make, compiled=True)
+    return towers
+
+
+def torch_tower(clip: Clip, method: Kanoclip, device: str, precision: Any) -> Any:
+    """Both paths on transformers' own modules, as a function of pixels [b, 3, h, w]."""
     import torch
     from torch.nn import functional
     from transformers import CLIPModel
@@ -128,13 +228,12 @@ def against_torch(
         load_flax_weights_in_pytorch_model,
     )
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    precision = getattr(torch, str(row["dtype"]))
     model = CLIPModel(clip.module.config)
     model = load_flax_weights_in_pytorch_model(model, clip.params)
     model = model.to(device, precision).eval()
     vision = model.vision_model
     heads = clip.module.config.vision_config.num_attention_heads
+    attend = functional.scaled_dot_product_attention
 
     def split(tokens: torch.Tensor) -> torch.Tensor:
         return tokens.unflatten(-1, (heads, -1)).transpose(1, 2)
@@ -142,9 +241,6 @@ def against_torch(
     def merge(tokens: torch.Tensor) -> torch.Tensor:
         return tokens.transpose(1, 2).flatten(2)
 
-    attend = functional.scaled_dot_product_attention
-
-    @torch.inference_mode()
     def tower(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         original = value_path = vision.pre_layrnorm(vision.embeddings(pixels))
         taps = []
@@ -168,41 +264,7 @@ def against_torch(
         cls = model.visual_projection(vision.post_layernorm(original[:, 0]))
         return cls, torch.stack(taps, 1)
 
-    pixels = np.moveaxis(np.asarray(clip.normalise(jnp.asarray(images))), -1, 1)
-    pixels = torch.tensor(pixels, device=device, dtype=precision)
-    sync = torch.cuda.synchronize if device == "cuda" else (lambda: None)
-    candidates = {"torch, eager": tower}
-    if device == "cuda":
-        candidates["torch, compiled"] = torch.compile(tower)
-    devices = Devices(len(images), "batch", 1)
-    frozen, on_device = devices.copy(clip.params), devices.put(images)
-    visual = make_visual(method, devices)
-    ours = visual(frozen, on_device)
-    rows = []
-    for name, function in candidates.items():
-        cls, taps = function(pixels)
-        tolerance = 2e-3 if row["dtype"] == "float32" else 5e-2
-        for found, expected in ((ours.cls, cls), (ours.taps, taps)):
-            expected = expected.float().cpu().numpy()
-            scale = np.abs(expected).max()
-            error = np.abs(np.asarray(found, np.float32) - expected).max() / scale
-            if error > tolerance:
-                raise SystemExit(f"{name} computes something else: error {error:.2g}")
-
-        def timed(function: object = function) -> None:
-            function(pixels)
-            sync()
-
-        # In turns, so that a noisy neighbour disturbs both.
-        pairs = [
-            (seconds(timed, repeats=1), seconds(visual, frozen, on_device, repeats=1))
-            for _ in range(n)
-        ]
-        theirs, mine = np.median(np.array(pairs), axis=0)
-        rate = {"images/s": len(images) / theirs, "ms/batch": 1e3 * theirs}
-        ratio = {"JAX over torch": theirs / mine}
-        rows.append(row | {"what": name} | rate | ratio)
-    return rows
+    return tower
 
 
 if __name__ == "__main__":

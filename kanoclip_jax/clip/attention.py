@@ -1,5 +1,8 @@
 """Scaled dot-product attention for every path, with its backend chosen here alone."""
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -7,17 +10,23 @@ from jaxtyping import Array, Float
 
 from kanoclip_jax.clip import lowering
 
-# Below this many tokens on either side, a CPU's batched products are as fast.
-_LOOP_FROM = 128
+# Below this many tokens on either side, a CPU's batched products are as fast, and a
+# GPU's attention matrices are small.
+_FUSED_FROM = 128
+# The largest head that cuDNN takes on every GPU that it runs on.
+_CUDNN_HEAD = 128
+
+_plain = functools.partial(jax.nn.dot_product_attention, implementation="xla")
+_fused = functools.partial(jax.nn.dot_product_attention, implementation="cudnn")
 
 
 def backend(dtype: DTypeLike, head_size: int, tokens: int) -> str:
-    """The fastest implementation that this process's device, dtype and shape allow.
+    """The fastest implementation that the device, dtype and shape allow.
 
-    cuDNN's fused attention needs a GPU, half precision and a head size that is a
-    multiple of 8. On a CPU, XLA writes the attention matrices of all heads to memory
-    and multiplies them slowly; one head after another stays in the cache and is two to
-    four times as fast. Everything else takes XLA's.
+    cuDNN's fused attention needs an NVIDIA GPU, half precision and a head size that is
+    a multiple of 8 and not too large. On a CPU, XLA writes the attention matrices of
+    all heads to memory and multiplies them slowly; one head after another stays in the
+    cache and is two to four times as fast. Everything else takes XLA's.
 
     Args:
         dtype: of the operands.
@@ -27,11 +36,13 @@ def backend(dtype: DTypeLike, head_size: int, tokens: int) -> str:
     Returns:
         `"cudnn"` or `"xla"`, as `jax.nn.dot_product_attention` names them, or `"loop"`.
     """
-    device = jax.default_backend()
+    target = lowering.target()
     half = jnp.dtype(dtype) in (jnp.dtype(jnp.bfloat16), jnp.dtype(jnp.float16))
-    if device == "gpu" and half and head_size % 8 == 0:
+    if tokens < _FUSED_FROM:
+        return "xla"
+    if target == "cuda" and half and head_size % 8 == 0 and head_size <= _CUDNN_HEAD:
         return "cudnn"
-    return "loop" if device == "cpu" and tokens >= _LOOP_FROM else "xla"
+    return "loop" if target == "cpu" else "xla"
 
 
 def attend(
@@ -51,29 +62,41 @@ def attend(
             one.
     """
     tokens, keys, size = query.shape[1], key.shape[1], query.shape[-1]
-    fewer, target = min(tokens, keys), lowering.target()
-    if target == "any" and fewer >= _LOOP_FROM and not causal:
-        return jax.lax.platform_dependent(
-            query,
-            key,
-            value,
-            cpu=_one_head_at_a_time,
-            default=jax.nn.dot_product_attention,
-        )
-    chosen = backend(query.dtype, size, fewer) if target == "here" else "xla"
-    if chosen == "loop" and not causal:
-        return _one_head_at_a_time(query, key, value)
-    mask = None
     if causal and tokens < keys:
         mask = jnp.tril(jnp.ones((1, 1, tokens, keys), bool), keys - tokens)
-    return jax.nn.dot_product_attention(
-        query,
-        key,
-        value,
-        mask=mask,
-        is_causal=causal and mask is None,
-        implementation="xla" if chosen == "loop" else chosen,
-    )
+        return _plain(query, key, value, mask=mask)
+    fewer = min(tokens, keys)
+    if lowering.target() == "any" and fewer >= _FUSED_FROM and not causal:
+        return jax.lax.platform_dependent(
+            query, key, value, cpu=_one_head_at_a_time, default=_plain
+        )
+    chosen = backend(query.dtype, size, fewer)
+    if chosen == "cudnn":
+        return _cudnn(causal)(query, key, value)
+    if chosen == "loop" and not causal:
+        return _one_head_at_a_time(query, key, value)
+    return _plain(query, key, value, is_causal=causal)
+
+
+def _cudnn(causal: bool) -> Callable[[Array, Array, Array], Array]:
+    """Attention by cuDNN, at any length; its gradient at even ones.
+
+    JAX refuses to differentiate it at odd lengths (`check_is_flash_attention`), and an
+    image with an even number of patches has an odd number of tokens: there, what is
+    differentiated is XLA's.
+    """
+    fused = functools.partial(_fused, is_causal=causal)
+
+    def forward(
+        query: Array, key: Array, value: Array
+    ) -> tuple[Array, Callable[[Array], tuple[Array, Array, Array]]]:
+        even = query.shape[1] % 2 == key.shape[1] % 2 == 0
+        chosen = fused if even else functools.partial(_plain, is_causal=causal)
+        return jax.vjp(chosen, query, key, value)
+
+    attention = jax.custom_vjp(fused)
+    attention.defvjp(forward, lambda pullback, gradient: pullback(gradient))
+    return attention
 
 
 def _one_head_at_a_time(query: Array, key: Array, value: Array) -> Array:

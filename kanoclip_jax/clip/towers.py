@@ -4,8 +4,10 @@ Wraps transformers' Flax CLIP (Apache-2.0): the modules and the parameter tree a
 theirs, unchanged; only the walk through the blocks is ours.
 """
 
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
@@ -69,6 +71,10 @@ class DualPathCLIP(FlaxCLIPModule):
         MLP: `vv_l = vv_{l-1} + out_proj(attn(v, v, v))`. Up to `vv_start - 1` it is
         the original path.
 
+        Where the original path is not tapped, its last block's tokens are read by nobody
+        but the V-V path, which takes their values: beside a V-V path, that block's
+        queries and MLP are the CLS token's alone. This is exact.
+
         Args:
             pixels: normalised images.
             vv_start: first block (counted from 1) with a V-V path; beyond the depth
@@ -84,17 +90,21 @@ class DualPathCLIP(FlaxCLIPModule):
         original = vision.pre_layrnorm(vision.embeddings(pixels))
         value_path = original
         value_taps, original_taps = [], []
-        for depth, block in enumerate(vision.encoder.layers.layers, start=1):
+        blocks = vision.encoder.layers.layers
+        for depth, block in enumerate(blocks, start=1):
             attention = block.self_attn
             normed = block.layer_norm1(original)
-            query, key, value = (
+            key, value = (
                 split_heads(project(normed), heads)
-                for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+                for project in (attention.k_proj, attention.v_proj)
             )
             if depth >= vv_start:
                 value_path += attention.out_proj(
                     merge_heads(attend(value, value, value))
                 )
+            if depth == len(blocks) >= vv_start and paths == "vv":
+                original, normed = original[:, :1], normed[:, :1]
+            query = split_heads(attention.q_proj(normed), heads)
             original += attention.out_proj(merge_heads(attend(query, key, value)))
             original += block.mlp(block.layer_norm2(original))
             if depth < vv_start:
@@ -180,6 +190,25 @@ class DualPathCLIP(FlaxCLIPModule):
         hidden += attention.out_proj(merge_heads(attended))
         hidden += block.mlp(block.layer_norm2(hidden))
         return hidden, seen
+
+
+def round_blocks(params: Mapping[str, Any], dtype: DTypeLike) -> dict[str, Any]:
+    """The weights of attention and MLPs in the dtype of the computation.
+
+    Their modules would round them so in every call: 0.3 billion numbers for a ViT-L,
+    read and written again for each batch. Whatever is also read in float32 (norms,
+    embeddings, the projections to the joint space) is left alone.
+
+    Args:
+        params: transformers' tree.
+        dtype: of the computation.
+    """
+
+    def rounded(path: tuple[Any, ...], leaf: Array) -> Array:
+        names = {entry.key for entry in path}
+        return leaf.astype(dtype) if names & {"self_attn", "mlp"} else leaf
+
+    return jax.tree_util.tree_map_with_path(rounded, params)
 
 
 def make_config(**overrides: object) -> CLIPConfig:

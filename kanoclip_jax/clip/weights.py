@@ -19,7 +19,7 @@ from transformers.modeling_flax_pytorch_utils import rename_key_and_reshape_tens
 from kanoclip_jax.clip.archive import read_torch_archive
 from kanoclip_jax.clip.locate import INDEX, locate, weights_file
 from kanoclip_jax.clip.tokenizer import Tokenizer
-from kanoclip_jax.clip.towers import DualPathCLIP
+from kanoclip_jax.clip.towers import DualPathCLIP, round_blocks
 from kanoclip_jax.errors import InputError
 
 PositionGrid = Literal["bilinear", "bicubic"]
@@ -36,7 +36,8 @@ class Clip:
     Attributes:
         name: as it was asked for.
         module: the towers; hold no parameters.
-        params: frozen float32 parameters in transformers' Flax tree.
+        params: frozen parameters in transformers' Flax tree: float32, but for those of
+            attention and MLPs, which are in the dtype of the computation.
         tokenizer: the model's own.
         mean, std: the checkpoint's own preprocessing constants, for pixels in [0, 1].
         fingerprint: sha256 of the weights as published, in float32, before the position
@@ -86,7 +87,7 @@ def load_clip(
         image_size: input size in pixels; the model's own if None.
         position_grid: how the position grid is resized, without antialias: `bilinear`
             as AnomalyCLIP, or `bicubic`.
-        dtype: of the computation; parameters stay float32.
+        dtype: of the computation.
 
     Raises:
         InputError: no such model, files that do not fit together, or a size that is
@@ -113,7 +114,9 @@ def load_clip(
     return Clip(
         name=name,
         module=DualPathCLIP(config, dtype=dtype),
-        params=jax.device_put(flax.traverse_util.unflatten_dict(flat)),
+        params=jax.device_put(
+            round_blocks(flax.traverse_util.unflatten_dict(flat), dtype)
+        ),
         tokenizer=Tokenizer(directory, config.text_config.max_position_embeddings),
         mean=mean,
         std=std,

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import numpy_clip
 import pytest
+from jax._src.cudnn import fused_attention_stablehlo
 
-from kanoclip_jax.clip import lowering
+from kanoclip_jax.clip import attention, lowering
 from kanoclip_jax.clip.attention import attend, backend, merge_heads, split_heads
 
 
@@ -39,27 +40,81 @@ def test_the_last_queries_alone_see_what_they_see_among_all() -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "dtype", "head_size", "tokens", "expected"),
+    ("target", "dtype", "head_size", "tokens", "expected"),
     [
         ("cpu", jnp.float32, 64, 577, "loop"),
         ("cpu", jnp.bfloat16, 64, 20, "xla"),
-        ("gpu", jnp.float32, 64, 577, "xla"),
-        ("gpu", jnp.bfloat16, 64, 577, "cudnn"),
-        ("gpu", jnp.float16, 64, 20, "cudnn"),
-        ("gpu", jnp.bfloat16, 20, 577, "xla"),
-        ("tpu", jnp.bfloat16, 64, 577, "xla"),
+        ("cuda", jnp.float32, 64, 577, "xla"),
+        ("cuda", jnp.bfloat16, 64, 577, "cudnn"),
+        ("cuda", jnp.float16, 128, 128, "cudnn"),
+        ("cuda", jnp.bfloat16, 64, 127, "xla"),
+        ("cuda", jnp.bfloat16, 20, 577, "xla"),
+        ("cuda", jnp.bfloat16, 136, 577, "xla"),
+        ("other", jnp.bfloat16, 64, 577, "xla"),
+        ("any", jnp.bfloat16, 64, 577, "xla"),
+        ("onnx", jnp.float32, 64, 577, "xla"),
     ],
 )
 def test_each_backend_is_chosen_only_where_it_runs(
-    monkeypatch: pytest.MonkeyPatch,
-    device: str,
+    target: lowering.Target,
     dtype: jnp.dtype,
     head_size: int,
     tokens: int,
     expected: str,
 ) -> None:
-    monkeypatch.setattr(jax, "default_backend", lambda: device)
-    assert backend(jnp.dtype(dtype), head_size, tokens) == expected
+    with lowering.tracing_for(target):
+        assert backend(jnp.dtype(dtype), head_size, tokens) == expected
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(
+    ("tokens", "keys", "backward"), [(577, 577, 0), (1370, 1370, 1), (200, 201, 0)]
+)
+def test_cudnn_is_differentiated_at_even_lengths_alone(
+    monkeypatch: pytest.MonkeyPatch, tokens: int, keys: int, backward: int, causal: bool
+) -> None:
+    """It runs forward at any; fewer queries than keys are causal by a mask, XLA's."""
+    monkeypatch.setattr(fused_attention_stablehlo, "check_cudnn_version", lambda: 91000)
+    query, key = (
+        jax.ShapeDtypeStruct((2, n, 4, 64), jnp.bfloat16) for n in (tokens, keys)
+    )
+
+    def run(*heads: jax.Array) -> jax.Array:
+        return attend(*heads, causal=causal)
+
+    def total(*heads: jax.Array) -> jax.Array:
+        return run(*heads).astype(jnp.float32).sum()
+
+    with lowering.tracing_for("cuda"):
+        once, both = (
+            jax.jit(function)
+            .trace(query, key, key)
+            .lower(lowering_platforms=("cuda",))
+            .as_text()
+            for function in (run, jax.grad(total, argnums=(0, 1, 2)))
+        )
+    assert ("__cudnn$fmhaSoftmax" in once) == (not causal or tokens == keys)
+    assert both.count("__cudnn$fmhaSoftmaxBackward") == backward
+
+
+@pytest.mark.parametrize("tokens", [130, 131])
+def test_the_gradient_is_that_of_plain_attention(
+    monkeypatch: pytest.MonkeyPatch, tokens: int
+) -> None:
+    """Whichever way a GPU takes; here XLA stands in for cuDNN."""
+    monkeypatch.setattr(attention, "_fused", attention._plain)
+    heads = np.random.default_rng(0).normal(size=(3, 1, tokens, 2, 8))
+    heads = jnp.asarray(heads, jnp.bfloat16)
+
+    def total(heads: jax.Array) -> jax.Array:
+        return jnp.square(attend(*heads).astype(jnp.float32)).sum()
+
+    with lowering.tracing_for("cuda"):
+        found = jax.jit(jax.value_and_grad(total))(heads)
+    with lowering.tracing_for("other"):
+        expected = jax.jit(jax.value_and_grad(total))(heads)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-3)
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-2)
 
 
 @pytest.mark.parametrize("target", ["any", "onnx"])
@@ -79,10 +134,3 @@ def test_a_program_for_any_platform_loops_on_cpu_alone() -> None:
             exported = jax.export.export(jax.jit(attend), platforms=[platform])(*heads)
         loops[platform] = "stablehlo.while" in exported.mlir_module()
     assert loops == {"cpu": True, "cuda": False}
-
-
-def test_the_target_is_the_blocks_own() -> None:
-    with pytest.raises(KeyError), lowering.tracing_for("onnx"):
-        assert lowering.target() == "onnx"
-        raise KeyError
-    assert lowering.target() == "here"
