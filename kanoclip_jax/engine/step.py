@@ -309,11 +309,16 @@ class Inference:
 
 
 def ahead(items: Iterable[T], put: Callable[[T], T], depth: int = 2) -> Iterator[T]:
-    """Put batches on the devices while earlier ones are still being used."""
+    """Put batches on the devices while earlier ones are still being used.
+
+    The first is handed on at once: devices work while more are read.
+    """
     waiting: list[T] = []
+    given = 0
     for item in items:
         waiting.append(put(item))
-        if len(waiting) > depth:
+        if len(waiting) > min(depth, given):
+            given += 1
             yield waiting.pop(0)
     yield from waiting
 
