@@ -130,7 +130,7 @@ def get_clip(name: str, image_size: int) -> Clip:
 def get_optimizer() -> optax.GradientTransformation:
     """That of the configurations."""
     return make_optimizer(
-        prompt_learning_rate=1e-3, learning_rate=1e-4, betas=(0.5, 0.999)
+        prompt_learning_rate=1e-3, learning_rate=1e-5, betas=(0.5, 0.999)
     )
 
 

@@ -70,8 +70,10 @@ def get_config(row: str = "") -> ConfigDict:
     config.model.taps = ""  # blocks, from 1; empty is depth · {1, 2, 3, 4} // 4
     config.model.image_feature = "post_layernorm"  # or plain (AnomalyCLIP), vv
     config.model.temperature = 0.07
-    # Taps into one map (eq. 9): the mean of their log-odds (logit), or of probabilities.
-    config.model.combine = "logit"
+    # Norm of eq. 9: what each tap gives a picture's own median patch, 0 for as it comes;
+    # then the mean over taps of probabilities, or of log-odds (logit).
+    config.model.typical = 0.03
+    config.model.combine = "probability"
     config.model.sigma = 4.0  # of the maps' Gaussian, in pixels
     config.model.context_length = 12
     config.model.deep_prompt_depth = 0  # AnomalyCLIP: 9
@@ -153,7 +155,7 @@ def get_config(row: str = "") -> ConfigDict:
     # Where there are rows: trained on for the evaluation of train.dataset itself.
     config.train.second_dataset = ""
     config.train.classes = ""  # keep these only; empty keeps all
-    config.train.epochs = 15
+    config.train.epochs = 4
     config.train.batch_size = 8
     # Pieces of a batch whose gradients are summed: auto (as many as memory needs), or N.
     config.train.accumulate = "auto"

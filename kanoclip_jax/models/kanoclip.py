@@ -47,7 +47,8 @@ class Kanoclip:
         taps: tapped blocks, from 1; depth · {1, 2, 3, 4} // 4 if empty.
         image_feature: see `DualPathCLIP.encode_image`.
         temperature: τ of every softmax over states.
-        combine: see `anomaly_map.combine_taps`.
+        typical, combine: `Norm` of eq. 9, see `anomaly_map.relate_to_picture` (0 leaves
+            taps as they are) and `anomaly_map.combine_taps`.
         sigma: of the maps' Gaussian, in pixels.
         context_length: K of eq. 1.
         deep_prompt_depth, deep_prompt_length: AnomalyCLIP's deep prompts (9 and 4).
@@ -78,7 +79,8 @@ class Kanoclip:
     taps: tuple[int, ...] = ()
     image_feature: ImageFeature = "post_layernorm"
     temperature: float = 0.07
-    combine: anomaly_map.Combine = "logit"
+    typical: float = 0.03
+    combine: anomaly_map.Combine = "probability"
     sigma: float = 4.0
     context_length: int = 12
     deep_prompt_depth: int = 0
@@ -120,6 +122,11 @@ class Kanoclip:
                     f"model.{name} is {getattr(self, name)!r}; allowed: "
                     f"{', '.join(get_args(kind))}"
                 )
+        if not 0 <= self.typical < 1:
+            raise InputError(
+                f"model.typical is {self.typical}; a probability below 1 is expected, "
+                "as in --config.model.typical=0.03, or 0 for none"
+            )
         if self.paths == "both" and not (self.vv and self.cmci):
             raise InputError(
                 "model.paths is 'both', which needs the V-V path and the taps of "
@@ -289,6 +296,8 @@ class Kanoclip:
         return Detection(maps, anomaly_map.global_score(abnormal, maps), states)
 
     def _combined(self, states: Float[Array, "b l 2 n"]) -> Float[Array, "b 2 n"]:
+        if self.typical:
+            states = anomaly_map.relate_to_picture(states, self.typical)
         return anomaly_map.combine_taps(states, self.combine)
 
     def _maps(self, states: Float[Array, "b 2 n"]) -> Float[Array, "b h w"]:

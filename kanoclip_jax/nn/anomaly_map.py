@@ -5,6 +5,7 @@ is linear), and up-sampling and Gaussian are one matrix, applied to rows and col
 """
 
 import functools
+import math
 from typing import Literal
 
 import jax
@@ -30,6 +31,24 @@ def state_probabilities(
     return jax.nn.softmax(cosine / temperature, axis=1)
 
 
+def relate_to_picture(
+    states: Float[Array, "b l 2 n"], typical: float
+) -> Float[Array, "b l 2 n"]:
+    """Shift each tap's log-odds so that the picture's median patch is a typical one.
+
+    What is wrong with a picture is mostly a small part of it, so its median patch is
+    normal, whatever a tap makes of a surface that it has never seen.
+
+    Args:
+        states: of {normal, abnormal} for each tap and patch.
+        typical: the probability of «abnormal» that the median patch shall have.
+    """
+    log = _log(states)
+    odds = log[:, :, 1] - log[:, :, 0]
+    shift = math.log(typical / (1 - typical)) - jnp.median(odds, -1, keepdims=True)
+    return jax.nn.softmax(jnp.stack([jnp.zeros_like(odds), odds + shift], 2), axis=2)
+
+
 def combine_taps(
     states: Float[Array, "b l 2 n"], combine: Combine
 ) -> Float[Array, "b 2 n"]:
@@ -42,7 +61,12 @@ def combine_taps(
     """
     if combine == "probability":
         return states.mean(1)
-    return jax.nn.softmax(jnp.log(states).mean(1), axis=1)
+    return jax.nn.softmax(_log(states).mean(1), axis=1)
+
+
+def _log(probability: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    # At low temperatures a probability may be 0 in single precision.
+    return jnp.log(jnp.maximum(probability, jnp.finfo(probability.dtype).tiny))
 
 
 @functools.cache

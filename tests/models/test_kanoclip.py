@@ -94,8 +94,10 @@ def plain_detection(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Maps and scores from features in the joint space, in numpy and scipy."""
     states = [numpy_clip.softmax(unit(tap) @ unit(text).T / 0.07) for tap in taps]
-    odds = np.exp(np.mean([np.log(s[..., 1] / s[..., 0]) for s in states], 0))
-    abnormal = odds / (1 + odds)
+    # Against the odds of the picture's median patch, which is to be 3 % abnormal.
+    odds = [s[..., 1] / s[..., 0] for s in states]
+    odds = [o / np.median(o, 1, keepdims=True) * 0.03 / 0.97 for o in odds]
+    abnormal = np.mean([o / (1 + o) for o in odds], 0)
     side = round(abnormal.shape[1] ** 0.5)
     centres = (np.arange(size) + 0.5) * side / size - 0.5
     points = np.meshgrid(centres, centres, indexing="ij")
@@ -263,8 +265,9 @@ def test_local_loss_is_of_each_tap_or_of_their_mean(
     chosen = dataclasses.replace(method, loss_per_tap=per_tap)
     terms = terms_of(chosen, params, visual, prompts)
     states = np.asarray(detection_by_row.states)[:2]
-    odds = np.sqrt(np.prod(states[:, :, 1] / states[:, :, 0], axis=1))
-    mean = np.stack([1 / (1 + odds), odds / (1 + odds)], 1)
+    odds = states[:, :, 1] / states[:, :, 0]
+    odds = odds / np.median(odds, -1, keepdims=True) * 0.03 / 0.97
+    mean = np.stack([1 / (1 + odds), odds / (1 + odds)], 2).mean(1)
     maps = [states[:, 0], states[:, 1]] if per_tap else [mean]
     dice = []
     for one in maps:
@@ -464,7 +467,7 @@ def test_prompts_name_the_class_unless_told_otherwise(clip: Clip) -> None:
         {"adapter_residual": False},
         {"loss_per_tap": False, "focal_gamma": 1.5},
         {"global_loss_of": "score"},
-        {"combine": "probability"},
+        {"typical": 0.0, "combine": "logit"},
         {"paths": "both"},
         {"knowledge_scope": "global", "margin": 0.2},
         {"cmci": False},

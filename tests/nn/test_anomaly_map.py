@@ -13,6 +13,7 @@ from kanoclip_jax.nn.anomaly_map import (
     combine_taps,
     global_score,
     normalise,
+    relate_to_picture,
     render,
     state_probabilities,
     upsampling_matrix,
@@ -116,3 +117,22 @@ def test_certain_taps_have_finite_gradients(combine: str) -> None:
 
     value, gradient = jax.value_and_grad(total)(logits)
     assert np.isfinite(value) and np.isfinite(gradient).all()
+
+
+def test_the_median_patch_of_every_tap_becomes_typical() -> None:
+    """Odds are multiplied by one factor for each tap; their ratios stay."""
+    abnormal = np.random.default_rng(0).uniform(0.1, 0.9, (2, 3, 25))
+    states = jnp.asarray(np.stack([1 - abnormal, abnormal], 2), jnp.float32)
+    found = np.asarray(relate_to_picture(states, 0.03))
+    np.testing.assert_allclose(found.sum(2), 1, atol=1e-6)
+    np.testing.assert_allclose(np.median(found[:, :, 1], -1), 0.03, rtol=1e-4)
+    before = abnormal / (1 - abnormal)
+    after = found[:, :, 1] / found[:, :, 0]
+    factor = (0.03 / 0.97) / np.median(before, -1, keepdims=True)
+    np.testing.assert_allclose(after, before * factor, rtol=1e-4)
+
+
+def test_a_tap_that_is_certain_everywhere_says_nothing() -> None:
+    states = jnp.asarray([[np.stack([np.zeros(4), np.ones(4)])]], jnp.float32)
+    certain = jnp.clip(states, 1e-12, 1 - 1e-6)
+    np.testing.assert_allclose(relate_to_picture(certain, 0.03)[0, 0, 1], 0.03, 1e-3)
