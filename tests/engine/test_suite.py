@@ -162,7 +162,7 @@ def test_deviations_over_seeds() -> None:
 
 def test_the_suites_of_the_paper() -> None:
     table = ablation.get_config()
-    assert table.rows == "none,knpl,vv,cmci,adapter"
+    assert table.rows == "median,probe,both,none,knpl,vv,cmci,adapter"
     assert (table.train.dataset, table.train.second_dataset) == ("mvtec", "visa")
     assert ablation.get_config("vv").rows == "vv"
     with pytest.raises(ValueError, match="row 'vvv'"):

@@ -30,6 +30,12 @@ def test_settings_are_constructor_keywords(clip: Clip) -> None:
         ("kanoclip", {"bica_groups": 5}, "bica_groups 5 does not divide the joint"),
         ("kanoclip", {"bica_groups": 3}, "bica_groups 3 does not divide model.bica_w"),
         ("kanoclip", {"bica_heads": 7}, "bica_heads 7 does not divide"),
+        (
+            "median",
+            {"temperature": 1},
+            "temperature is unknown; .*allowed: sigma, taps",
+        ),
+        ("probe", {"taps": (9,)}, "taps holds 9; this CLIP has blocks 1 to 4"),
     ],
 )
 def test_wrong_names_and_values_are_refused(
