@@ -47,8 +47,8 @@ class Kanoclip:
         taps: tapped blocks, from 1; depth · {1, 2, 3, 4} // 4 if empty.
         image_feature: see `DualPathCLIP.encode_image`.
         temperature: τ of every softmax over states.
-        typical, combine: `Norm` of eq. 9, see `anomaly_map.relate_to_picture` (0 leaves
-            taps as they are) and `anomaly_map.combine_taps`.
+        typical: of maps, see `anomaly_map.relate_to_picture`; 0 leaves taps as they come.
+        combine: of taps into one (`Norm` of eq. 9), see `anomaly_map.combine_taps`.
         sigma: of the maps' Gaussian, in pixels.
         context_length: K of eq. 1.
         deep_prompt_depth, deep_prompt_length: AnomalyCLIP's deep prompts (9 and 4).
@@ -290,18 +290,21 @@ class Kanoclip:
     def detect(
         self, params: Params, visual: Visual, text: Float[Array, "*b 2 joint"]
     ) -> Detection:
-        """Maps (eq. 9-10) and score (eq. 11-12)."""
+        """Maps (eq. 9-10) and score (eq. 11-12).
+
+        The score takes the maximum before taps are related to their own picture: where
+        a defect is shows against the rest of the picture, whether there is one does
+        not.
+        """
         states, abnormal = self._probabilities(params, visual, text)
-        maps = self._maps(self._combined(states))
-        return Detection(maps, anomaly_map.global_score(abnormal, maps), states)
-
-    def _combined(self, states: Float[Array, "b l 2 n"]) -> Float[Array, "b 2 n"]:
+        maps = absolute = self._maps(states)
         if self.typical:
-            states = anomaly_map.relate_to_picture(states, self.typical)
-        return anomaly_map.combine_taps(states, self.combine)
+            maps = self._maps(anomaly_map.relate_to_picture(states, self.typical))
+        return Detection(maps, anomaly_map.global_score(abnormal, absolute), states)
 
-    def _maps(self, states: Float[Array, "b 2 n"]) -> Float[Array, "b h w"]:
-        return anomaly_map.anomaly_map(states, self.clip.image_size, self.sigma)
+    def _maps(self, states: Float[Array, "b l 2 n"]) -> Float[Array, "b h w"]:
+        combined = anomaly_map.combine_taps(states, self.combine)
+        return anomaly_map.anomaly_map(combined, self.clip.image_size, self.sigma)
 
     def _probabilities(
         self, params: Params, visual: Visual, text: Float[Array, "*b 2 joint"]
@@ -344,9 +347,9 @@ class Kanoclip:
         text = self.text(frozen, params, classes)
         states, judged = self._probabilities(params, visual, text[batch.class_index])
         if self.global_loss_of == "score":
-            maps = self._maps(self._combined(states))
-            judged = anomaly_map.global_score(judged, maps)
-        states = states if self.loss_per_tap else self._combined(states)[:, None]
+            judged = anomaly_map.global_score(judged, self._maps(states))
+        if not self.loss_per_tap:
+            states = anomaly_map.combine_taps(states, self.combine)[:, None]
         focal, dice = local_terms(states, batch, self.clip.image_size, self.focal_gamma)
         weights = batch.is_real.astype(jnp.float32)
         image = losses.weighted_mean(losses.global_loss(judged, batch.label), weights)
