@@ -57,7 +57,8 @@ def test_eight_pieces_have_the_gradients_of_one_batch(tiny_directory: Path) -> N
     ours, expected = (jax.tree.leaves(state.optimizer) for state, _ in (pieces, whole))
     norms = [float(jnp.linalg.norm(leaf)) for leaf in expected]
     assert sum(norm > 0 for norm in norms) > 20
-    # A small gradient is a difference of larger ones, whose rounding it inherits.
+    # A small gradient is a difference of larger ones, whose rounding it inherits: at
+    # most 1.1e-5 of it without AVX-512, and less with it.
     floor = 0.01 * float(np.linalg.norm(norms))
     for own, other, norm in zip(ours, expected, norms, strict=True):
-        assert float(jnp.linalg.norm(own - other)) <= 1e-5 * max(norm, floor)
+        assert float(jnp.linalg.norm(own - other)) <= 2e-5 * max(norm, floor)

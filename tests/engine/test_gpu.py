@@ -131,7 +131,7 @@ def expected_attentions(size: Size) -> int:
 def test_the_tower_lowers(method: Kanoclip, size: Size) -> None:
     """Odd numbers of tokens too (577 at 336 px, 257 at 224): it only runs forward."""
     devices = Devices(BATCH, "batch", 1)
-    for make in (make_visual, functools.partial(make_features, parts=2)):
+    for make in (make_visual, functools.partial(make_visual, parts=2)):
         program = lower(make(method, devices), method.clip.params, images(size))
         assert fused(program) == expected_attentions(size)
 

@@ -126,7 +126,7 @@ def test_a_probe_trains_continues_and_predicts(
     assert "method=probe" in capsys.readouterr().out
     again = report_of(tmp_path / "eval")
     assert (again["method"], again["datasets"]) == ("probe", first["datasets"])
-    picture = next((data_root / "mine" / "cup" / "good").iterdir())
+    picture = next((data_root / "mine" / "cup").rglob("*.png"))
     (found,) = Detector.load(first["checkpoint"]).predict([picture], class_name="cup")
     assert 0 <= found.score <= 1 and np.ptp(found.anomaly_map) > 0
     plain.model.context_length = 5

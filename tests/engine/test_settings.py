@@ -90,4 +90,4 @@ def test_a_checkpoint_wins_over_the_file_and_loses_to_the_command_line():
     assert merged.model.sigma == 2.0
     assert merged.model.taps == (1, 2)
     assert merged.clip.name == "mine"
-    assert merged.train.epochs == 15
+    assert merged.train.epochs == 4
