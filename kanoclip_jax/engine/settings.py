@@ -285,7 +285,9 @@ def _check_url(url: str) -> None:
 
 def _blocks(value: object) -> tuple[int, ...]:
     try:
-        return tuple(int(part) for part in _split(value))
+        # Those of a suite's row have been read already.
+        parts = _split(value) if isinstance(value, str) else value
+        return tuple(map(int, parts))
     except ValueError:
         raise InputError(
             f"model.taps is {value!r}; block numbers are expected, as in "
