@@ -1,4 +1,4 @@
-"""Where the image tower is tapped: after which of its blocks."""
+"""Where the image tower is tapped, and where its V-V path begins."""
 
 from kanoclip_jax.errors import InputError
 
@@ -20,3 +20,8 @@ def tapped_blocks(depth: int, chosen: tuple[int, ...] = ()) -> tuple[int, ...]:
             )
     quarters = [max(depth * quarter // 4, 1) for quarter in (1, 2, 3, 4)]
     return tuple(sorted(set(chosen or quarters)))
+
+
+def first_vv_block(depth: int, chosen: int = 0) -> int:
+    """The first block with a V-V path: the one asked for, from 1, or depth // 4."""
+    return chosen or max(depth // 4, 1)

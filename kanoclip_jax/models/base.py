@@ -1,7 +1,7 @@
 """The contract of a method: three pure functions over pytrees, and an objective."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -35,19 +35,6 @@ class ClassPrompts(NamedTuple):
 
     normal: PromptTokens
     abnormal: PromptTokens
-
-
-def no_prompts(count: int) -> ClassPrompts:
-    """The prompts of a method that reads no text: empty, one row for each class."""
-    none = PromptTokens(
-        np.zeros((count, 0, 0), np.int32), np.zeros((count, 0), np.int32)
-    )
-    return ClassPrompts(none, none)
-
-
-def no_text(classes: ClassPrompts) -> Float[Array, "c 0"]:
-    """The text features of a method that reads no text: an empty row for each class."""
-    return jnp.zeros((classes.normal.ids.shape[0], 0), jnp.float32)
 
 
 class Detection(NamedTuple):
@@ -127,3 +114,28 @@ class Method(Protocol):
 
     def visual_settings(self) -> dict[str, object]:
         """Everything that `visual` depends on besides weights and images."""
+
+
+class WithoutText:
+    """What a method that reads no text says where others encode prompts."""
+
+    needs_knowledge: ClassVar[bool] = False
+
+    def prompts(self, class_names: Sequence[str]) -> ClassPrompts:
+        """Nothing: an empty row for each class."""
+        count = len(class_names)
+        none = PromptTokens(
+            np.zeros((count, 0, 0), np.int32), np.zeros((count, 0), np.int32)
+        )
+        return ClassPrompts(none, none)
+
+    def text(
+        self,
+        frozen: Params,
+        params: Params,
+        classes: ClassPrompts,
+        visual: Visual | None = None,
+    ) -> Float[Array, "c 0"]:
+        """Nothing, for each class."""
+        del frozen, params, visual
+        return jnp.zeros((classes.normal.ids.shape[0], 0), jnp.float32)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, UInt8
 
 from kanoclip_jax import losses
 from kanoclip_jax.clip import Clip
-from kanoclip_jax.clip.taps import tapped_blocks
+from kanoclip_jax.clip.taps import first_vv_block, tapped_blocks
 from kanoclip_jax.clip.towers import ImageFeature, Paths
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models.base import (
@@ -180,7 +180,7 @@ class Kanoclip:
     def first_vv_block(self) -> int:
         """First block with a V-V path; beyond the depth where there is none."""
         depth = self.clip.depth
-        return (self.vv_start or max(depth // 4, 1)) if self.vv else depth + 1
+        return first_vv_block(depth, self.vv_start) if self.vv else depth + 1
 
     def visual_settings(self) -> dict[str, object]:
         """Everything that `visual` depends on besides weights and images."""

@@ -5,9 +5,8 @@ median patch. It learns nothing (0 parameters), needs no prompt and knows no cla
 a trained method is worth is what it adds to this.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,18 +15,16 @@ from jaxtyping import Array, Float, UInt8
 from kanoclip_jax.clip import Clip
 from kanoclip_jax.clip.taps import tapped_blocks
 from kanoclip_jax.models.base import (
-    ClassPrompts,
     Detection,
     Params,
     Visual,
-    no_prompts,
-    no_text,
+    WithoutText,
 )
 from kanoclip_jax.nn import anomaly_map
 
 
 @dataclass(frozen=True, eq=False)
-class Median:
+class Median(WithoutText):
     """The method; each keyword is a key of `config.model`.
 
     Attributes:
@@ -35,8 +32,6 @@ class Median:
         taps: tapped blocks, from 1; depth · {1, 2, 3, 4} // 4 if empty.
         sigma: of the maps' Gaussian, in pixels.
     """
-
-    needs_knowledge: ClassVar[bool] = False
 
     clip: Clip
     taps: tuple[int, ...] = ()
@@ -58,10 +53,6 @@ class Median:
             "normed": True,
             "compute": jnp.dtype(self.clip.module.dtype).name,
         }
-
-    def prompts(self, class_names: Sequence[str]) -> ClassPrompts:
-        """Nothing: there is no text."""
-        return no_prompts(len(class_names))
 
     def init(self, key: jax.Array) -> Params:
         """Nothing: there is no training."""
@@ -86,17 +77,6 @@ class Median:
             method=lambda module, taps: module.vision_model.post_layernorm(taps),
         )
         return Visual(tokens.cls, normed)
-
-    def text(
-        self,
-        frozen: Params,
-        params: Params,
-        classes: ClassPrompts,
-        visual: Visual | None = None,
-    ) -> Float[Array, "c 0"]:
-        """Nothing, for each class."""
-        del frozen, params, visual
-        return no_text(classes)
 
     def detect(
         self, params: Params, visual: Visual, text: Float[Array, "*b 0"]

@@ -6,9 +6,7 @@ that is 8 · 2 · 1024 + 2 · 768 = 17,920 parameters (2,304 with the bundled CL
 method of millions has to be clearly above it.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -16,15 +14,14 @@ from jaxtyping import Array, Float, UInt8
 
 from kanoclip_jax import losses
 from kanoclip_jax.clip import Clip
-from kanoclip_jax.clip.taps import tapped_blocks
+from kanoclip_jax.clip.taps import first_vv_block, tapped_blocks
 from kanoclip_jax.models.base import (
     ClassPrompts,
     Detection,
     Params,
     TrainBatch,
     Visual,
-    no_prompts,
-    no_text,
+    WithoutText,
 )
 from kanoclip_jax.models.local import local_terms
 from kanoclip_jax.nn import anomaly_map
@@ -33,7 +30,7 @@ _SPREAD = 0.02  # of the vectors' drawing, as CLIP draws its own embeddings
 
 
 @dataclass(frozen=True, eq=False)
-class Probe:
+class Probe(WithoutText):
     """The method; each keyword is a key of `config.model`.
 
     Attributes:
@@ -44,8 +41,6 @@ class Probe:
         sigma: of the maps' Gaussian, in pixels.
         focal_gamma: exponent of the focal loss.
     """
-
-    needs_knowledge: ClassVar[bool] = False
 
     clip: Clip
     vv_start: int = 0
@@ -65,7 +60,7 @@ class Probe:
     @property
     def first_vv_block(self) -> int:
         """First block of the V-V path."""
-        return self.vv_start or max(self.clip.depth // 4, 1)
+        return first_vv_block(self.clip.depth, self.vv_start)
 
     def visual_settings(self) -> dict[str, object]:
         """Everything that `visual` depends on besides weights and images."""
@@ -76,10 +71,6 @@ class Probe:
             "paths": "both",
             "compute": jnp.dtype(self.clip.module.dtype).name,
         }
-
-    def prompts(self, class_names: Sequence[str]) -> ClassPrompts:
-        """Nothing: there is no text."""
-        return no_prompts(len(class_names))
 
     def init(self, key: jax.Array) -> Params:
         """Two vectors for each tap, and two for the image."""
@@ -102,17 +93,6 @@ class Probe:
             method="encode_image",
         )
         return Visual(*tokens)
-
-    def text(
-        self,
-        frozen: Params,
-        params: Params,
-        classes: ClassPrompts,
-        visual: Visual | None = None,
-    ) -> Float[Array, "c 0"]:
-        """Nothing, for each class."""
-        del frozen, params, visual
-        return no_text(classes)
 
     def detect(
         self, params: Params, visual: Visual, text: Float[Array, "*b 0"]

@@ -253,8 +253,16 @@ def test_objective_weighs_its_terms(
     np.testing.assert_allclose(terms["knowledge"], gap + 3.0, rtol=1e-5)
 
 
-def terms_of(method: Kanoclip, params: Any, visual: Visual, prompts: Any) -> Any:
-    knowledge = np.zeros((2, 48), np.float32)
+NO_KNOWLEDGE = np.zeros((2, 48), np.float32)
+
+
+def terms_of(
+    method: Kanoclip,
+    params: Any,
+    visual: Visual,
+    prompts: ClassPrompts,
+    knowledge: np.ndarray = NO_KNOWLEDGE,
+) -> Any:
     _, terms = jax.jit(method.objective)(
         method.clip.params, params, visual, BATCH, prompts, knowledge
     )
@@ -351,9 +359,7 @@ def test_objective_passes_margin_and_scope_on(
 ) -> None:
     knowledge = unit(np.random.default_rng(2).normal(size=(2, 48))).astype(np.float32)
     both = dataclasses.replace(method, knowledge_scope="global", margin=0.5)
-    _, terms = jax.jit(both.objective)(
-        method.clip.params, params, visual, BATCH, prompts, knowledge
-    )
+    terms = terms_of(both, params, visual, prompts, knowledge)
     mean, words = unit(knowledge.mean(0)), unit(text.mean(0))
     normal, abnormal = np.linalg.norm(mean - words, axis=-1)
     np.testing.assert_allclose(terms["distance_normal"], normal, atol=1e-5)
