@@ -18,7 +18,7 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["kanoclip_jax*", "data_pipelines*"]),
     package_data={
-        "kanoclip_jax.clip": ["demo/*"],
+        "kanoclip_jax.backbones": ["demo/*"],
         "kanoclip_jax.engine.reporting": ["*.json", "page.*"],
         "kanoclip_jax.knowledge": ["data/*"],
     },

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from kanoclip_jax.clip import Clip, DualPathCLIP, load_clip
-from kanoclip_jax.clip.towers import make_config, round_blocks
+from kanoclip_jax.backbones import Clip, DualPathCLIP, load_clip
+from kanoclip_jax.backbones.towers import make_config, round_blocks
 from kanoclip_jax.engine.optimizer import make_optimizer
 
 VIT = {

@@ -31,14 +31,14 @@ from common import (
     tower_flops,
 )
 
-from kanoclip_jax.clip import Clip
-from kanoclip_jax.clip.attention import backend
+from kanoclip_jax.backbones import Clip
 from kanoclip_jax.engine.sharding import Devices
 from kanoclip_jax.engine.step import Inference, make_detect, make_visual
 from kanoclip_jax.metrics.batch import MapBatch
 from kanoclip_jax.metrics.report import ClassMetrics
 from kanoclip_jax.models.base import Visual
 from kanoclip_jax.models.kanoclip import Kanoclip
+from kanoclip_jax.ops.attention import backend
 
 Row = dict[str, object]
 # A tower in PyTorch, which returns when the image feature and the taps are there.

@@ -19,7 +19,7 @@ from common import VIT, get_clip, get_optimizer, seconds, show
 
 from data_pipelines.pipeline import train_stream
 from data_pipelines.sources import open_source
-from kanoclip_jax.engine.features import FeatureCache
+from kanoclip_jax.engine.feature_cache import FeatureCache
 from kanoclip_jax.engine.settings import cache_directory
 from kanoclip_jax.engine.sharding import Devices
 from kanoclip_jax.engine.step import ahead, fresh_state, make_features, make_train_step

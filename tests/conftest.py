@@ -13,7 +13,7 @@ import pytest
 import tiny_clip
 from chat_server import ChatServer, chat_server
 
-from kanoclip_jax.clip import Clip, load_clip
+from kanoclip_jax.backbones import Clip, load_clip
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,6 +1,6 @@
-"""The making of `kanoclip_jax/clip/demo`: a small CLIP learned from procedural pictures.
+"""The making of `kanoclip_jax/backbones/demo`: a small CLIP learned from procedural pictures.
 
-    nice -n 5 python tools/pretrain_demo_clip.py --out kanoclip_jax/clip/demo
+    nice -n 5 python tools/pretrain_demo_clip.py --out kanoclip_jax/backbones/demo
 
 Two contrastive terms: picture with caption, and each patch token of the V-V path with
 the words for what it shows. Pictures come from the training surfaces and defects of
@@ -31,9 +31,9 @@ from data_pipelines.textures.captions import (
     region_captions,
 )
 from data_pipelines.textures.pretraining import Example, augment, make_example
-from kanoclip_jax.clip.attention import attend, merge_heads, split_heads
-from kanoclip_jax.clip.tokenizer import Tokenizer, Tokens
-from kanoclip_jax.clip.towers import DualPathCLIP, make_config
+from kanoclip_jax.backbones.tokenizer import Tokenizer, Tokens
+from kanoclip_jax.backbones.towers import DualPathCLIP, make_config
+from kanoclip_jax.ops.attention import attend, merge_heads, split_heads
 
 SIZE, PATCH, GRID, WINDOW, LENGTH = 128, 8, 16, 8, 28
 VOCABULARY = 1400

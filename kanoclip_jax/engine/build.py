@@ -10,7 +10,7 @@ from ml_collections import FrozenConfigDict
 
 from data_pipelines.errors import AbsentError
 from data_pipelines.sources import Source, open_source
-from kanoclip_jax.clip import Clip, load_clip
+from kanoclip_jax.backbones import Clip, load_clip
 from kanoclip_jax.engine.sharding import first_alone
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models import build_method

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from data_pipelines.pipeline import Batch, eval_stream
 from data_pipelines.sources import Source
-from kanoclip_jax.clip import Clip
+from kanoclip_jax.backbones import Clip
 from kanoclip_jax.engine.build import (
     Targets,
     class_names,

@@ -8,8 +8,8 @@ from ml_collections import FrozenConfigDict
 from data_pipelines.catalog import CATALOG
 from data_pipelines.errors import AbsentError
 from data_pipelines.sources import Source
-from kanoclip_jax.clip.convert import to_safetensors
-from kanoclip_jax.clip.locate import locate
+from kanoclip_jax.backbones.convert import to_safetensors
+from kanoclip_jax.backbones.locate import locate
 from kanoclip_jax.engine.build import open_dataset
 
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from kanoclip_jax.clip import Clip
+from kanoclip_jax.backbones import Clip
 from kanoclip_jax.engine.build import load_method
 from kanoclip_jax.engine.checkpoint import locate_step, read_meta, read_params
 from kanoclip_jax.engine.settings import adopt

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from data_pipelines.pipeline import steps_per_run, train_stream
 from data_pipelines.sources import Source
-from kanoclip_jax.clip import Clip
+from kanoclip_jax.backbones import Clip
 from kanoclip_jax.engine.build import (
     class_names,
     load_method,
@@ -21,7 +21,7 @@ from kanoclip_jax.engine.build import (
     refuse_training_dataset,
 )
 from kanoclip_jax.engine.checkpoint import Checkpoints
-from kanoclip_jax.engine.features import FeatureCache, choose_cache
+from kanoclip_jax.engine.feature_cache import FeatureCache, choose_cache
 from kanoclip_jax.engine.knowledge.training import training_knowledge
 from kanoclip_jax.engine.optimizer import make_optimizer
 from kanoclip_jax.engine.programs import Programs

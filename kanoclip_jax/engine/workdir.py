@@ -10,7 +10,7 @@ from ml_collections import FrozenConfigDict
 from kanoclip_jax.engine.settings import differing_keys, is_suite, to_dict
 from kanoclip_jax.engine.sharding import is_first
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.knowledge.store import write_atomically
+from kanoclip_jax.files import write_atomically
 
 
 class Workdir:

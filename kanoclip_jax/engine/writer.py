@@ -1,7 +1,6 @@
 """The log of a run: metrics.jsonl for scripts, TensorBoard events for eyes."""
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,8 @@ from pathlib import Path
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from kanoclip_jax.files import write_atomically
 
 
 class MetricWriter:
@@ -52,6 +53,4 @@ class MetricWriter:
             except (ValueError, KeyError):
                 # A line that was cut off by a kill.
                 continue
-        temporary = self._path.with_suffix(".partial")
-        temporary.write_text("".join(kept), encoding="utf-8")
-        os.replace(temporary, self._path)
+        write_atomically(self._path, "".join(kept).encode())

@@ -2,13 +2,12 @@
 
 import dataclasses
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.files import write_atomically
 
 BUNDLED = Path(__file__).parent / "data"
 
@@ -119,19 +118,6 @@ def to_line(record: Record) -> str:
 def write_records(path: Path, records: Iterable[Record]) -> None:
     """Write a whole knowledge file, or nothing."""
     write_atomically(path, "".join(map(to_line, records)).encode())
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside the final name, then rename: a reader never sees a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def bundled_records(dataset: str, names: Mapping[str, str]) -> list[Record]:

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 
-from kanoclip_jax.clip import Clip
+from kanoclip_jax.backbones import Clip
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models.base import Method
 from kanoclip_jax.models.kanoclip import Kanoclip

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
 from kanoclip_jax import losses
-from kanoclip_jax.clip import Clip
-from kanoclip_jax.clip.taps import first_vv_block, tapped_blocks
-from kanoclip_jax.clip.towers import ImageFeature, Paths
+from kanoclip_jax.backbones import Clip
+from kanoclip_jax.backbones.taps import first_vv_block, tapped_blocks
+from kanoclip_jax.backbones.towers import ImageFeature, Paths
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models.base import (
     ClassPrompts,

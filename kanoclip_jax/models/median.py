@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
-from kanoclip_jax.clip import Clip
-from kanoclip_jax.clip.taps import tapped_blocks
+from kanoclip_jax.backbones import Clip
+from kanoclip_jax.backbones.taps import tapped_blocks
 from kanoclip_jax.models.base import (
     Detection,
     Params,

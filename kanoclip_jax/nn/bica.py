@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from kanoclip_jax.clip.attention import split_heads
 from kanoclip_jax.nn.deformable import DeformableAttention
+from kanoclip_jax.ops.attention import split_heads
 
 
 class Affine(nn.Module):

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from kanoclip_jax.clip import lowering
-from kanoclip_jax.clip.attention import attend, merge_heads, split_heads
+from kanoclip_jax.ops import lowering
+from kanoclip_jax.ops.attention import attend, merge_heads, split_heads
 
 
 def interpolation_weights(

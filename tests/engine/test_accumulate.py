@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from kanoclip_jax.clip import load_clip
+from kanoclip_jax.backbones import load_clip
 from kanoclip_jax.engine.sharding import Devices
 from kanoclip_jax.engine.step import fresh_state, make_features, make_train_step
 from kanoclip_jax.models.base import TrainBatch

@@ -7,9 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from kanoclip_jax.engine import features
+from kanoclip_jax.engine import feature_cache
 from kanoclip_jax.engine.build import load_method, open_dataset
-from kanoclip_jax.engine.features import FeatureCache, choose_cache
+from kanoclip_jax.engine.feature_cache import FeatureCache, choose_cache
 from kanoclip_jax.engine.settings import resolve
 from kanoclip_jax.engine.sharding import Devices
 from kanoclip_jax.engine.step import make_features
@@ -65,7 +65,7 @@ def test_features_beyond_half_precision_saturate(world):
 
 def test_a_killed_fill_is_completed(world, tmp_path, monkeypatch):
     clip, method, source = world
-    monkeypatch.setattr(features, "_SHARD_BYTES", 1)
+    monkeypatch.setattr(feature_cache, "_SHARD_BYTES", 1)
     visual = jax.jit(method.visual)
     seen = []
 

@@ -16,8 +16,8 @@ import pytest
 import tiny_clip
 from jax._src.cudnn import fused_attention_stablehlo
 
-from kanoclip_jax.clip import Clip, DualPathCLIP, lowering
-from kanoclip_jax.clip.towers import make_config
+from kanoclip_jax.backbones import Clip, DualPathCLIP
+from kanoclip_jax.backbones.towers import make_config
 from kanoclip_jax.engine.optimizer import make_optimizer
 from kanoclip_jax.engine.sharding import Devices
 from kanoclip_jax.engine.step import (
@@ -29,6 +29,7 @@ from kanoclip_jax.engine.step import (
 )
 from kanoclip_jax.models.base import TrainBatch
 from kanoclip_jax.models.kanoclip import Kanoclip
+from kanoclip_jax.ops import lowering
 
 BATCH = 2
 

@@ -25,7 +25,7 @@ METRICS = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "pixel_aupro")
 STEPS = """
 import json, sys
 import jax, numpy as np
-from kanoclip_jax.clip import load_clip
+from kanoclip_jax.backbones import load_clip
 from kanoclip_jax.engine.optimizer import make_optimizer
 from kanoclip_jax.engine.sharding import Devices
 from kanoclip_jax.engine.step import fresh_state, make_train_step, make_features

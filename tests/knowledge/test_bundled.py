@@ -9,8 +9,8 @@ import pytest
 
 import kanoclip_jax
 from data_pipelines.catalog import CATALOG
-from kanoclip_jax.clip import Tokenizer
-from kanoclip_jax.clip.locate import DEMO
+from kanoclip_jax.backbones import Tokenizer
+from kanoclip_jax.backbones.locate import DEMO
 from kanoclip_jax.knowledge.store import bundled_records
 
 FOLDER = Path(kanoclip_jax.__file__).parent / "knowledge" / "data"

@@ -12,7 +12,6 @@ from kanoclip_jax.knowledge.store import (
     Record,
     bundled_records,
     read_records,
-    write_atomically,
     write_records,
 )
 
@@ -77,22 +76,6 @@ def test_bad_line_is_named(tmp_path: Path, line: str, reason: str) -> None:
 def test_missing_file_names_the_flag(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--config\.knowledge\.path"):
         read_records(tmp_path / "none.jsonl")
-
-
-def test_failed_write_leaves_the_old_file_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "k.jsonl"
-    write_atomically(path, b"old")
-
-    def fail(*_: object) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(store.os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["k.jsonl"]
 
 
 def test_write_replaces_the_file(tmp_path: Path) -> None:

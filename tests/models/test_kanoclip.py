@@ -12,8 +12,8 @@ import pytest
 import tiny_clip
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from kanoclip_jax.clip import Clip, DualPathCLIP
-from kanoclip_jax.clip.towers import make_config
+from kanoclip_jax.backbones import Clip, DualPathCLIP
+from kanoclip_jax.backbones.towers import make_config
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models.base import ClassPrompts, Detection, TrainBatch, Visual
 from kanoclip_jax.models.kanoclip import Kanoclip

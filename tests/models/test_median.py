@@ -9,7 +9,7 @@ import pytest
 import tiny_clip
 from scipy.ndimage import gaussian_filter, zoom
 
-from kanoclip_jax.clip import Clip
+from kanoclip_jax.backbones import Clip
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models.base import Detection, Visual
 from kanoclip_jax.models.median import Median

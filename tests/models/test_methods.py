@@ -2,7 +2,7 @@
 
 import pytest
 
-from kanoclip_jax.clip import Clip
+from kanoclip_jax.backbones import Clip
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models import METHODS, build_method
 from kanoclip_jax.models.kanoclip import Kanoclip

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy_clip
 
-from kanoclip_jax.clip import Clip
+from kanoclip_jax.backbones import Clip
 from kanoclip_jax.nn.alignment import from_clip, project
 
 DRAW = np.random.default_rng(0)

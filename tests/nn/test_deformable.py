@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from kanoclip_jax.clip import lowering
 from kanoclip_jax.nn import deformable
 from kanoclip_jax.nn.deformable import (
     DeformableAttention,
@@ -19,6 +18,7 @@ from kanoclip_jax.nn.deformable import (
     interpolation_weights,
     sample_bilinear,
 )
+from kanoclip_jax.ops import lowering
 
 KEY = jax.random.key(0)
 GRID = np.random.default_rng(0).normal(size=(2, 5, 7, 2, 3)).astype(np.float32)

@@ -14,9 +14,9 @@ import jax
 import jax.export
 import numpy as np
 
-from kanoclip_jax.clip import lowering
 from kanoclip_jax.engine.export.program import INPUTS, OUTPUTS, Program
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.ops import lowering
 
 # Maps and scores of a batch of squared pictures, each with the number of its class.
 Run = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]

@@ -15,14 +15,14 @@ from PIL import Image
 from data_pipelines.catalog import CATALOG, select_classes
 from data_pipelines.errors import AbsentError
 from data_pipelines.sources import Source
-from kanoclip_jax.clip import Clip
+from kanoclip_jax.backbones import Clip
 from kanoclip_jax.engine.build import load_method, open_dataset, place
 from kanoclip_jax.engine.knowledge import table as knowledge_table
 from kanoclip_jax.engine.knowledge.training import gather_records, knowledge_folder
 from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.workdir import Workdir, file_name
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.knowledge.features import CachedEncoder, knowledge_means
+from kanoclip_jax.knowledge.means import CachedEncoder, knowledge_means
 from kanoclip_jax.knowledge.statistics import class_statistics
 from kanoclip_jax.knowledge.store import Record
 from kanoclip_jax.models import build_method

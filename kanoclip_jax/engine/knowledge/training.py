@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from data_pipelines.sources import Source
 from data_pipelines.transforms import decode_image, decode_mask, decode_within
-from kanoclip_jax.clip import Clip
+from kanoclip_jax.backbones import Clip
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.knowledge.features import CachedEncoder, knowledge_means
+from kanoclip_jax.knowledge.means import CachedEncoder, knowledge_means
 from kanoclip_jax.knowledge.providers.base import Topic
 from kanoclip_jax.knowledge.providers.template import TemplateProvider
 from kanoclip_jax.knowledge.store import (

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.knowledge.store import write_atomically
+from kanoclip_jax.files import write_atomically
 
 FILE = "calibration.json"
 VERSION = 1

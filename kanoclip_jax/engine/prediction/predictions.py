@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.files import replacing
 
 Line = dict[str, Any]
 _COLUMNS = ("path", "class_name", "score", "label", "regions", "map", "overlay")
@@ -138,11 +139,13 @@ class Predictions:
     def write_table(self) -> None:
         """Write `predictions.csv`: the same for a spreadsheet."""
         latest = {line["path"]: n for n, line in enumerate(self.lines())}
-        temporary = self._path.with_suffix(".csv.partial")
         try:
-            with temporary.open(
-                "w", encoding="utf-8", errors="backslashreplace", newline=""
-            ) as file:
+            with (
+                replacing(self._path.with_suffix(".csv")) as temporary,
+                temporary.open(
+                    "w", encoding="utf-8", errors="backslashreplace", newline=""
+                ) as file,
+            ):
                 writer = csv.writer(file)
                 writer.writerow([*_COLUMNS, *_BOX, "error"])
                 writer.writerows(
@@ -150,7 +153,6 @@ class Predictions:
                     for n, line in enumerate(self.lines())
                     if latest[line["path"]] == n
                 )
-            os.replace(temporary, self._path.with_suffix(".csv"))
         except OSError as error:
             raise self._unwritable(error) from None
 
@@ -184,13 +186,11 @@ class Predictions:
         """Drop all other lines; the file is replaced whole."""
         if all(n in numbers for n, _ in enumerate(self.lines())):
             return
-        temporary = self._path.with_suffix(".jsonl.partial")
         try:
-            with temporary.open("wb") as file:
+            with replacing(self._path) as temporary, temporary.open("wb") as file:
                 file.writelines(
                     _encode(line) for n, line in enumerate(self.lines()) if n in numbers
                 )
-            os.replace(temporary, self._path)
             self._file.close()
             self._file = self._path.open("ab", buffering=0)
         except OSError as error:

@@ -10,7 +10,7 @@ import tiny_clip
 from ml_collections import ConfigDict
 from PIL import Image
 
-from kanoclip_jax.clip import Clip
+from kanoclip_jax.backbones import Clip
 from kanoclip_jax.engine.build import load_method
 from kanoclip_jax.engine.checkpoint import Checkpoints
 from kanoclip_jax.engine.knowledge import inspect as inspect_knowledge

@@ -15,7 +15,7 @@ import tiny_clip
 from transformers import CLIPConfig, FlaxCLIPModel
 from transformers.modeling_flax_pytorch_utils import rename_key_and_reshape_tensor
 
-from kanoclip_jax.clip import Clip, VisualTokens, load_clip
+from kanoclip_jax.backbones import Clip, VisualTokens, load_clip
 
 DEPTH = 4
 PROMPTS = ("normal object.", "a photo of a defective bottle, perfect.")

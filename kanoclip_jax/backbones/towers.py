@@ -17,7 +17,7 @@ from transformers.models.clip.modeling_flax_clip import (
     FlaxCLIPModule,
 )
 
-from kanoclip_jax.clip.attention import attend, merge_heads, split_heads
+from kanoclip_jax.ops.attention import attend, merge_heads, split_heads
 
 ImageFeature = Literal["post_layernorm", "plain", "vv"]
 Paths = Literal["vv", "both"]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from kanoclip_jax.clip import lowering
+from kanoclip_jax.ops import lowering
 
 # Below this many tokens on either side, a CPU's batched products are as fast, and a
 # GPU's attention matrices are small.

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from kanoclip_jax.clip import lowering
+from kanoclip_jax.ops import lowering
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 logging.getLogger("transformers").setLevel(logging.ERROR)
 
-from kanoclip_jax.clip.tokenizer import Tokenizer, Tokens
-from kanoclip_jax.clip.towers import DualPathCLIP, VisualTokens
-from kanoclip_jax.clip.weights import Clip, load_clip
+from kanoclip_jax.backbones.tokenizer import Tokenizer, Tokens
+from kanoclip_jax.backbones.towers import DualPathCLIP, VisualTokens
+from kanoclip_jax.backbones.weights import Clip, load_clip
 
 __all__ = ["Clip", "DualPathCLIP", "Tokenizer", "Tokens", "VisualTokens", "load_clip"]

@@ -11,9 +11,9 @@ import numpy_clip
 import pytest
 import tiny_clip
 
-from kanoclip_jax.clip import Clip, Tokenizer
+from kanoclip_jax.backbones import Clip, Tokenizer
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.knowledge.features import (
+from kanoclip_jax.knowledge.means import (
     CachedEncoder,
     knowledge_means,
     split_to_fit,

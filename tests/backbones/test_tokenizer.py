@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny_clip
 
-from kanoclip_jax.clip import Clip, Tokenizer
+from kanoclip_jax.backbones import Clip, Tokenizer
 from kanoclip_jax.errors import InputError
 
 WORD = {word: tiny_clip.VOCABULARY.index(f"{word}</w>") for word in tiny_clip.WORDS}

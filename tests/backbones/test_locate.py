@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled
 
-from kanoclip_jax.clip import load_clip, locate
+from kanoclip_jax.backbones import load_clip, locate
 from kanoclip_jax.errors import InputError
 
 

@@ -8,8 +8,8 @@ import numpy_clip
 import pytest
 from jax._src.cudnn import fused_attention_stablehlo
 
-from kanoclip_jax.clip import attention, lowering
-from kanoclip_jax.clip.attention import attend, backend, merge_heads, split_heads
+from kanoclip_jax.ops import attention, lowering
+from kanoclip_jax.ops.attention import attend, backend, merge_heads, split_heads
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from kanoclip_jax.clip import Clip
+from kanoclip_jax.backbones import Clip
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.knowledge.store import Record, write_atomically
+from kanoclip_jax.files import write_atomically
+from kanoclip_jax.knowledge.store import Record
 
 Weighting = Literal["count", "balanced"]
 Encoder = Callable[[Sequence[str]], Float[np.ndarray, "p d"]]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tiny_clip
 
-from kanoclip_jax.clip import Clip, load_clip
-from kanoclip_jax.clip.convert import to_safetensors
+from kanoclip_jax.backbones import Clip, load_clip
+from kanoclip_jax.backbones.convert import to_safetensors
 
 
 def test_safe_weights_stay_where_they_are(tiny_directory: Path, tmp_path: Path) -> None:

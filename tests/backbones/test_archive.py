@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from kanoclip_jax.clip.archive import read_torch_archive
+from kanoclip_jax.backbones.archive import read_torch_archive
 from kanoclip_jax.errors import InputError
 
 VALUES = np.arange(12, dtype=np.float32)

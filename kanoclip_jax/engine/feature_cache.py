@@ -7,7 +7,6 @@ processes may fill one folder, since shards have unique names and equal content.
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from tqdm import tqdm
 
 from data_pipelines.pipeline import eval_stream
 from data_pipelines.sources import Source
-from kanoclip_jax.clip import Clip
+from kanoclip_jax.backbones import Clip
 from kanoclip_jax.engine.sharding import (
     Devices,
     barrier,
@@ -31,6 +30,7 @@ from kanoclip_jax.engine.sharding import (
 )
 from kanoclip_jax.engine.step import FEATURE_DTYPE, Tower, ahead
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.files import replacing
 from kanoclip_jax.models.base import Method, Params, Visual
 
 _VERSION = 1
@@ -153,14 +153,12 @@ class FeatureCache:
 
     def _write(self, shard: list[tuple[str, Visual]]) -> None:
         path = self.folder / f"{uuid.uuid4().hex}.safetensors"
-        temporary = path.with_suffix(".partial")
         keys = [key for key, _ in shard]
         stacked = Visual(*map(np.stack, zip(*(f for _, f in shard), strict=True)))
         try:
-            save_file(stacked._asdict(), temporary, {"keys": json.dumps(keys)})
-            os.replace(temporary, path)
+            with replacing(path) as temporary:
+                save_file(stacked._asdict(), temporary, {"keys": json.dumps(keys)})
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise InputError(
                 f"the feature cache {self.folder} cannot be written "
                 f"({error.strerror}); name another folder with "

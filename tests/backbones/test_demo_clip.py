@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from kanoclip_jax.clip.locate import DEMO
-from kanoclip_jax.clip.tokenizer import Tokenizer
-from kanoclip_jax.clip.weights import load_clip
+from kanoclip_jax.backbones.locate import DEMO
+from kanoclip_jax.backbones.tokenizer import Tokenizer
+from kanoclip_jax.backbones.weights import load_clip
 
 
 def read(name):

@@ -16,10 +16,10 @@ from safetensors import SafetensorError, safe_open
 from transformers import CLIPConfig
 from transformers.modeling_flax_pytorch_utils import rename_key_and_reshape_tensor
 
-from kanoclip_jax.clip.archive import read_torch_archive
-from kanoclip_jax.clip.locate import INDEX, locate, weights_file
-from kanoclip_jax.clip.tokenizer import Tokenizer
-from kanoclip_jax.clip.towers import DualPathCLIP, round_blocks
+from kanoclip_jax.backbones.archive import read_torch_archive
+from kanoclip_jax.backbones.locate import INDEX, locate, weights_file
+from kanoclip_jax.backbones.tokenizer import Tokenizer
+from kanoclip_jax.backbones.towers import DualPathCLIP, round_blocks
 from kanoclip_jax.errors import InputError
 
 PositionGrid = Literal["bilinear", "bicubic"]

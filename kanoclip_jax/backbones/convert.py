@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from kanoclip_jax.clip.archive import read_torch_archive
-from kanoclip_jax.clip.locate import WEIGHTS, locate, weights_file
+from kanoclip_jax.backbones.archive import read_torch_archive
+from kanoclip_jax.backbones.locate import WEIGHTS, locate, weights_file
 
 
 def to_safetensors(name: str, folder: Path) -> Path:

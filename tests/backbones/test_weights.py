@@ -13,8 +13,8 @@ import pytest
 import tiny_clip
 from safetensors.numpy import save_file
 
-from kanoclip_jax.clip import Clip, load_clip
-from kanoclip_jax.clip.weights import resize_position_grid
+from kanoclip_jax.backbones import Clip, load_clip
+from kanoclip_jax.backbones.weights import resize_position_grid
 from kanoclip_jax.errors import InputError
 
 Weights = Mapping[str, np.ndarray]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from kanoclip_jax.clip import Clip
-from kanoclip_jax.clip.taps import tapped_blocks
+from kanoclip_jax.backbones import Clip
+from kanoclip_jax.backbones.taps import tapped_blocks
 from kanoclip_jax.errors import InputError
 
 
