@@ -41,7 +41,7 @@ def main() -> None:
     masks = np.zeros((batch_size, size, size), np.uint8)
     masks[1::2, : size // 4, : size // 4] = 1
     batch = TrainBatch(masks, labels, labels, np.ones(batch_size, bool))
-    prompts = method.prompts(["bottle", "object"])
+    prompts = method.prompts(method.frozen, ["bottle", "object"])
     knowledge = np.full((2, method.joint), method.joint**-0.5, np.float32)
     rows, losses = [], {}
     for count in (1, 2, 4, 8):

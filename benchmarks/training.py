@@ -77,7 +77,7 @@ def main() -> None:
     optimizer = get_optimizer()
     step = make_train_step(method, optimizer, devices)
     visual = make_features(method, devices)
-    prompts = method.prompts([source.prompt_names[name] for name in source.classes])
+    prompts = method.prompts(method.frozen, [source.prompt_names[name] for name in source.classes])
     knowledge = np.full(
         (len(source.classes), method.joint), method.joint**-0.5, np.float32
     )

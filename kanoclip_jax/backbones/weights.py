@@ -67,6 +67,21 @@ class Clip:
         """Patches along one side."""
         return self.image_size // self.module.config.vision_config.patch_size
 
+    def reading(self) -> dict[str, object]:
+        """All that a pass over an image depends on, but the walk through the tower."""
+        positions = self.params["vision_model"]["embeddings"]["position_embedding"]
+        return {
+            "clip": self.fingerprint,
+            "mean": self.mean,
+            "std": self.std,
+            # The resized grid itself stands for how it was resized.
+            "positions": hashlib.sha256(
+                np.ascontiguousarray(positions["embedding"])
+            ).hexdigest(),
+            "image_size": self.image_size,
+            "compute": jnp.dtype(self.module.dtype).name,
+        }
+
     def normalise(self, images: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
         """Pixels to the range that the checkpoint was trained with."""
         scaled = images.astype(jnp.float32) / 255.0

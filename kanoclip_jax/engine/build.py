@@ -10,7 +10,7 @@ from ml_collections import FrozenConfigDict
 
 from data_pipelines.errors import AbsentError
 from data_pipelines.sources import Source, open_source
-from kanoclip_jax.backbones import Clip, load_clip
+from kanoclip_jax.backbones import load_clip
 from kanoclip_jax.engine.sharding import first_alone
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models import build_method
@@ -29,8 +29,8 @@ class Targets(NamedTuple):
     absent: dict[str, str]
 
 
-def load_method(config: FrozenConfigDict) -> tuple[Clip, Method]:
-    """The frozen backbone and the method around it."""
+def load_method(config: FrozenConfigDict) -> Method:
+    """The method around its frozen backbones."""
     dtype = config.clip.dtype
     if dtype == "auto":
         dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
@@ -40,7 +40,7 @@ def load_method(config: FrozenConfigDict) -> tuple[Clip, Method]:
         position_grid=config.clip.position_grid,
         dtype=jnp.dtype(dtype),
     )
-    return clip, build_method(config.method, clip, config.model.to_dict())
+    return build_method(config.method, config.model.to_dict(), clip=clip)
 
 
 def open_dataset(

@@ -11,7 +11,6 @@ from tqdm import tqdm
 
 from data_pipelines.pipeline import Batch, eval_stream
 from data_pipelines.sources import Source
-from kanoclip_jax.backbones import Clip
 from kanoclip_jax.engine.build import (
     Targets,
     class_names,
@@ -57,7 +56,6 @@ def run(
     targets = open_targets(config)
     report = evaluate(
         config,
-        trained.clip,
         trained.method,
         trained.params,
         targets,
@@ -71,7 +69,6 @@ def run(
 
 def evaluate(
     config: FrozenConfigDict,
-    clip: Clip,
     method: Method,
     params: Params,
     targets: Targets,
@@ -84,7 +81,6 @@ def evaluate(
 
     Args:
         config: batch size and readers.
-        clip: the frozen backbone.
         method: what is evaluated,
         params: with these parameters.
         targets: the datasets.
@@ -94,11 +90,11 @@ def evaluate(
     """
     started = time.monotonic()
     devices = Devices(config.eval.batch_size, "eval.batch_size")
-    inference = Inference(method, devices, clip.params, params)
+    inference = Inference(method, devices, params)
     results, seen = {}, {}
     for dataset, source in targets.sources.items():
         result, seen[dataset] = evaluate_source(
-            config, clip, inference, devices, source, folder
+            config, method, inference, devices, source, folder
         )
         results[dataset] = with_facts(dataset, result, differences(source))
     evidence.save(Workdir(folder), seen)
@@ -106,8 +102,7 @@ def evaluate(
         results,
         method=config.method,
         checkpoint=None if checkpoint is None else str(checkpoint),
-        clip_name=clip.name,
-        fingerprint=clip.fingerprint,
+        clip=method.backbone_identity()["clip"],
         train_seconds=train_seconds,
         eval_seconds=time.monotonic() - started,
         absent=targets.absent,
@@ -116,7 +111,7 @@ def evaluate(
 
 def evaluate_source(
     config: FrozenConfigDict,
-    clip: Clip,
+    method: Method,
     inference: Inference,
     devices: Devices,
     source: Source,
@@ -130,7 +125,7 @@ def evaluate_source(
     }
     stream = eval_stream(
         source,
-        image_size=clip.image_size,
+        image_size=method.image_size,
         batch_size=config.eval.batch_size,
         workers=config.data.workers,
         original_masks=original,

@@ -5,6 +5,7 @@ its images' keys. A killed fill loses at most the shard it was writing; several
 processes may fill one folder, since shards have unique names and equal content.
 """
 
+import functools
 import hashlib
 import json
 import shutil
@@ -20,7 +21,6 @@ from tqdm import tqdm
 
 from data_pipelines.pipeline import eval_stream
 from data_pipelines.sources import Source
-from kanoclip_jax.backbones import Clip
 from kanoclip_jax.engine.sharding import (
     Devices,
     barrier,
@@ -40,29 +40,20 @@ _SPARE = 0.5
 
 
 class FeatureCache:
-    """Features of images by key, for one backbone and one set of visual settings.
+    """Features of images by key, for one set of visual settings.
 
     Args:
-        folder: the cache's root; a sub-folder per backbone and settings is made.
-        clip: the frozen backbone.
-        method: whose `visual` is cached.
+        folder: the cache's root; a sub-folder for each settings is made.
+        method: whose `visual` is cached. Methods with equal settings share it.
     """
 
-    def __init__(self, folder: Path, clip: Clip, method: Method) -> None:
+    def __init__(self, folder: Path, method: Method) -> None:
         settings = {
             "version": _VERSION,
-            "clip": clip.fingerprint,
-            "mean": clip.mean,
-            "std": clip.std,
-            # The resized grid itself stands for how it was resized.
-            "positions": _digest(
-                clip.params["vision_model"]["embeddings"]["position_embedding"][
-                    "embedding"
-                ]
-            ),
             "dtype": np.dtype(FEATURE_DTYPE).name,
             **method.visual_settings(),
         }
+        self._method = method
         name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         self.folder = folder / name[:24]
         self._settings = settings
@@ -84,16 +75,29 @@ class FeatureCache:
                 continue
             self._rows |= {key: (path, row) for row, key in enumerate(keys)}
 
+    @functools.cached_property
+    def _like(self) -> Visual:
+        """Shapes of one image's features."""
+        size = self._method.image_size
+        image = jax.ShapeDtypeStruct((1, size, size, 3), np.uint8)
+        return jax.eval_shape(self._method.visual, self._method.frozen, image)
+
+    @property
+    def bytes_per_image(self) -> int:
+        """What one image takes."""
+        return _bytes(self._like)
+
     def read(self, keys: Sequence[str]) -> Visual:
         """Features of images as a batch of numpy arrays."""
+        names, structure = _names(self._like), jax.tree.structure(self._like)
         rows = []
         for key in keys:
             path, row = self._rows[key]
             shard = self._open.get(path)
             if shard is None:
                 shard = self._open[path] = safe_open(path, framework="np").__enter__()
-            rows.append([shard.get_slice(name)[row] for name in Visual._fields])
-        return Visual(*map(np.stack, zip(*rows, strict=True)))
+            rows.append([shard.get_slice(name)[row] for name in names])
+        return structure.unflatten(map(np.stack, zip(*rows, strict=True)))
 
     def fill(
         self,
@@ -124,17 +128,16 @@ class FeatureCache:
             indices=missing,
             part=devices.part,
         )
-        shard: list[tuple[str, Visual]] = []
+        shard: list[tuple[str, list[np.ndarray]]] = []
         with tqdm(total=len(missing), desc="features", unit="img") as bar:
             batches = ((b["image"], b["index"], b["is_real"]) for b in stream)
             # What belongs to the images stays beside them on the host.
             beside = ahead(batches, lambda batch: (devices.put(batch[0]), *batch[1:]))
             for image, index, is_real in beside:
-                features = Visual(*map(fetch, visual(frozen, image)))
-                real = np.flatnonzero(is_real)
+                features = [fetch(x) for x in jax.tree.leaves(visual(frozen, image))]
                 shard += [
-                    (keys[index[row]], Visual(*(leaf[row] for leaf in features)))
-                    for row in real
+                    (keys[index[row]], [leaf[row] for leaf in features])
+                    for row in np.flatnonzero(is_real)
                 ]
                 bar.update(min(batch_size, len(missing) - bar.n))
                 if shard and len(shard) * _bytes(shard[0][1]) >= _SHARD_BYTES:
@@ -151,13 +154,14 @@ class FeatureCache:
                 "--config.train.cache_features=FOLDER, or never"
             )
 
-    def _write(self, shard: list[tuple[str, Visual]]) -> None:
+    def _write(self, shard: list[tuple[str, list[np.ndarray]]]) -> None:
         path = self.folder / f"{uuid.uuid4().hex}.safetensors"
         keys = [key for key, _ in shard]
-        stacked = Visual(*map(np.stack, zip(*(f for _, f in shard), strict=True)))
+        columns = map(np.stack, zip(*(leaves for _, leaves in shard), strict=True))
+        stacked = dict(zip(_names(self._like), columns, strict=True))
         try:
             with replacing(path) as temporary:
-                save_file(stacked._asdict(), temporary, {"keys": json.dumps(keys)})
+                save_file(stacked, temporary, {"keys": json.dumps(keys)})
         except OSError as error:
             raise InputError(
                 f"the feature cache {self.folder} cannot be written "
@@ -179,29 +183,23 @@ class FeatureCache:
 
 
 def choose_cache(
-    setting: str, prepared: Path, clip: Clip, method: Method, source: Source
+    setting: str, prepared: Path, method: Method, source: Source
 ) -> FeatureCache | None:
     """Decide by setting and free disk whether features are kept, and say so.
 
     Args:
         setting: `train.cache_features`: auto, never or a folder.
         prepared: where `auto` keeps them.
-        clip: the frozen backbone.
         method: whose `visual` would be cached,
         source: for these images.
     """
     if setting == "never":
         return None
     folder = prepared / "features" if setting == "auto" else Path(setting).expanduser()
-    cache = FeatureCache(folder, clip, method)
+    cache = FeatureCache(folder, method)
     keys = {source.key(i) for i in range(len(source))}
     missing = sum(key not in cache for key in keys)
-    shapes = jax.eval_shape(
-        method.visual,
-        clip.params,
-        jax.ShapeDtypeStruct((1, clip.image_size, clip.image_size, 3), np.uint8),
-    )
-    needed = missing * _bytes(shapes)
+    needed = missing * cache.bytes_per_image
     free = shutil.disk_usage(_existing(folder)).free
     size = f"{needed / 1e9:.1f} GB for {missing} images, {free / 1e9:.0f} GB free"
     if setting == "auto" and needed > _SPARE * free:
@@ -217,8 +215,12 @@ def _existing(folder: Path) -> Path:
 
 
 def _bytes(features: Visual) -> int:
-    return sum(int(np.prod(x.shape)) * x.dtype.itemsize for x in features)
+    return sum(
+        int(np.prod(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(features)
+    )
 
 
-def _digest(array: jax.Array) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+def _names(features: Visual) -> list[str]:
+    """The leaves' names in a shard."""
+    paths = jax.tree_util.tree_leaves_with_path(features)
+    return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in paths]

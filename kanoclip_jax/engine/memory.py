@@ -53,6 +53,29 @@ def compile_to_fit(
     return program
 
 
+def allowed_pieces(setting: str, batch_size: int, devices: int) -> list[int]:
+    """Numbers of pieces that a batch may be cut into, ascending.
+
+    Args:
+        setting: `train.accumulate`: auto, or a number.
+        batch_size: rows of all devices together.
+        devices: that share it.
+
+    Raises:
+        InputError: the setting is a number that does not divide a device's rows.
+    """
+    rows = batch_size // devices
+    allowed = [parts for parts in range(1, rows + 1) if rows % parts == 0]
+    if setting == "auto":
+        return allowed
+    if int(setting) not in allowed:
+        raise InputError(
+            f"train.accumulate is {setting}; a batch of {batch_size} on {devices} "
+            f"devices is cut into one of {', '.join(map(str, allowed))} pieces"
+        )
+    return [int(setting)]
+
+
 def out_of_memory(error: Exception, mode: str) -> InputError | None:
     """The error to show where a device ran out of memory; None if it did not."""
     text = str(error)

@@ -12,16 +12,16 @@ from kanoclip_jax.engine.memory import compile_to_fit
 from kanoclip_jax.engine.sharding import Devices
 from kanoclip_jax.engine.step import (
     FEATURE_DTYPE,
-    Terms,
     TrainState,
     make_train_step,
     make_visual,
     round_features,
 )
 from kanoclip_jax.models.base import (
-    ClassPrompts,
+    Classes,
     Method,
     Params,
+    Terms,
     TrainBatch,
     Visual,
 )
@@ -38,13 +38,10 @@ class Programs:
         method: what is trained,
         optimizer: by this rule,
         devices: on these, sharing each batch.
-        batch_size: images of a batch, of
-        image_size: pixels.
-        joint: width of the knowledge means.
+        batch_size: images of a batch.
         pieces: numbers of pieces to choose from, ascending; see `compile_to_fit`.
-        frozen: the backbone's parameters; only their shapes are read,
-        state: and of what the step changes.
-        classes: prompts of the training classes.
+        state: shapes of what the step changes,
+        classes: and of the training classes.
 
     Attributes:
         features: shapes of a batch of the frozen pass, as training reads it.
@@ -57,12 +54,9 @@ class Programs:
         devices: Devices,
         *,
         batch_size: int,
-        image_size: int,
         pieces: Sequence[int],
-        frozen: Params,
         state: TrainState,
-        classes: ClassPrompts,
-        joint: int,
+        classes: Classes,
     ) -> None:
         def shape(*sizes: int, dtype: type = np.int32) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct(
@@ -71,6 +65,8 @@ class Programs:
 
         def copied(leaf: jax.Array) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=devices.whole)
+
+        size = method.image_size
 
         @cache
         def visual(parts: int) -> jax.stages.Wrapped:
@@ -81,17 +77,16 @@ class Programs:
 
         def lower_step(parts: int) -> jax.stages.Lowered:
             step = make_train_step(method, optimizer, devices, parts)
-            return step.lower(frozen, state, self.features, labels, classes, knowledge)
+            return step.lower(frozen, state, self.features, labels, classes)
 
-        images = shape(image_size, image_size, 3, dtype=np.uint8)
+        images = shape(size, size, 3, dtype=np.uint8)
         labels = TrainBatch(
-            mask=shape(image_size, image_size, dtype=np.uint8),
+            mask=shape(size, size, dtype=np.uint8),
             label=shape(),
             class_index=shape(),
             is_real=shape(dtype=bool),
         )
-        frozen, state = jax.tree.map(copied, (frozen, state))
-        knowledge = jax.ShapeDtypeStruct((len(classes.normal.end), joint), np.float32)
+        frozen, state, classes = jax.tree.map(copied, (method.frozen, state, classes))
         # Traced here, for the step depends on it; lowering finds the trace again.
         self.features: Visual = jax.tree.map(
             lambda leaf: shape(*leaf.shape[1:], dtype=FEATURE_DTYPE),
@@ -118,8 +113,7 @@ class Programs:
         state: TrainState,
         visual: Visual,
         batch: TrainBatch,
-        classes: ClassPrompts,
-        knowledge: np.ndarray,
+        classes: Classes,
     ) -> tuple[TrainState, Terms]:
         """One training step; see `make_train_step`."""
-        return self._step.result()(frozen, state, visual, batch, classes, knowledge)
+        return self._step.result()(frozen, state, visual, batch, classes)

@@ -11,7 +11,6 @@ import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from kanoclip_jax.backbones import Clip
 from kanoclip_jax.engine.build import load_method
 from kanoclip_jax.engine.checkpoint import locate_step, read_meta, read_params
 from kanoclip_jax.engine.settings import adopt
@@ -26,13 +25,12 @@ class Trained:
 
     Attributes:
         config: the settings, those of the checkpoint adopted.
-        clip, method, params: what runs.
+        method, params: what runs.
         checkpoint: the step's folder, None where the method learns nothing.
         meta: what the checkpoint says of its training, empty where there is none.
     """
 
     config: FrozenConfigDict
-    clip: Clip
     method: Method
     params: Params
     checkpoint: Path | None
@@ -48,14 +46,17 @@ class Trained:
         settings = {
             field.name: getattr(self.method, field.name)
             for field in dataclasses.fields(self.method)
-            if field.name != "clip"
+            if field.name not in self.method.backbones
         }
+        backbones = self.method.backbone_identity()
         return {
             "parameters": digest.hexdigest(),
-            "clip.fingerprint": self.clip.fingerprint,
-            "clip.image_size": self.clip.image_size,
+            **{
+                f"{name}.fingerprint": b["fingerprint"] for name, b in backbones.items()
+            },
+            "clip.image_size": self.method.image_size,
             "clip.position_grid": self.config.clip.position_grid,
-            "clip.dtype": np.dtype(self.clip.module.dtype).name,
+            "clip.dtype": np.dtype(self.method.clip.module.dtype).name,
             "method": self.config.method,
             **{
                 f"model.{key}": list(value) if isinstance(value, tuple) else value
@@ -83,24 +84,26 @@ def load_trained(
     step = locate_step(Path(config.checkpoint) if config.checkpoint else own)
     meta = read_meta(step)
     config = adopt(config, meta["config"], overrides)
-    clip, method = load_method(config)
-    if clip.fingerprint != meta["clip"]["fingerprint"]:
-        raise InputError(
-            f"{step} was trained with the CLIP {meta['clip']['name']!r} (weights "
-            f"{meta['clip']['fingerprint'][:12]}), not with {clip.name!r} "
-            f"({clip.fingerprint[:12]}); name the former with --config.clip.name=…"
-        )
+    method = load_method(config)
+    for field, ours in method.backbone_identity().items():
+        theirs = meta[field]
+        if ours["fingerprint"] != theirs["fingerprint"]:
+            raise InputError(
+                f"{step} was trained with the {field.upper()} {theirs['name']!r} "
+                f"(weights {theirs['fingerprint'][:12]}), not with {ours['name']!r} "
+                f"({ours['fingerprint'][:12]}); name the former with "
+                f"--config.{field}.name=…"
+            )
     params = read_params(step, meta, method)
-    return Trained(config, clip, method, params, step, meta)
+    return Trained(config, method, params, step, meta)
 
 
 def _untrained(config: FrozenConfigDict, workdir: Workdir | None) -> Trained:
-    clip, method = load_method(config)
-    params = jax.jit(method.init)(jax.random.key(config.seed))
-    if jax.tree.leaves(params):
+    method = load_method(config)
+    if method.learns:
         place = f"{workdir.path} holds no" if workdir else "config.checkpoint names no"
         raise InputError(
             f"{place} checkpoints; train first, or name one with "
             "--config.checkpoint=DIR"
         )
-    return Trained(config, clip, method, params, None, {})
+    return Trained(config, method, {}, None, {})

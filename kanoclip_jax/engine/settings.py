@@ -20,20 +20,10 @@ _LISTS = (
     "eval.classes",
     "export.formats",
     "export.class_names",
-    "model.normal_states",
-    "model.abnormal_states",
 )
 _POSITIVE = (
     "seeds",
     "clip.image_size",
-    "model.temperature",
-    "model.context_length",
-    "model.bica_width",
-    "model.bica_heads",
-    "model.bica_groups",
-    "model.bica_stride",
-    "model.bica_kernel",
-    "model.adapter_reduction",
     "train.epochs",
     "train.batch_size",
     "train.checkpoint_every",
@@ -112,17 +102,16 @@ def resolve(
     config = config.copy_and_resolve_references()
     if "method" in overrides and not _fits(config):
         replace_model(config, _by_hand(config, overrides))
+    replace_model(config, _parsed(config))
     with config.ignore_type():
-        for key in _present(config, _LISTS):
+        for key in _LISTS:
             _set(config, key, _split(_get(config, key)))
-        if "taps" in config.model:
-            config.model.taps = _blocks(config.model.taps)
         if not config.data.prepared:
             config.data.prepared = str(cache_directory())
         if config.data.workers < 0:
             cores = os.cpu_count() or 1
             config.data.workers = 0 if cores <= 4 else cores // 2
-    for key in _present(config, _POSITIVE):
+    for key in _POSITIVE:
         if _get(config, key) <= 0:
             raise InputError(
                 f"{key} is {_get(config, key)}; it must be positive, as in "
@@ -283,18 +272,6 @@ def _check_url(url: str) -> None:
     )
 
 
-def _blocks(value: object) -> tuple[int, ...]:
-    try:
-        # Those of a suite's row have been read already.
-        parts = _split(value) if isinstance(value, str) else value
-        return tuple(map(int, parts))
-    except ValueError:
-        raise InputError(
-            f"model.taps is {value!r}; block numbers are expected, as in "
-            "--config.model.taps=6,12,18,24"
-        ) from None
-
-
 def _get(config: ConfigDict, key: str) -> object:
     section, _, name = key.rpartition(".")
     return (config[section] if section else config)[name]
@@ -308,18 +285,16 @@ def _fits(config: ConfigDict) -> bool:
     return set(config.model) <= settings_of(config.method)
 
 
+def _parsed(config: ConfigDict) -> dict[str, Any]:
+    """The `model` section, read as its method's settings."""
+    from kanoclip_jax.models import parse_settings
+
+    return parse_settings(config.method, config.model.to_dict())
+
+
 def _by_hand(config: ConfigDict, overrides: frozenset[str]) -> dict[str, Any]:
     """What the command line sets of the `model` section."""
     return {k: v for k, v in config.model.items() if f"model.{k}" in overrides}
-
-
-def _present(config: ConfigDict, keys: tuple[str, ...]) -> list[str]:
-    """The keys that there are: a method's section holds its own alone."""
-    return [
-        key
-        for key in keys
-        if not key.startswith("model.") or key.removeprefix("model.") in config.model
-    ]
 
 
 def _set(config: ConfigDict, key: str, value: object) -> None:

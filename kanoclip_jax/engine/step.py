@@ -1,7 +1,8 @@
 """Everything that is compiled: the frozen pass, the training step, detection."""
 
+import functools
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -13,9 +14,11 @@ from jaxtyping import Array, Float
 from data_pipelines.pipeline import Batch
 from kanoclip_jax.engine.sharding import Devices, Rows, local_shards
 from kanoclip_jax.models.base import (
-    ClassPrompts,
+    Classes,
     Method,
     Params,
+    Terms,
+    Text,
     TrainBatch,
     Visual,
 )
@@ -42,13 +45,9 @@ class TrainState(NamedTuple):
     step: Array
 
 
-Terms = Mapping[str, Float[Array, ""]]
 TrainStep = Callable[
-    [Params, TrainState, Visual, TrainBatch, ClassPrompts, Array],
-    tuple[TrainState, Terms],
+    [Params, TrainState, Visual, TrainBatch, Classes], tuple[TrainState, Terms]
 ]
-
-
 Tower = Callable[[Params, Array], Visual]
 
 
@@ -84,9 +83,13 @@ def round_features(visual: Visual) -> Visual:
     A program of its own, so that training and inference share the tower's.
     """
     limit = float(jnp.finfo(FEATURE_DTYPE).max)
-    return jax.tree.map(
-        lambda leaf: jnp.clip(leaf, -limit, limit).astype(FEATURE_DTYPE), visual
-    )
+
+    def rounded(leaf: Array) -> Array:
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            return leaf
+        return jnp.clip(leaf, -limit, limit).astype(FEATURE_DTYPE)
+
+    return jax.tree.map(rounded, visual)
 
 
 def make_train_step(
@@ -110,14 +113,11 @@ def make_train_step(
         state: TrainState,
         visual: Visual,
         batch: TrainBatch,
-        classes: ClassPrompts,
-        knowledge: Array,
+        classes: Classes,
     ) -> tuple[TrainState, Terms]:
         def gradient(visual: Visual, batch: TrainBatch) -> tuple[Params, Terms]:
             def objective(params: Params) -> tuple[Array, Terms]:
-                return method.objective(
-                    frozen, params, visual, batch, classes, knowledge
-                )
+                return method.objective(frozen, params, visual, batch, classes)
 
             return jax.grad(objective, has_aux=True)(state.params)
 
@@ -139,16 +139,16 @@ def fresh_state(
 ) -> TrainState:
     """The state before the first step, on every device."""
     make = jax.jit(_state_maker(method, optimizer), out_shardings=devices.whole)
-    return make(jax.random.key(seed))
+    return make(jax.random.key(seed), method.frozen)
 
 
 def abstract_state(
     method: Method, optimizer: optax.GradientTransformation, devices: Devices
 ) -> TrainState:
     """Shapes and places of `fresh_state`, without its values."""
-    make = _state_maker(method, optimizer)
-    # The key is drawn where it is traced: outside, it would be compiled and run.
-    shapes = jax.eval_shape(lambda: make(jax.random.key(0)))
+    shapes = jax.eval_shape(
+        functools.partial(_state_of, optimizer), method.abstract_params
+    )
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(
             leaf.shape, leaf.dtype, sharding=devices.whole
@@ -159,12 +159,15 @@ def abstract_state(
 
 def _state_maker(
     method: Method, optimizer: optax.GradientTransformation
-) -> Callable[[Array], TrainState]:
-    def make(key: Array) -> TrainState:
-        params = method.init(key)
-        return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
+) -> Callable[[Array, Params], TrainState]:
+    def make(key: Array, frozen: Params) -> TrainState:
+        return _state_of(optimizer, method.init(key, frozen))
 
     return make
+
+
+def _state_of(optimizer: optax.GradientTransformation, params: Params) -> TrainState:
+    return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
 
 
 def _accumulate(
@@ -213,17 +216,19 @@ class Found(NamedTuple):
 
 def make_detect(
     method: Method, devices: Devices
-) -> Callable[[Params, Visual, Array], tuple[Array, Array]]:
+) -> Callable[[Params, Params, Visual, Text], tuple[Array, Array]]:
     """Maps [b, h, w], and of each its image's score and its extremes, [b, 3].
 
     From a row of text for each.
     """
 
-    def detect(params: Params, visual: Visual, text: Array) -> tuple[Array, Array]:
-        maps, score, _ = method.detect(params, visual, text)
+    def detect(
+        frozen: Params, params: Params, visual: Visual, text: Text
+    ) -> tuple[Array, Array]:
+        maps, score = method.detect(frozen, params, visual, text)
         return maps, jnp.stack([score, maps.min((1, 2)), maps.max((1, 2))], axis=-1)
 
-    return devices.each(detect, copied=[0])
+    return devices.each(detect, copied=[0, 1])
 
 
 class Inference:
@@ -234,32 +239,31 @@ class Inference:
     Args:
         method: what runs,
         devices: on these, sharing each batch,
-        frozen: with these backbone parameters
-        params: and these trained ones.
+        params: with these trained parameters.
     """
 
-    def __init__(
-        self, method: Method, devices: Devices, frozen: Params, params: Params
-    ) -> None:
+    def __init__(self, method: Method, devices: Devices, params: Params) -> None:
         self._method, self._devices = method, devices
-        self._frozen, self._params = devices.copy((frozen, params))
+        self._frozen, self._params = devices.copy((method.frozen, params))
         self._text = jax.jit(method.text, out_shardings=devices.whole)
         self._visual = make_visual(method, devices)
         self._detect = make_detect(method, devices)
-        self._known: dict[str, np.ndarray] = {}
+        self._known: dict[str, Text] = {}
         self._encoding = threading.Lock()
 
-    def text(self, class_name: str) -> Float[np.ndarray, "2 joint"]:
-        """Features of a class's prompts, encoded once.
+    def text(self, class_name: str) -> Text:
+        """What the method makes of a class, once: a row of its text, on the host.
 
         Each class by itself, so that its scores do not depend on what other classes
         there are.
         """
         with self._encoding:
             if class_name not in self._known:
-                prompts = self._method.prompts([class_name])
-                features = self._text(self._frozen, self._params, prompts)
-                self._known[class_name] = np.asarray(features)[0]
+                classes = self._method.prompts(self._frozen, [class_name])
+                found = self._text(self._frozen, self._params, classes)
+                self._known[class_name] = jax.tree.map(
+                    lambda leaf: np.asarray(leaf)[0], found
+                )
             return self._known[class_name]
 
     def detections(
@@ -281,14 +285,17 @@ class Inference:
         Yields:
             Each batch as it came, and what was found in it.
         """
-        text = np.stack([self.text(name) for name in class_names])
+        text = jax.tree.map(
+            lambda *rows: np.stack(rows), *(self.text(name) for name in class_names)
+        )
         waiting: list[Batch] = []
 
-        def inputs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        def inputs() -> Iterator[tuple[np.ndarray, Text]]:
             for batch in batches:
                 waiting.append(batch)
                 only = np.zeros(len(batch["image"]), np.int32)
-                yield batch["image"], text[batch.get("class_index", only)]
+                index = batch.get("class_index", only)
+                yield batch["image"], jax.tree.map(lambda leaf: leaf[index], text)  # noqa: B023
 
         def finish(maps: Array, values: list[Array]) -> tuple[Batch, Found]:
             fetched = np.concatenate([np.asarray(part) for part in values])
@@ -297,7 +304,7 @@ class Inference:
         running: list[tuple[Array, list[Array]]] = []
         for image, rows in ahead(inputs(), self._devices.put):
             visual = self._visual(self._frozen, image)
-            maps, values = self._detect(self._params, visual, rows)
+            maps, values = self._detect(self._frozen, self._params, visual, rows)
             parts = local_shards(values)
             for part in parts:
                 part.copy_to_host_async()

@@ -1,18 +1,16 @@
 """Training: frozen features in, a few million parameters out, then an evaluation."""
 
 import time
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
-from data_pipelines.pipeline import steps_per_run, train_stream
+from data_pipelines.pipeline import steps_per_run
 from data_pipelines.sources import Source
-from kanoclip_jax.backbones import Clip
+from kanoclip_jax.engine.batches import filled_cache, train_batches
 from kanoclip_jax.engine.build import (
     class_names,
     load_method,
@@ -21,8 +19,8 @@ from kanoclip_jax.engine.build import (
     refuse_training_dataset,
 )
 from kanoclip_jax.engine.checkpoint import Checkpoints
-from kanoclip_jax.engine.feature_cache import FeatureCache, choose_cache
 from kanoclip_jax.engine.knowledge.training import training_knowledge
+from kanoclip_jax.engine.memory import allowed_pieces
 from kanoclip_jax.engine.optimizer import make_optimizer
 from kanoclip_jax.engine.programs import Programs
 from kanoclip_jax.engine.settings import to_dict
@@ -30,14 +28,13 @@ from kanoclip_jax.engine.sharding import Devices, first_alone, is_first
 from kanoclip_jax.engine.step import (
     TrainState,
     abstract_state,
-    ahead,
     count_parameters,
     fresh_state,
 )
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.engine.writer import MetricWriter
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.models.base import ClassPrompts, Method, Params, TrainBatch, Visual
+from kanoclip_jax.models.base import Classes, Method
 
 
 def main(
@@ -59,14 +56,13 @@ def run(config: FrozenConfigDict, workdir: Path) -> dict[str, Any]:
         The report, which is also written.
     """
     folder = Workdir(workdir)
-    clip, method = load_method(config)
-    learns = bool(jax.tree.leaves(jax.eval_shape(method.init, jax.random.key(0))))
-    if learns:
+    method = load_method(config)
+    if method.learns:
         refuse_training_dataset(config, config.train.dataset)
     targets = open_targets(config)
-    source = _open_auxiliary(config) if learns else None
+    source = _open_auxiliary(config) if method.learns else None
     first_alone("workdir", lambda: folder.claim(config))
-    training = Run(config, folder, clip, method, source)
+    training = Run(config, folder, method, source)
     report = folder.report()
     finished = bool(
         training.finished
@@ -85,7 +81,6 @@ def run(config: FrozenConfigDict, workdir: Path) -> dict[str, Any]:
     else:
         report = evaluate(
             config,
-            clip,
             method,
             state.params,
             targets,
@@ -113,7 +108,7 @@ class Run:
     Args:
         config: the settings.
         folder: where checkpoints and logs go.
-        clip, method: what is trained.
+        method: what is trained.
         source: the auxiliary dataset; None for a method that learns nothing.
 
     Attributes:
@@ -124,12 +119,11 @@ class Run:
         self,
         config: FrozenConfigDict,
         folder: Workdir,
-        clip: Clip,
         method: Method,
         source: Source | None,
     ) -> None:
         self._config, self._folder = config, folder
-        self._clip, self._method, self._source = clip, method, source
+        self._method, self._source = method, source
         self._steps = steps_per_run(
             len(source or ()), config.train.batch_size, config.train.epochs
         )
@@ -145,7 +139,7 @@ class Run:
         # Shapes alone: values are drawn, or restored, when the steps compile already.
         self._state = abstract_state(method, self._optimizer, self._devices)
         self._checkpoints = None
-        if jax.tree.leaves(self._state.params):
+        if method.learns:
             self._checkpoints = Checkpoints(folder.checkpoints)
 
     @property
@@ -177,16 +171,20 @@ class Run:
     def _train(self) -> None:
         started = time.monotonic()
         config, batch_size = self._config.train, self._config.train.batch_size
-        classes = self._method.prompts(class_names(self._source))
+        method, devices = self._method, self._devices
+        frozen = devices.copy(method.frozen)
+        classes = method.prompts(frozen, class_names(self._source))
         programs = self._programs(classes)
         if self._checkpoints.latest is None:
             self._state = self._fresh()
         else:
             self._restore()
         earlier = self.seconds
-        knowledge = self._knowledge()
-        frozen = self._devices.copy(self._clip.params)
-        cache = self._filled_cache(programs, frozen)
+        if method.needs_knowledge:
+            classes = method.learning_from(classes, self._knowledge())
+        classes = devices.copy(classes)
+        read = (self._config, method, self._source)
+        cache = filled_cache(*read, programs, frozen, devices)
         writer = None
         if is_first():
             writer = MetricWriter(self._folder.path, int(self._state.step))
@@ -201,10 +199,10 @@ class Run:
             desc="train",
             unit="img",
         )
-        batches = self._batches(first, cache, programs, frozen)
+        batches = train_batches(*read, cache, programs, frozen, devices, first=first)
         for step, (features, batch) in enumerate(batches, start=first + 1):
             self._state, terms = programs.step(
-                frozen, self._state, features, batch, classes, knowledge
+                frozen, self._state, features, batch, classes
             )
             bar.update(batch_size)
             if step % config.log_every == 0 or step == self._steps:
@@ -232,98 +230,19 @@ class Run:
         self._sentences = meta.get("knowledge", "")
         print(f"continuing from step {int(self._state.step)} of {self._steps}")
 
-    def _filled_cache(self, programs: Programs, frozen: Params) -> FeatureCache | None:
-        config = self._config
-        cache = choose_cache(
-            config.train.cache_features,
-            Path(config.data.prepared),
-            self._clip,
-            self._method,
-            self._source,
-        )
-        if cache is not None:
-            cache.fill(
-                self._source,
-                programs.visual,
-                frozen,
-                self._devices,
-                batch_size=config.train.batch_size,
-                workers=config.data.workers,
-            )
-        return cache
-
-    def _batches(
-        self,
-        first: int,
-        cache: FeatureCache | None,
-        programs: Programs,
-        frozen: Params,
-    ) -> Iterator[tuple[Visual, TrainBatch]]:
-        """Frozen features and labels, from step `first` on."""
-        config = self._config
-        stream = train_stream(
-            self._source,
-            image_size=self._clip.image_size,
-            batch_size=config.train.batch_size,
-            epochs=config.train.epochs,
-            seed=config.seed,
-            workers=config.data.workers,
-            with_images=cache is None,
-            part=self._devices.part,
-        )
-        stream.set_state({"next_index": first})
-        host = (
-            (self._features(cache, batch), TrainBatch(*(batch[k] for k in _LABELS)))
-            for batch in stream
-        )
-        for features, batch in ahead(host, self._devices.put):
-            if cache is None:
-                features = programs.visual(frozen, features)
-            yield features, batch
-
-    def _features(
-        self, cache: FeatureCache | None, batch: Mapping[str, np.ndarray]
-    ) -> Visual | np.ndarray:
-        if cache is None:
-            return batch["image"]
-        # Padded rows point at image 0; they weigh nothing.
-        return cache.read([self._source.key(int(i)) for i in batch["index"]])
-
-    def _programs(self, classes: ClassPrompts) -> Programs:
+    def _programs(self, classes: Classes) -> Programs:
+        config = self._config.train
         return Programs(
             self._method,
             self._optimizer,
             self._devices,
-            batch_size=self._config.train.batch_size,
-            image_size=self._clip.image_size,
-            pieces=self._pieces(),
-            frozen=self._clip.params,
+            batch_size=config.batch_size,
+            pieces=allowed_pieces(
+                config.accumulate, config.batch_size, self._devices.mesh.size
+            ),
             state=self._state,
             classes=classes,
-            joint=self._clip.module.config.projection_dim,
         )
-
-    def _pieces(self) -> list[int]:
-        """Numbers of pieces that a batch may be cut into, by the settings.
-
-        Raises:
-            InputError: the settings name another number.
-        """
-        setting, batch_size = (
-            self._config.train.accumulate,
-            self._config.train.batch_size,
-        )
-        devices = self._devices.mesh.size
-        rows = batch_size // devices
-        allowed = [parts for parts in range(1, rows + 1) if rows % parts == 0]
-        if setting == "auto":
-            return allowed
-        if int(setting) not in allowed:
-            raise InputError(
-                f"train.accumulate is {setting}; a batch of {batch_size} on {devices} "
-                f"devices is cut into one of {', '.join(map(str, allowed))} pieces"
-            )
-        return [int(setting)]
 
     def _knowledge(self) -> np.ndarray:
         """The classes' knowledge means; those of the steps before, if there are any.
@@ -331,10 +250,9 @@ class Run:
         Raises:
             InputError: the sentences have changed since.
         """
-        if not self._method.needs_knowledge:
-            joint = self._clip.module.config.projection_dim
-            return np.zeros((len(self._source.classes), joint), np.float32)
-        means, digest = training_knowledge(self._config, self._source, self._clip)
+        means, digest = training_knowledge(
+            self._config, self._source, self._method.clip
+        )
         if digest != (self._sentences or digest):
             raise InputError(
                 f"{self._folder.path} was trained with other knowledge sentences "
@@ -347,7 +265,7 @@ class Run:
     def _save(self, step: int) -> None:
         meta: dict[str, Any] = {
             "config": to_dict(self._config),
-            "clip": {"name": self._clip.name, "fingerprint": self._clip.fingerprint},
+            **self._method.backbone_identity(),
             "dataset": self._config.train.dataset,
             "classes": list(self._source.classes),
             "seconds": self.seconds,
@@ -356,6 +274,3 @@ class Run:
             "knowledge": self._sentences,
         }
         self._checkpoints.save(self._state, meta)
-
-
-_LABELS = TrainBatch._fields

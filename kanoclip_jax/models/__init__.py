@@ -1,30 +1,46 @@
-"""The methods by name, and how to build one from its config."""
+"""The methods by name, and how to build one from its settings."""
 
-import dataclasses
-import difflib
 from collections.abc import Mapping
+from typing import Any
 
-from kanoclip_jax.backbones import Clip
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models.base import Method
 from kanoclip_jax.models.kanoclip import Kanoclip
 from kanoclip_jax.models.median import Median
 from kanoclip_jax.models.probe import Probe
+from kanoclip_jax.models.settings import annotations, nearest, parse
 
-METHODS: dict[str, type] = {"kanoclip": Kanoclip, "median": Median, "probe": Probe}
+METHODS: dict[str, type[Method]] = {
+    "kanoclip": Kanoclip,
+    "median": Median,
+    "probe": Probe,
+}
 
 
-def build_method(name: str, clip: Clip, settings: Mapping[str, object]) -> Method:
+def method_class(name: str) -> type[Method]:
+    """A method by its name.
+
+    Raises:
+        InputError: an unknown one, naming the nearest.
+    """
+    if name not in METHODS:
+        raise InputError(f"method {name!r} is unknown; {nearest(name, METHODS)}")
+    return METHODS[name]
+
+
+def build_method(name: str, settings: Mapping[str, Any], **backbones: object) -> Method:
     """Build a method; its constructor's keywords are the config's keys.
+
+    Args:
+        name: of the method.
+        settings: a `model` section.
+        **backbones: the frozen ones that it names.
 
     Raises:
         InputError: an unknown method or setting, naming the nearest valid one.
     """
-    allowed = settings_of(name)
-    for key in settings:
-        if key not in allowed:
-            raise InputError(f"model.{key} is unknown; {_nearest(key, allowed)}")
-    return METHODS[name](clip=clip, **settings)
+    method = method_class(name)
+    return method(**backbones, **parse(method, settings))
 
 
 def settings_of(name: str) -> frozenset[str]:
@@ -33,13 +49,9 @@ def settings_of(name: str) -> frozenset[str]:
     Raises:
         InputError: an unknown method, naming the nearest valid one.
     """
-    if name not in METHODS:
-        raise InputError(f"method {name!r} is unknown; {_nearest(name, METHODS)}")
-    fields = dataclasses.fields(METHODS[name])
-    return frozenset(field.name for field in fields) - {"clip"}
+    return frozenset(annotations(method_class(name)))
 
 
-def _nearest(name: str, allowed: object) -> str:
-    close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.4)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}allowed: {', '.join(sorted(allowed))}"
+def parse_settings(name: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    """A method's `model` section, read and checked; see `settings.parse`."""
+    return parse(method_class(name), section)

@@ -1,54 +1,35 @@
-"""The contract of a method: three pure functions over pytrees, and an objective."""
+"""The contract of a method: what the engine asks of it, and nothing that is one's own."""
 
+import abc
+import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
+from kanoclip_jax.backbones import Clip
+
 Params = Mapping[str, Any]
-
-
-class Visual(NamedTuple):
-    """An image's frozen features: all that is read of it.
-
-    Attributes:
-        cls: image feature in the joint space, not normalised.
-        taps: patch tokens at each tap.
-    """
-
-    cls: Float[Array, "b joint"]
-    taps: Float[Array, "b l n d"]
-
-
-class PromptTokens(NamedTuple):
-    """Tokenised prompts of one polarity: for each class its state words."""
-
-    ids: Int[Array, "c k t"]
-    end: Int[Array, "c k"]
-
-
-class ClassPrompts(NamedTuple):
-    """Tokenised prompts of a list of classes."""
-
-    normal: PromptTokens
-    abnormal: PromptTokens
+# Any tree of arrays: with a leading axis of images, of classes, or with none.
+Visual = Any
+Text = Any
+Classes = Any
+Terms = dict[str, Float[Array, ""]]
 
 
 class Detection(NamedTuple):
     """What a method says of images.
 
     Attributes:
-        anomaly_map: eq. 10, smoothed, in [0, 1], at the input size.
+        anomaly_map: how anomalous each pixel is, in [0, 1], at the input size.
         score: how anomalous the image is, in [0, 1].
-        states: probability of {normal, abnormal} for each tap and patch.
     """
 
     anomaly_map: Float[Array, "b h w"]
     score: Float[Array, " b"]
-    states: Float[Array, "b l 2 n"]
 
 
 class TrainBatch(NamedTuple):
@@ -60,46 +41,94 @@ class TrainBatch(NamedTuple):
     is_real: Bool[Array, " b"]
 
 
-@runtime_checkable
-class Method(Protocol):
-    """Visual, text, detect; and for a method that learns, init and objective.
+class Method(abc.ABC):
+    """A method of anomaly detection; its subclasses are frozen dataclasses.
 
-    `frozen` is CLIP's parameter tree: a jit argument, never differentiated, never
-    saved. `params` is the trainable tree, empty for a method that learns nothing: such
-    a one needs no training dataset.
+    A dataclass's fields are its settings, the keys of `config.model`, besides one field
+    for each of its frozen backbones. `frozen` is the backbones' parameters: an argument
+    of every function that is compiled, never differentiated, never saved. `params` is
+    the trainable tree, empty for a method that learns nothing: such a one needs no
+    training dataset.
 
     Attributes:
-        needs_knowledge: whether its objective reads `knowledge`; else it gets zeros.
+        title: its name in reports, as tables of papers have it.
+        backbones: names of the fields that hold frozen backbones.
+        needs_knowledge: whether its objective learns from knowledge sentences, which
+            `learning_from` is given.
     """
 
-    needs_knowledge: bool
+    title: ClassVar[str]
+    backbones: ClassVar[tuple[str, ...]] = ("clip",)
+    needs_knowledge: bool | ClassVar[bool] = False
+    clip: Clip
 
-    def prompts(self, class_names: Sequence[str]) -> ClassPrompts:
-        """Tokenise the prompts of classes, on the host."""
+    @property
+    def frozen(self) -> Params:
+        """The backbones' parameters by their fields' names."""
+        return {name: getattr(self, name).params for name in self.backbones}
 
-    def init(self, key: jax.Array) -> Params:
-        """Fresh trainable parameters."""
+    @property
+    def image_size(self) -> int:
+        """Side of the square that images are squashed to, in pixels."""
+        return self.clip.image_size
 
-    def visual(self, frozen: Params, images: UInt8[Array, "b h w 3"]) -> Visual:
-        """Frozen features of images, in the tower's dtype."""
+    def backbone_identity(self) -> dict[str, dict[str, str]]:
+        """Of each backbone its name as it was asked for, and its weights' digest."""
+        return {
+            field: {"name": found.name, "fingerprint": found.fingerprint}
+            for field, found in ((name, getattr(self, name)) for name in self.backbones)
+        }
 
-    def text(
-        self,
-        frozen: Params,
-        params: Params,
-        classes: ClassPrompts,
-        visual: Visual | None = None,
-    ) -> Float[Array, "*c 2 joint"]:
-        """Features of the normal and abnormal prompts of each class.
+    def visual_settings(self) -> dict[str, object]:
+        """All that `visual` depends on besides images; methods may share its results.
 
-        Methods whose prompts depend on the image read `visual` and return a row for
-        each image.
+        A method adds what its own pass depends on. Equal settings mean equal features.
+        """
+        return self.clip.reading()
+
+    @functools.cached_property
+    def abstract_params(self) -> Params:
+        """Shapes of `init`."""
+        # The key is drawn where it is traced: outside, it would be compiled and run.
+        return jax.eval_shape(
+            lambda frozen: self.init(jax.random.key(0), frozen), self.frozen
+        )
+
+    @property
+    def learns(self) -> bool:
+        """Whether there is anything to train."""
+        return bool(jax.tree.leaves(self.abstract_params))
+
+    @abc.abstractmethod
+    def prompts(self, frozen: Params, class_names: Sequence[str]) -> Classes:
+        """What a list of classes is to `text` and `objective`; outside any program.
+
+        Texts are tokenised here, and encoded where they never learn.
         """
 
+    def learning_from(
+        self, classes: Classes, knowledge: Float[np.ndarray, "c joint"]
+    ) -> Classes:
+        """Training classes with their knowledge means; shapes stay what they were."""
+        raise NotImplementedError(f"{type(self).__name__} learns from no knowledge")
+
+    @abc.abstractmethod
+    def init(self, key: jax.Array, frozen: Params) -> Params:
+        """Fresh trainable parameters; learning rates go by the names of its parts."""
+
+    @abc.abstractmethod
+    def visual(self, frozen: Params, images: UInt8[Array, "b h w 3"]) -> Visual:
+        """What is frozen of the pass: features of images, in the tower's dtype."""
+
+    @abc.abstractmethod
+    def text(self, frozen: Params, params: Params, classes: Classes) -> Text:
+        """Features of each class, once for a list of classes."""
+
+    @abc.abstractmethod
     def detect(
-        self, params: Params, visual: Visual, text: Float[Array, "*b 2 joint"]
+        self, frozen: Params, params: Params, visual: Visual, text: Text
     ) -> Detection:
-        """Maps and scores; `text` is one class's, or one row for each image."""
+        """Maps and scores of images, from a row of text for each."""
 
     def objective(
         self,
@@ -107,35 +136,25 @@ class Method(Protocol):
         params: Params,
         visual: Visual,
         batch: TrainBatch,
-        classes: ClassPrompts,
-        knowledge: Float[Array, "c joint"],
-    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        classes: Classes,
+    ) -> tuple[Float[Array, ""], Terms]:
         """The training loss, and its terms by name for the log."""
-
-    def visual_settings(self) -> dict[str, object]:
-        """Everything that `visual` depends on besides weights and images."""
+        raise NotImplementedError(f"{type(self).__name__} has nothing to minimise")
 
 
 class WithoutText:
     """What a method that reads no text says where others encode prompts."""
 
-    needs_knowledge: ClassVar[bool] = False
-
-    def prompts(self, class_names: Sequence[str]) -> ClassPrompts:
+    def prompts(
+        self, frozen: Params, class_names: Sequence[str]
+    ) -> Float[np.ndarray, "c 0"]:
         """Nothing: an empty row for each class."""
-        count = len(class_names)
-        none = PromptTokens(
-            np.zeros((count, 0, 0), np.int32), np.zeros((count, 0), np.int32)
-        )
-        return ClassPrompts(none, none)
+        del frozen
+        return np.zeros((len(class_names), 0), np.float32)
 
     def text(
-        self,
-        frozen: Params,
-        params: Params,
-        classes: ClassPrompts,
-        visual: Visual | None = None,
+        self, frozen: Params, params: Params, classes: Float[Array, "c 0"]
     ) -> Float[Array, "c 0"]:
         """Nothing, for each class."""
-        del frozen, params, visual
-        return jnp.zeros((classes.normal.ids.shape[0], 0), jnp.float32)
+        del frozen, params
+        return jnp.asarray(classes)

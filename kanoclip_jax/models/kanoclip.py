@@ -2,26 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, UInt8
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt8
 
 from kanoclip_jax import losses
 from kanoclip_jax.backbones import Clip
 from kanoclip_jax.backbones.taps import first_vv_block, tapped_blocks
 from kanoclip_jax.backbones.towers import ImageFeature, Paths
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.models.base import (
-    ClassPrompts,
-    Detection,
-    Params,
-    PromptTokens,
-    TrainBatch,
-    Visual,
-)
+from kanoclip_jax.models.base import Detection, Method, Params, Terms, TrainBatch
 from kanoclip_jax.models.local import local_terms
+from kanoclip_jax.models.settings import check_choices, check_positive
 from kanoclip_jax.nn import alignment, anomaly_map
 from kanoclip_jax.nn.bica import BiCA, expand_text
 from kanoclip_jax.nn.conv_adapter import ConvAdapter
@@ -30,8 +25,40 @@ from kanoclip_jax.nn.prompt_learner import PromptLearner
 GlobalLossOf = Literal["probability", "score"]
 
 
+class PromptTokens(NamedTuple):
+    """Tokenised prompts of one polarity: for each class its state words."""
+
+    ids: Int[Array, "c k t"]
+    end: Int[Array, "c k"]
+
+
+class ClassPrompts(NamedTuple):
+    """What a list of classes is here.
+
+    Attributes:
+        normal, abnormal: tokenised prompts.
+        knowledge: means of the classes' knowledge sentences, in training; else zeros.
+    """
+
+    normal: PromptTokens
+    abnormal: PromptTokens
+    knowledge: Float[Array, "c joint"]
+
+
+class Visual(NamedTuple):
+    """An image's frozen features: all that is read of it.
+
+    Attributes:
+        cls: image feature in the joint space, not normalised.
+        taps: patch tokens at each tap.
+    """
+
+    cls: Float[Array, "b joint"]
+    taps: Float[Array, "b l n d"]
+
+
 @dataclass(frozen=True, eq=False)
-class Kanoclip:
+class Kanoclip(Method):
     """The method; each keyword is a key of `config.model`.
 
     Attributes:
@@ -68,6 +95,8 @@ class Kanoclip:
             image's own p; `score` the whole of eq. 12, whose gradient through max M
             pulls maps flat.
     """
+
+    title: ClassVar[str] = "KAnoCLIP"
 
     clip: Clip
     knpl: bool = True
@@ -110,18 +139,18 @@ class Kanoclip:
 
     def __post_init__(self) -> None:
         tapped_blocks(self.clip.depth, self.taps)
-        for name, kind in (
-            ("paths", Paths),
-            ("image_feature", ImageFeature),
-            ("combine", anomaly_map.Combine),
-            ("knowledge_scope", losses.KnowledgeScope),
-            ("global_loss_of", GlobalLossOf),
-        ):
-            if getattr(self, name) not in get_args(kind):
-                raise InputError(
-                    f"model.{name} is {getattr(self, name)!r}; allowed: "
-                    f"{', '.join(get_args(kind))}"
-                )
+        check_choices(self)
+        check_positive(
+            self,
+            "temperature",
+            "context_length",
+            "bica_width",
+            "bica_heads",
+            "bica_groups",
+            "bica_stride",
+            "bica_kernel",
+            "adapter_reduction",
+        )
         if not 0 <= self.typical < 1:
             raise InputError(
                 f"model.typical is {self.typical}; a probability below 1 is expected, "
@@ -184,25 +213,31 @@ class Kanoclip:
 
     def visual_settings(self) -> dict[str, object]:
         """Everything that `visual` depends on besides weights and images."""
-        return {
-            "image_size": self.clip.image_size,
+        return super().visual_settings() | {
             "vv_start": self.first_vv_block,
             "taps": self.tapped,
             "paths": self.paths,
             "image_feature": self.image_feature,
             "projected": not self.cmci,
-            "compute": jnp.dtype(self.clip.module.dtype).name,
         }
 
-    def prompts(self, class_names: Sequence[str]) -> ClassPrompts:
+    def prompts(self, frozen: Params, class_names: Sequence[str]) -> ClassPrompts:
         """Tokenise the prompts of classes by their names in prompts, on the host."""
+        del frozen
         names = [
             name if self.class_aware and name else "object" for name in class_names
         ]
         return ClassPrompts(
             self._tokenise(names, self.normal_states),
             self._tokenise(names, self.abnormal_states),
+            np.zeros((len(names), self.joint), np.float32),
         )
+
+    def learning_from(
+        self, classes: ClassPrompts, knowledge: Float[np.ndarray, "c joint"]
+    ) -> ClassPrompts:
+        """The classes with the means that the knowledge loss pulls to."""
+        return classes._replace(knowledge=knowledge)
 
     def _tokenise(self, names: Sequence[str], states: Sequence[str]) -> PromptTokens:
         pattern = "{}." if self.knpl else f"{self.template}."
@@ -214,7 +249,7 @@ class Kanoclip:
         shape = (len(names), len(states))
         return PromptTokens(tokens.ids.reshape(*shape, -1), tokens.end.reshape(shape))
 
-    def init(self, key: jax.Array) -> Params:
+    def init(self, key: jax.Array, frozen: Params) -> Params:
         """Fresh trainable parameters; parts that are off have none."""
         keys = dict(
             zip(("prompts", "bica", "adapter"), jax.random.split(key, 3), strict=True)
@@ -225,7 +260,7 @@ class Kanoclip:
         text = jnp.zeros((1, 2, self.joint))
         tokens = jnp.zeros((1, self.clip.grid**2, self.joint))
         if self.cmci:
-            params["alignment"] = alignment.from_clip(self.clip.params, self.tap_count)
+            params["alignment"] = alignment.from_clip(frozen["clip"], self.tap_count)
             # Stacked over taps, so that one block's drawing is compiled, not four.
             params["bica"] = jax.vmap(
                 lambda tap_key: self._bica.init(tap_key, text, tokens)["params"]
@@ -239,7 +274,7 @@ class Kanoclip:
     def visual(self, frozen: Params, images: UInt8[Array, "b h w 3"]) -> Visual:
         """One pass of both paths (eq. 4-8)."""
         tokens = self.clip.module.apply(
-            {"params": frozen},
+            {"params": frozen["clip"]},
             self.clip.normalise(images),
             vv_start=self.first_vv_block,
             taps=self.tapped,
@@ -249,34 +284,29 @@ class Kanoclip:
         )
         taps = tokens.taps
         if not self.cmci:
-            own = alignment.from_clip(frozen, taps.shape[1])
+            own = alignment.from_clip(frozen["clip"], taps.shape[1])
             projected = alignment.project(taps, **own, epsilon=self._epsilon)
             taps = jnp.stack(projected, axis=1)
         return Visual(tokens.cls, taps)
 
     def text(
-        self,
-        frozen: Params,
-        params: Params,
-        classes: ClassPrompts,
-        visual: Visual | None = None,
+        self, frozen: Params, params: Params, classes: ClassPrompts
     ) -> Float[Array, "c 2 joint"]:
         """Unit features of each class's normal and abnormal prompts.
 
         Each prompt is normalised, then averaged over its state words, then normalised
         again (APRIL-GAN's ensemble).
         """
-        del visual
         contexts = (
             self._prompt_learner.apply({"params": params["prompts"]})
             if self.knpl
             else None
         )
         polarities = []
-        for index, tokens in enumerate(classes):
+        for index, tokens in enumerate((classes.normal, classes.abnormal)):
             count, states, length = tokens.ids.shape
             features = self.clip.module.apply(
-                {"params": frozen},
+                {"params": frozen["clip"]},
                 tokens.ids.reshape(-1, length),
                 tokens.end.reshape(-1),
                 context=None if contexts is None else contexts.polarity[index],
@@ -288,7 +318,11 @@ class Kanoclip:
         return jnp.stack(polarities, axis=1)
 
     def detect(
-        self, params: Params, visual: Visual, text: Float[Array, "*b 2 joint"]
+        self,
+        frozen: Params,
+        params: Params,
+        visual: Visual,
+        text: Float[Array, "*b 2 joint"],
     ) -> Detection:
         """Maps (eq. 9-10) and score (eq. 11-12).
 
@@ -296,11 +330,12 @@ class Kanoclip:
         a defect is shows against the rest of the picture, whether there is one does
         not.
         """
+        del frozen
         states, abnormal = self._probabilities(params, visual, text)
         maps = absolute = self._maps(states)
         if self.typical:
             maps = self._maps(anomaly_map.relate_to_picture(states, self.typical))
-        return Detection(maps, anomaly_map.global_score(abnormal, absolute), states)
+        return Detection(maps, anomaly_map.global_score(abnormal, absolute))
 
     def _maps(self, states: Float[Array, "b l 2 n"]) -> Float[Array, "b h w"]:
         combined = anomaly_map.combine_taps(states, self.combine)
@@ -341,8 +376,7 @@ class Kanoclip:
         visual: Visual,
         batch: TrainBatch,
         classes: ClassPrompts,
-        knowledge: Float[Array, "c joint"],
-    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    ) -> tuple[Float[Array, ""], Terms]:
         """α · knowledge + β · global + γ · local (eq. 13), and the terms."""
         text = self.text(frozen, params, classes)
         states, judged = self._probabilities(params, visual, text[batch.class_index])
@@ -357,7 +391,7 @@ class Kanoclip:
         terms = {"global": image, "focal": focal, "dice": dice}
         if self.knpl:
             known = losses.knowledge_loss(
-                knowledge, text, self.margin, self.knowledge_scope
+                classes.knowledge, text, self.margin, self.knowledge_scope
             )
             total += self.knowledge_weight * known.loss
             terms |= {

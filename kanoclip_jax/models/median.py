@@ -6,7 +6,7 @@ a trained method is worth is what it adds to this.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,17 +14,18 @@ from jaxtyping import Array, Float, UInt8
 
 from kanoclip_jax.backbones import Clip
 from kanoclip_jax.backbones.taps import tapped_blocks
-from kanoclip_jax.models.base import (
-    Detection,
-    Params,
-    Visual,
-    WithoutText,
-)
+from kanoclip_jax.models.base import Detection, Method, Params, WithoutText
 from kanoclip_jax.nn import anomaly_map
 
 
+class Visual(NamedTuple):
+    """Patch tokens of an image at each tap, normed."""
+
+    taps: Float[Array, "b l n d"]
+
+
 @dataclass(frozen=True, eq=False)
-class Median(WithoutText):
+class Median(WithoutText, Method):
     """The method; each keyword is a key of `config.model`.
 
     Attributes:
@@ -32,6 +33,8 @@ class Median(WithoutText):
         taps: tapped blocks, from 1; depth · {1, 2, 3, 4} // 4 if empty.
         sigma: of the maps' Gaussian, in pixels.
     """
+
+    title: ClassVar[str] = "patch median"
 
     clip: Clip
     taps: tuple[int, ...] = ()
@@ -47,16 +50,11 @@ class Median(WithoutText):
 
     def visual_settings(self) -> dict[str, object]:
         """Everything that `visual` depends on besides weights and images."""
-        return {
-            "image_size": self.clip.image_size,
-            "taps": self.tapped,
-            "normed": True,
-            "compute": jnp.dtype(self.clip.module.dtype).name,
-        }
+        return super().visual_settings() | {"taps": self.tapped, "normed": True}
 
-    def init(self, key: jax.Array) -> Params:
+    def init(self, key: jax.Array, frozen: Params) -> Params:
         """Nothing: there is no training."""
-        del key
+        del key, frozen
         return {}
 
     def visual(self, frozen: Params, images: UInt8[Array, "b h w 3"]) -> Visual:
@@ -65,21 +63,25 @@ class Median(WithoutText):
         Without that norm a few channels of large activations decide the distance.
         """
         tokens = self.clip.module.apply(
-            {"params": frozen},
+            {"params": frozen["clip"]},
             self.clip.normalise(images),
             vv_start=self.clip.depth + 1,
             taps=self.tapped,
             method="encode_image",
         )
         normed = self.clip.module.apply(
-            {"params": frozen},
+            {"params": frozen["clip"]},
             tokens.taps,
             method=lambda module, taps: module.vision_model.post_layernorm(taps),
         )
-        return Visual(tokens.cls, normed)
+        return Visual(normed)
 
     def detect(
-        self, params: Params, visual: Visual, text: Float[Array, "*b 0"]
+        self,
+        frozen: Params,
+        params: Params,
+        visual: Visual,
+        text: Float[Array, "*b 0"],
     ) -> Detection:
         """Half the chord between unit vectors, mean over taps; the map's maximum.
 
@@ -87,14 +89,10 @@ class Median(WithoutText):
         alike, 1 where they are opposed. It ranks as 1 − cosine does, and spreads what
         is nearly alike.
         """
-        del params, text
+        del frozen, params, text
         tokens = visual.taps.astype(jnp.float32)
         middle = jnp.median(tokens, axis=2, keepdims=True)
         apart = anomaly_map.normalise(tokens) - anomaly_map.normalise(middle)
         chord = jnp.minimum(jnp.linalg.norm(apart, axis=-1) / 2, 1.0)
         maps = anomaly_map.render(chord.mean(1), self.clip.image_size, self.sigma)
-        return Detection(maps, maps.max((1, 2)), jnp.stack([1 - chord, chord], axis=2))
-
-    def objective(self, *_: Any) -> tuple[Float[Array, ""], dict[str, Array]]:
-        """There is nothing to minimise."""
-        raise NotImplementedError("the median has no parameters")
+        return Detection(maps, maps.max((1, 2)))

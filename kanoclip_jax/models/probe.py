@@ -7,6 +7,7 @@ method of millions has to be clearly above it.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,21 +17,29 @@ from kanoclip_jax import losses
 from kanoclip_jax.backbones import Clip
 from kanoclip_jax.backbones.taps import first_vv_block, tapped_blocks
 from kanoclip_jax.models.base import (
-    ClassPrompts,
     Detection,
+    Method,
     Params,
+    Terms,
     TrainBatch,
-    Visual,
     WithoutText,
 )
 from kanoclip_jax.models.local import local_terms
+from kanoclip_jax.models.settings import check_positive
 from kanoclip_jax.nn import anomaly_map
 
 _SPREAD = 0.02  # of the vectors' drawing, as CLIP draws its own embeddings
 
 
+class Visual(NamedTuple):
+    """Image feature, not normalised, and patch tokens at each tap of both paths."""
+
+    cls: Float[Array, "b joint"]
+    taps: Float[Array, "b l n d"]
+
+
 @dataclass(frozen=True, eq=False)
-class Probe(WithoutText):
+class Probe(WithoutText, Method):
     """The method; each keyword is a key of `config.model`.
 
     Attributes:
@@ -42,6 +51,8 @@ class Probe(WithoutText):
         focal_gamma: exponent of the focal loss.
     """
 
+    title: ClassVar[str] = "linear probe"
+
     clip: Clip
     vv_start: int = 0
     taps: tuple[int, ...] = ()
@@ -50,6 +61,7 @@ class Probe(WithoutText):
     focal_gamma: float = 2.0
 
     def __post_init__(self) -> None:
+        check_positive(self, "temperature")
         tapped_blocks(self.clip.depth, self.taps)
 
     @property
@@ -64,16 +76,15 @@ class Probe(WithoutText):
 
     def visual_settings(self) -> dict[str, object]:
         """Everything that `visual` depends on besides weights and images."""
-        return {
-            "image_size": self.clip.image_size,
+        return super().visual_settings() | {
             "vv_start": self.first_vv_block,
             "taps": self.tapped,
             "paths": "both",
-            "compute": jnp.dtype(self.clip.module.dtype).name,
         }
 
-    def init(self, key: jax.Array) -> Params:
+    def init(self, key: jax.Array, frozen: Params) -> Params:
         """Two vectors for each tap, and two for the image."""
+        del frozen
         config = self.clip.module.config
         taps, cls = jax.random.split(key)
         shape = (2 * len(self.tapped), 2, config.vision_config.hidden_size)
@@ -85,7 +96,7 @@ class Probe(WithoutText):
     def visual(self, frozen: Params, images: UInt8[Array, "b h w 3"]) -> Visual:
         """Image feature and patch tokens of both paths."""
         tokens = self.clip.module.apply(
-            {"params": frozen},
+            {"params": frozen["clip"]},
             self.clip.normalise(images),
             vv_start=self.first_vv_block,
             taps=self.tapped,
@@ -95,13 +106,17 @@ class Probe(WithoutText):
         return Visual(*tokens)
 
     def detect(
-        self, params: Params, visual: Visual, text: Float[Array, "*b 0"]
+        self,
+        frozen: Params,
+        params: Params,
+        visual: Visual,
+        text: Float[Array, "*b 0"],
     ) -> Detection:
         """Mean map of the taps, and half of the image's probability and its maximum."""
-        del text
+        del frozen, text
         states, abnormal = self._probabilities(params, visual)
         maps = anomaly_map.anomaly_map(states.mean(1), self.clip.image_size, self.sigma)
-        return Detection(maps, anomaly_map.global_score(abnormal, maps), states)
+        return Detection(maps, anomaly_map.global_score(abnormal, maps))
 
     def objective(
         self,
@@ -109,11 +124,10 @@ class Probe(WithoutText):
         params: Params,
         visual: Visual,
         batch: TrainBatch,
-        classes: ClassPrompts,
-        knowledge: Float[Array, "c joint"],
-    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        classes: Float[Array, "c 0"],
+    ) -> tuple[Float[Array, ""], Terms]:
         """Focal and dice on each tap's map, averaged, and BCE of the image feature."""
-        del frozen, classes, knowledge
+        del frozen, classes
         states, abnormal = self._probabilities(params, visual)
         focal, dice = local_terms(states, batch, self.clip.image_size, self.focal_gamma)
         weights = batch.is_real.astype(jnp.float32)

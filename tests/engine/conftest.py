@@ -73,7 +73,7 @@ def checkpoint(
 ) -> Path:
     """A checkpoint as training leaves it, of parameters that nothing trained."""
     config = resolve(settings())
-    clip, method = load_method(config)
+    method = load_method(config)
     rng = np.random.default_rng(0)
     params = jax.tree.map(
         lambda leaf: leaf + 0.1 * rng.normal(size=leaf.shape).astype(leaf.dtype),

@@ -37,7 +37,7 @@ def test_eight_pieces_have_the_gradients_of_one_batch(tiny_directory: Path) -> N
     masks = (draw.random((8, size, size)) < np.linspace(0, 0.7, 8)[:, None, None]) * 1
     labels = np.arange(8, dtype=np.int32) % 2
     batch = TrainBatch(masks.astype(np.uint8), labels, labels, np.arange(8) < 7)
-    prompts = method.prompts(["bottle", "object"])
+    prompts = method.prompts(method.frozen, ["bottle", "object"])
     knowledge = np.full((2, method.joint), method.joint**-0.5, np.float32)
     devices = Devices(8, "train.batch_size", 1)
     frozen = devices.copy(clip.params)

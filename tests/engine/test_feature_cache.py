@@ -18,7 +18,7 @@ from kanoclip_jax.engine.step import make_features
 @pytest.fixture
 def world(settings):
     config = resolve(settings())
-    clip, method = load_method(config)
+    method = load_method(config)
     return clip, method, open_dataset(config, "mvtec", ())
 
 
@@ -114,9 +114,9 @@ def test_other_settings_have_another_folder(settings, world, tmp_path):
         ("model__image_feature", "vv"),
         ("clip__image_size", 64),
     ):
-        other_clip, other = load_method(resolve(settings(**{key: value})))
+        other = load_method(resolve(settings(**{key: value})))
         assert FeatureCache(tmp_path, other_clip, other).folder != here
-    _, same = load_method(resolve(settings(model__bica_width=32, seed=5)))
+    same = load_method(resolve(settings(model__bica_width=32, seed=5)))
     assert FeatureCache(tmp_path, clip, same).folder == here
 
 

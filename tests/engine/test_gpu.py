@@ -133,7 +133,7 @@ def test_the_tower_lowers(method: Kanoclip, size: Size) -> None:
     """Odd numbers of tokens too (577 at 336 px, 257 at 224): it only runs forward."""
     devices = Devices(BATCH, "batch", 1)
     for make in (make_visual, functools.partial(make_visual, parts=2)):
-        program = lower(make(method, devices), method.clip.params, images(size))
+        program = lower(make(method, devices), method.frozen, images(size))
         assert fused(program) == expected_attentions(size)
 
 
@@ -156,17 +156,17 @@ def test_the_training_step_lowers(method: Kanoclip, size: Size) -> None:
         jax.ShapeDtypeStruct((), jnp.int32),
     )
     visual = jax.eval_shape(
-        make_features(method, devices), method.clip.params, images(size)
+        make_features(method, devices), method.frozen, images(size)
     )
     labels = jnp.zeros(BATCH, jnp.int32)
     mask = jax.ShapeDtypeStruct((BATCH, size.pixels, size.pixels), jnp.uint8)
     program = lower(
         make_train_step(method, optimizer, devices),
-        method.clip.params,
+        method.frozen,
         state,
         visual,
         TrainBatch(mask, labels, labels, labels > 0),
-        method.prompts(["bottle"]),
+        method.prompts(method.frozen, ["bottle"]),
         jnp.zeros((1, size.joint)),
     )
     assert fused(program) == 0
@@ -176,11 +176,11 @@ def test_detection_and_text_lower(method: Kanoclip, size: Size) -> None:
     devices = Devices(BATCH, "batch", 1)
     params = jax.eval_shape(method.init, jax.random.key(0))
     visual = jax.eval_shape(
-        make_visual(method, devices), method.clip.params, images(size)
+        make_visual(method, devices), method.frozen, images(size)
     )
     text = jax.ShapeDtypeStruct((BATCH, 2, size.joint), jnp.float32)
     found = lower(make_detect(method, devices), params, visual, text)
     said = lower(
-        jax.jit(method.text), method.clip.params, params, method.prompts(["bottle"])
+        jax.jit(method.text), method.frozen, params, method.prompts(method.frozen, ["bottle"])
     )
     assert fused(found) == fused(said) == 0

@@ -43,7 +43,7 @@ masks = (draw.random((8, 32, 32)) > 0.8).astype(np.uint8)
 real = np.arange(8) < 7
 labels = np.arange(8, dtype=np.int32) % 2
 batch = TrainBatch(masks, labels, labels, real)
-prompts = method.prompts(["bottle", "object"])
+prompts = method.prompts(method.frozen, ["bottle", "object"])
 knowledge = np.full((2, method.joint), method.joint**-0.5, np.float32)
 for devices_count, parts in json.loads(sys.argv[2]):
     devices = Devices(8, "train.batch_size", devices_count)

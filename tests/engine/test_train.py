@@ -28,7 +28,7 @@ def metrics_of(workdir: Path) -> dict:
 
 def params_of(config, workdir: Path) -> dict:
     step = locate_step(workdir / "checkpoints")
-    _, method = load_method(resolve(config))
+    method = load_method(resolve(config))
     params = read_params(step, read_meta(step), method)
     return {
         jax.tree_util.keystr(path): np.asarray(leaf)
@@ -116,7 +116,7 @@ def test_the_cache_changes_no_bit(settings, tmp_path):
 
 def test_training_moves_its_own_parameters_and_no_other(settings, tmp_path):
     config = resolve(settings())
-    clip, method = load_method(config)
+    method = load_method(config)
     before = jax.tree.map(lambda leaf: np.asarray(leaf).tobytes(), clip.params)
     source = open_dataset(config, "mvtec", ())
     run = train.Run(config, Workdir(tmp_path), clip, method, source)
@@ -166,7 +166,7 @@ def test_a_training_compiles_its_programs_once(
     """Planning memory, filling the cache and training, each with the same programs."""
     a_device_of(10**12)
     config = resolve(settings(train__cache_features=str(tmp_path / "features")))
-    clip, method = load_method(config)
+    method = load_method(config)
     source = open_dataset(config, "mvtec", ())
     run = train.Run(config, Workdir(tmp_path), clip, method, source)
     run.train()

@@ -27,11 +27,11 @@ def pictures() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def visual(method: Median, pictures: np.ndarray) -> Visual:
-    return jax.jit(method.visual)(method.clip.params, pictures)
+    return jax.jit(method.visual)(method.frozen, pictures)
 
 
 def detect(method: Median, visual: Visual) -> Detection:
-    text = method.text(method.clip.params, {}, method.prompts(["bottle"] * 3))
+    text = method.text(method.frozen, {}, method.prompts(method.frozen, ["bottle"] * 3))
     return jax.jit(method.detect)({}, visual, text)
 
 
@@ -94,7 +94,7 @@ def test_rows_do_not_depend_on_their_neighbours(
     method: Median, visual: Visual, pictures: np.ndarray
 ) -> None:
     order = np.array([2, 0, 1])
-    moved = jax.jit(method.visual)(method.clip.params, pictures[order])
+    moved = jax.jit(method.visual)(method.frozen, pictures[order])
     for after, before in zip(
         detect(method, moved), detect(method, visual), strict=True
     ):
@@ -104,8 +104,8 @@ def test_rows_do_not_depend_on_their_neighbours(
 def test_it_reads_no_text_and_learns_nothing(method: Median) -> None:
     assert method.init(jax.random.key(0)) == {}
     assert not method.needs_knowledge
-    classes = method.prompts(["bottle", "object"])
-    assert method.text(method.clip.params, {}, classes).shape == (2, 0)
+    classes = method.prompts(method.frozen, ["bottle", "object"])
+    assert method.text(method.frozen, {}, classes).shape == (2, 0)
 
 
 def test_taps_are_blocks_of_the_tower(clip: Clip) -> None:

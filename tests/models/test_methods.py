@@ -9,7 +9,7 @@ from kanoclip_jax.models.kanoclip import Kanoclip
 
 
 def test_settings_are_constructor_keywords(clip: Clip) -> None:
-    method = build_method("kanoclip", clip, {"sigma": 2.0, "taps": (1, 4)})
+    method = build_method("kanoclip", clip=clip, settings={"sigma": 2.0, "taps": (1, 4)})
     assert isinstance(method, Kanoclip)
     assert (method.sigma, method.taps, method.clip) == (2.0, (1, 4), clip)
     assert METHODS["kanoclip"] is Kanoclip
@@ -42,4 +42,4 @@ def test_wrong_names_and_values_are_refused(
     clip: Clip, name: str, settings: dict[str, object], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        build_method(name, clip, settings)
+        build_method(name, clip=clip, settings=settings)

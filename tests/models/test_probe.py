@@ -41,7 +41,7 @@ def pictures() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def visual(method: Probe, pictures: np.ndarray) -> Visual:
-    return jax.jit(method.visual)(method.clip.params, pictures)
+    return jax.jit(method.visual)(method.frozen, pictures)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def tokens(
 
 
 def detect(method: Probe, params: Any, visual: Visual) -> Detection:
-    text = method.text(method.clip.params, params, method.prompts(["bottle"] * 3))
+    text = method.text(method.frozen, params, method.prompts(method.frozen, ["bottle"] * 3))
     return jax.jit(method.detect)(params, visual, text)
 
 
@@ -135,11 +135,11 @@ def test_the_loss_equals_numpy(
 
 def loss_of(method: Probe, params: Any, visual: Visual) -> Any:
     return method.objective(
-        method.clip.params,
+        method.frozen,
         params,
         visual,
         LABELS,
-        method.prompts(["bottle", "object"]),
+        method.prompts(method.frozen, ["bottle", "object"]),
         np.zeros((2, 48), np.float32),
     )
 
@@ -178,10 +178,10 @@ def test_no_gradient_reaches_the_backbone(
             params,
             visual,
             LABELS,
-            method.prompts(["bottle", "object"]),
+            method.prompts(method.frozen, ["bottle", "object"]),
             np.zeros((2, 48), np.float32),
         )[0]
-    )(method.clip.params)
+    )(method.frozen)
     assert all(float(abs(leaf).max()) == 0 for leaf in jax.tree.leaves(gradient))
 
 
@@ -189,7 +189,7 @@ def test_rows_do_not_depend_on_their_neighbours(
     method: Probe, params: Any, visual: Visual, pictures: np.ndarray
 ) -> None:
     order = np.array([2, 0, 1])
-    moved = jax.jit(method.visual)(method.clip.params, pictures[order])
+    moved = jax.jit(method.visual)(method.frozen, pictures[order])
     for after, before in zip(
         detect(method, params, moved), detect(method, params, visual), strict=True
     ):

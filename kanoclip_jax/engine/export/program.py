@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from kanoclip_jax.backbones import Clip
 from kanoclip_jax.engine.step import Inference
-from kanoclip_jax.models.base import Method, Params
+from kanoclip_jax.models.base import Method, Params, Text
 
 INPUTS = ("image", "class_index")
 OUTPUTS = ("anomaly_map", "score")
@@ -25,7 +24,7 @@ class Program:
         method: whose `visual` and `detect` it is.
         frozen, params: its parameters, on the host: what is computed from them alone
             is computed once, here.
-        text: features of the normal and abnormal prompts of each class.
+        text: what the method makes of each class.
         class_names: in prompts; `class_index` counts them.
         image_size: side of the pictures.
     """
@@ -33,7 +32,7 @@ class Program:
     method: Method
     frozen: Any
     params: Any
-    text: Float[np.ndarray, "c 2 joint"]
+    text: Text
     class_names: tuple[str, ...]
     image_size: int
 
@@ -42,8 +41,8 @@ class Program:
     ) -> tuple[Float[Array, "b s s"], Float[Array, " b"]]:
         """As `Detector` at the model's own size; normalisation is inside."""
         visual = self.method.visual(self.frozen, image)
-        text = jnp.asarray(self.text)[class_index]
-        found = self.method.detect(self.params, visual, text)
+        text = jax.tree.map(lambda leaf: jnp.asarray(leaf)[class_index], self.text)
+        found = self.method.detect(self.frozen, self.params, visual, text)
         return found.anomaly_map, found.score
 
     def arguments(
@@ -58,7 +57,6 @@ class Program:
 
 
 def make_program(
-    clip: Clip,
     method: Method,
     params: Params,
     inference: Inference,
@@ -67,17 +65,19 @@ def make_program(
     """A method's program.
 
     Args:
-        clip: the backbone,
-        method: the method around it,
+        method: the method,
         params: and its trained parameters.
         inference: the same, ready to run: it encodes the prompts.
         class_names: of these classes.
     """
     return Program(
         method=method,
-        frozen=jax.device_get(clip.params),
+        frozen=jax.device_get(method.frozen),
         params=jax.device_get(params),
-        text=np.stack([inference.text(name) for name in class_names]),
+        text=jax.tree.map(
+            lambda *rows: np.stack(rows),
+            *(inference.text(name) for name in class_names),
+        ),
         class_names=tuple(class_names),
-        image_size=clip.image_size,
+        image_size=method.image_size,
     )

@@ -71,10 +71,10 @@ def _prepare(trained: Trained, calibrated: tuple[str, ...]) -> tuple[Program, Sa
     export = trained.config.export
     given = export.class_names or calibrated or ("object",)
     names = tuple(dict.fromkeys(readable(name) for name in given))
-    clip, method, params = trained.clip, trained.method, trained.params
-    inference = Inference(method, Devices(1, "batch_size"), clip.params, params)
-    program = make_program(clip, method, params, inference, names)
-    return program, take_sample(inference, names, export.input, clip.image_size)
+    method, params = trained.method, trained.params
+    inference = Inference(method, Devices(1, "batch_size"), params)
+    program = make_program(method, params, inference, names)
+    return program, take_sample(inference, names, export.input, method.image_size)
 
 
 def _write(
@@ -197,7 +197,7 @@ def _describe(
             )
         ),
         "checkpoint": str(trained.checkpoint) if trained.checkpoint else None,
-        "clip": trained.clip.name,
+        "clip": trained.method.clip.name,
         "identity": trained.identity(),
     }
 

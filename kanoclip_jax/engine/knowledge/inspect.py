@@ -1,5 +1,6 @@
 """A look at the knowledge of a dataset: a table by class, and a picture of its texts."""
 
+import dataclasses
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from kanoclip_jax.errors import InputError
 from kanoclip_jax.knowledge.means import CachedEncoder, knowledge_means
 from kanoclip_jax.knowledge.statistics import class_statistics
 from kanoclip_jax.knowledge.store import Record
-from kanoclip_jax.models import build_method
+from kanoclip_jax.models.base import Method, Params
 
 
 class Subject(NamedTuple):
@@ -165,21 +166,24 @@ def _prompts(
             "'kanoclip'"
         )
     if trained:
-        clip, method = trained.clip, trained.method
+        method = trained.method
         if not config.model.knpl:
             raise InputError(
                 f"{trained.checkpoint} has no learned prompts (model.knpl is False); "
                 "name another, or leave --config.checkpoint out"
             )
-        text = jax.jit(method.text)(clip.params, trained.params, method.prompts(words))
-        learned = {"learned": np.asarray(text)}
+        learned = {"learned": _text(method, trained.params, words)}
     else:
-        clip, _ = load_method(config)
-    written = build_method(
-        config.method, clip, config.model.to_dict() | {"knpl": False}
-    )
-    text = jax.jit(written.text)(clip.params, {}, written.prompts(words))
-    return config, clip, {"hand-written": np.asarray(text)} | learned
+        method = load_method(config)
+    written = dataclasses.replace(method, knpl=False)
+    return config, method.clip, {"hand-written": _text(written, {}, words)} | learned
+
+
+def _text(
+    method: Method, params: Params, words: list[str]
+) -> Float[np.ndarray, "c 2 d"]:
+    classes = method.prompts(method.frozen, words)
+    return np.asarray(jax.jit(method.text)(method.frozen, params, classes))
 
 
 def _encode(

@@ -98,12 +98,10 @@ class Detector:
                 "instead, as a list file"
             )
         self.identity = trained.identity()
-        self.image_size = trained.clip.image_size
+        self.image_size = trained.method.image_size
         self._batch_size, self._min_area = batch_size, min_area
         devices = Devices(batch_size, "batch_size")
-        self._inference = Inference(
-            trained.method, devices, trained.clip.params, trained.params
-        )
+        self._inference = Inference(trained.method, devices, trained.params)
         beside = trained.checkpoint.parent if trained.checkpoint else None
         self._calibrations = {
             found.class_name: found

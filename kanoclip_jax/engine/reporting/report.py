@@ -16,8 +16,7 @@ def make_report(
     *,
     method: str,
     checkpoint: str | None,
-    clip_name: str,
-    fingerprint: str,
+    clip: Mapping[str, str],
     train_seconds: float,
     eval_seconds: float,
     absent: Mapping[str, str],
@@ -28,8 +27,7 @@ def make_report(
         datasets: results by id.
         method: what was evaluated.
         checkpoint: where its parameters are, None where it learns nothing.
-        clip_name: of the backbone,
-        fingerprint: and of its weights.
+        clip: `name` of the backbone and `fingerprint` of its weights.
         train_seconds: wall time,
         eval_seconds: likewise.
         absent: datasets that were asked for and are not there, with what to do.
@@ -38,7 +36,7 @@ def make_report(
         "datasets": dict(datasets),
         "method": method,
         "checkpoint": checkpoint,
-        "clip": {"name": clip_name, "fingerprint": fingerprint},
+        "clip": dict(clip),
         "seconds": {"train": round(train_seconds, 3), "eval": round(eval_seconds, 3)},
     }
     return report | ({"absent": dict(absent)} if absent else {})

@@ -74,7 +74,7 @@ def sentences(tmp_path: Path) -> str:
 def save_checkpoint(config: ConfigDict, folder: Path) -> tuple[str, np.ndarray]:
     """A checkpoint of fresh parameters, and its two contexts."""
     resolved = resolve(config)
-    clip, method = load_method(resolved)
+    method = load_method(resolved)
     optimizer = make_optimizer(
         prompt_learning_rate=1e-3, learning_rate=1e-4, betas=(0.5, 0.999)
     )
