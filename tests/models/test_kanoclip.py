@@ -480,6 +480,7 @@ def test_prompts_name_the_class_unless_told_otherwise(clip: Clip) -> None:
         {"loss_per_tap": False, "focal_gamma": 1.5},
         {"global_loss_of": "score"},
         {"typical": 0.0, "combine": "logit"},
+        {"spread": 1.0},
         {"paths": "both"},
         {"knowledge_scope": "global", "margin": 0.2},
         {"cmci": False},
