@@ -45,9 +45,9 @@ def main() -> None:
     given = parser.parse_args()
     clip = get_clip(given.clip, given.size)
     method = Kanoclip(clip)
-    params = jax.jit(method.init)(jax.random.key(0))
-    inference = Inference(method, Devices(1, "batch", 1), clip.params, params)
-    program = make_program(clip, method, params, inference, ["object"])
+    params = jax.jit(method.init)(jax.random.key(0), method.frozen)
+    inference = Inference(method, Devices(1, "batch", 1), params)
+    program = make_program(method, params, inference, ["object"])
     sample = take_sample(inference, ["object"], given.pictures, given.size)
 
     def ours(image: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

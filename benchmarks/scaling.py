@@ -41,15 +41,17 @@ def main() -> None:
     masks = np.zeros((batch_size, size, size), np.uint8)
     masks[1::2, : size // 4, : size // 4] = 1
     batch = TrainBatch(masks, labels, labels, np.ones(batch_size, bool))
-    prompts = method.prompts(method.frozen, ["bottle", "object"])
-    knowledge = np.full((2, method.joint), method.joint**-0.5, np.float32)
+    classes = method.learning_from(
+        method.prompts(method.frozen, ["bottle", "object"]),
+        np.full((2, method.joint), method.joint**-0.5, np.float32),
+    )
     rows, losses = [], {}
     for count in (1, 2, 4, 8):
         if count > jax.local_device_count() or batch_size % count:
             continue
         devices = Devices(batch_size, "batch", count)
         state = fresh_state(method, optimizer, devices)
-        frozen = devices.copy(clip.params)
+        frozen = devices.copy(method.frozen)
         visual = make_features(method, devices)
         step = make_train_step(method, optimizer, devices)
         on_devices = devices.put(images)
@@ -57,12 +59,12 @@ def main() -> None:
         tower = seconds(visual, frozen, on_devices)
         losses[count] = []
         for _ in range(20):
-            state, terms = step(frozen, state, features, labelled, prompts, knowledge)
+            state, terms = step(frozen, state, features, labelled, classes)
             losses[count].append(float(terms["loss"]))
 
         started = time.perf_counter()
         for _ in range(3):
-            state, terms = step(frozen, state, features, labelled, prompts, knowledge)
+            state, terms = step(frozen, state, features, labelled, classes)
         jax.block_until_ready(state)
         head = (time.perf_counter() - started) / 3
         first, last = (

@@ -108,7 +108,7 @@ def _instrument(watch: Watch) -> None:
         (train, "Programs", "shapes of the features"),
         (train.Run, "_fresh", "drawing parameters"),
         (train.Run, "_knowledge", "knowledge"),
-        (train.Run, "_filled_cache", "filling the feature cache"),
+        (train, "filled_cache", "filling the feature cache"),
         (step.Inference, "text", "evaluation: prompts"),
     ):
         setattr(owner, name, watch.timed(phase, getattr(owner, name)))

@@ -36,8 +36,7 @@ from kanoclip_jax.engine.sharding import Devices
 from kanoclip_jax.engine.step import Inference, make_detect, make_visual
 from kanoclip_jax.metrics.batch import MapBatch
 from kanoclip_jax.metrics.report import ClassMetrics
-from kanoclip_jax.models.base import Visual
-from kanoclip_jax.models.kanoclip import Kanoclip
+from kanoclip_jax.models.kanoclip import Kanoclip, Visual
 from kanoclip_jax.ops.attention import backend
 
 Row = dict[str, object]
@@ -97,7 +96,7 @@ def measure(
     width, depth, _, joint = VIT[row["clip"]]
     flops = tower_flops(width, depth, joint, row["px"], method.first_vv_block)
     devices = Devices(batch, "batch", 1)
-    frozen = devices.copy(clip.params)
+    frozen = devices.copy(method.frozen)
     visual, detect = make_visual(method, devices), make_detect(method, devices)
     on_device = devices.put(images)
     row = row | {"GFLOP/image": flops / 1e9, "matmul TFLOP/s": peak / 1e12}
@@ -113,12 +112,12 @@ def measure(
     yield attempt(
         row, "tower", lambda: rate(seconds(visual, frozen, on_device, repeats=n))
     )
-    params = devices.copy(jax.jit(method.init)(jax.random.key(0)))
-    inference = Inference(method, devices, frozen, params)
+    params = devices.copy(jax.jit(method.init)(jax.random.key(0), method.frozen))
+    inference = Inference(method, devices, params)
     text = devices.put(np.stack([inference.text("object")] * batch))
 
     def whole(images: jax.Array) -> object:
-        return detect(params, visual(frozen, images), text)
+        return detect(frozen, params, visual(frozen, images), text)
 
     yield attempt(
         row,
@@ -149,7 +148,7 @@ def against_torch(
 ) -> Iterator[Row]:
     """The tower in PyTorch: the same weights, its fused attention, the same cores."""
     devices = Devices(len(images), "batch", 1)
-    frozen, on_device = devices.copy(clip.params), devices.put(images)
+    frozen, on_device = devices.copy(method.frozen), devices.put(images)
     visual = make_visual(method, devices)
 
     def ours() -> Visual:

@@ -73,13 +73,14 @@ def main() -> None:
     source = FirstImages(source, chosen.astype(int))
     method = Kanoclip(clip)
     devices = Devices(given.batch_size, "batch")
-    frozen = devices.copy(clip.params)
+    frozen = devices.copy(method.frozen)
     optimizer = get_optimizer()
     step = make_train_step(method, optimizer, devices)
     visual = make_features(method, devices)
-    prompts = method.prompts(method.frozen, [source.prompt_names[name] for name in source.classes])
-    knowledge = np.full(
-        (len(source.classes), method.joint), method.joint**-0.5, np.float32
+    names = [source.prompt_names[name] for name in source.classes]
+    classes = method.learning_from(
+        method.prompts(method.frozen, names),
+        np.full((len(names), method.joint), method.joint**-0.5, np.float32),
     )
     state = fresh_state(method, optimizer, devices)
 
@@ -108,7 +109,7 @@ def main() -> None:
         for features, labels in ahead(host(), devices.put):
             if cache is None:
                 features = visual(frozen, features)
-            state, _ = step(frozen, state, features, labels, prompts, knowledge)
+            state, _ = step(frozen, state, features, labels, classes)
         jax.block_until_ready(state)
         return time.perf_counter() - started
 
@@ -126,17 +127,17 @@ def main() -> None:
     labels = devices.put(TrainBatch(*(batch[name] for name in TrainBatch._fields)))
     images = devices.put(batch["image"])
     features = visual(frozen, images)
-    state, _ = step(frozen, state, features, labels, prompts, knowledge)
+    state, _ = step(frozen, state, features, labels, classes)
     tower = seconds(visual, frozen, images)
     started, repeats = time.perf_counter(), 3
     for _ in range(repeats):
-        state, _ = step(frozen, state, features, labels, prompts, knowledge)
+        state, _ = step(frozen, state, features, labels, classes)
     jax.block_until_ready(state)
     head = (time.perf_counter() - started) / repeats
 
     uncached = train(1, None)
     with tempfile.TemporaryDirectory() as folder:
-        cache = FeatureCache(Path(folder), clip, method)
+        cache = FeatureCache(Path(folder), method)
         started = time.perf_counter()
         cache.fill(
             source, visual, frozen, devices, batch_size=given.batch_size, workers=0

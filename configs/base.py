@@ -73,6 +73,7 @@ def get_config(row: str = "") -> ConfigDict:
     # Norm of eq. 9: what each tap gives a picture's own median patch, 0 for as it comes;
     # then the mean over taps of probabilities, or of log-odds (logit).
     config.model.typical = 0.03
+    config.model.spread = 0.0  # power of its patches' deviation; 1 for bare surfaces
     config.model.combine = "probability"
     config.model.sigma = 4.0  # of the maps' Gaussian, in pixels
     config.model.context_length = 12

@@ -19,6 +19,8 @@ def get_config(row: str = "") -> ConfigDict:
     # A small backbone, a small head and few epochs: minutes on two cores.
     config.model.bica_width = 64
     config.model.bica_heads = 4
+    # Its surfaces fill the picture.
+    config.model.spread = 1.0
     config.train.dataset = "textures_train"
     config.train.epochs = 8
     # This CLIP's features are small: its head has more to learn.

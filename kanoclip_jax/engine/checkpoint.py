@@ -16,7 +16,7 @@ from kanoclip_jax.models.base import Method, Params
 _KEEP = 2
 # What settings that came later were when there was no choice, by method: an older
 # checkpoint does not say, and means this.
-_FORMER = {"kanoclip": {"typical": 0.0}}
+_FORMER = {"kanoclip": {"typical": 0.0, "spread": 0.0}}
 
 
 class Checkpoints:

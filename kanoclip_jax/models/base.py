@@ -53,19 +53,22 @@ class Method(abc.ABC):
     Attributes:
         title: its name in reports, as tables of papers have it.
         backbones: names of the fields that hold frozen backbones.
-        needs_knowledge: whether its objective learns from knowledge sentences, which
-            `learning_from` is given.
+        clip: the CLIP that all methods have.
     """
 
     title: ClassVar[str]
     backbones: ClassVar[tuple[str, ...]] = ("clip",)
-    needs_knowledge: bool | ClassVar[bool] = False
     clip: Clip
 
     @property
     def frozen(self) -> Params:
         """The backbones' parameters by their fields' names."""
         return {name: getattr(self, name).params for name in self.backbones}
+
+    @property
+    def needs_knowledge(self) -> bool:
+        """Whether its objective learns from knowledge sentences; see `learning_from`."""
+        return False
 
     @property
     def image_size(self) -> int:

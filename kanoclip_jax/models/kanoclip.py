@@ -74,7 +74,8 @@ class Kanoclip(Method):
         taps: tapped blocks, from 1; depth · {1, 2, 3, 4} // 4 if empty.
         image_feature: see `DualPathCLIP.encode_image`.
         temperature: τ of every softmax over states.
-        typical: of maps, see `anomaly_map.relate_to_picture`; 0 leaves taps as they come.
+        typical, spread: of maps, see `anomaly_map.relate_to_picture`; where `typical` is
+            0, taps stay as they come.
         combine: of taps into one (`Norm` of eq. 9), see `anomaly_map.combine_taps`.
         sigma: of the maps' Gaussian, in pixels.
         context_length: K of eq. 1.
@@ -109,6 +110,7 @@ class Kanoclip(Method):
     image_feature: ImageFeature = "post_layernorm"
     temperature: float = 0.07
     typical: float = 0.03
+    spread: float = 0.0
     combine: anomaly_map.Combine = "probability"
     sigma: float = 4.0
     context_length: int = 12
@@ -155,6 +157,11 @@ class Kanoclip(Method):
             raise InputError(
                 f"model.typical is {self.typical}; a probability below 1 is expected, "
                 "as in --config.model.typical=0.03, or 0 for none"
+            )
+        if self.spread < 0:
+            raise InputError(
+                f"model.spread is {self.spread}; a power from 0 on is expected, as in "
+                "--config.model.spread=1"
             )
         if self.paths == "both" and not (self.vv and self.cmci):
             raise InputError(
@@ -334,7 +341,8 @@ class Kanoclip(Method):
         states, abnormal = self._probabilities(params, visual, text)
         maps = absolute = self._maps(states)
         if self.typical:
-            maps = self._maps(anomaly_map.relate_to_picture(states, self.typical))
+            related = anomaly_map.relate_to_picture(states, self.typical, self.spread)
+            maps = self._maps(related)
         return Detection(maps, anomaly_map.global_score(abnormal, absolute))
 
     def _maps(self, states: Float[Array, "b l 2 n"]) -> Float[Array, "b h w"]:

@@ -16,6 +16,9 @@ from scipy.ndimage import gaussian_filter1d
 
 Combine = Literal["probability", "logit"]
 
+# Of log-odds: an empty picture's noise is not to fill the scale.
+_LEAST_DEVIATION = 0.02
+
 
 def normalise(features: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
     """Scale vectors to unit length; the gradient is finite at zero."""
@@ -32,21 +35,29 @@ def state_probabilities(
 
 
 def relate_to_picture(
-    states: Float[Array, "b l 2 n"], typical: float
+    states: Float[Array, "b l 2 n"], typical: float, spread: float = 0.0
 ) -> Float[Array, "b l 2 n"]:
-    """Shift each tap's log-odds so that the picture's median patch is a typical one.
+    """Take each tap's log-odds against those of the picture's own patches.
 
     What is wrong with a picture is mostly a small part of it, so its median patch is
-    normal, whatever a tap makes of a surface that it has never seen.
+    normal, whatever a tap makes of a surface that it has never seen; and where a
+    surface fills the picture, how far its patches lie from the median is how far normal
+    ones do.
 
     Args:
         states: of {normal, abnormal} for each tap and patch.
         typical: the probability of «abnormal» that the median patch shall have.
+        spread: power of the patches' median absolute deviation that distances from the
+            median are divided by: 0 leaves them alone, 1 counts in deviations.
     """
     log = _log(states)
     odds = log[:, :, 1] - log[:, :, 0]
-    shift = math.log(typical / (1 - typical)) - jnp.median(odds, -1, keepdims=True)
-    return jax.nn.softmax(jnp.stack([jnp.zeros_like(odds), odds + shift], 2), axis=2)
+    odds -= jnp.median(odds, -1, keepdims=True)
+    if spread:
+        deviation = jnp.median(jnp.abs(odds), -1, keepdims=True)
+        odds /= jnp.maximum(deviation, _LEAST_DEVIATION) ** spread
+    odds += math.log(typical / (1 - typical))
+    return jax.nn.softmax(jnp.stack([jnp.zeros_like(odds), odds], 2), axis=2)
 
 
 def combine_taps(

@@ -77,7 +77,7 @@ def checkpoint(
     rng = np.random.default_rng(0)
     params = jax.tree.map(
         lambda leaf: leaf + 0.1 * rng.normal(size=leaf.shape).astype(leaf.dtype),
-        jax.jit(method.init)(jax.random.key(0)),
+        jax.jit(method.init)(jax.random.key(0), method.frozen),
     )
     folder = tmp_path_factory.mktemp("run") / "checkpoints"
     checkpoints = Checkpoints(folder)
@@ -85,7 +85,7 @@ def checkpoint(
         TrainState(params, {"count": np.zeros(())}, np.int32(7)),
         {
             "config": to_dict(config),
-            "clip": {"name": clip.name, "fingerprint": clip.fingerprint},
+            **method.backbone_identity(),
             "dataset": "mvtec",
             "seconds": 1.0,
         },

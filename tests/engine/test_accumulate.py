@@ -37,10 +37,12 @@ def test_eight_pieces_have_the_gradients_of_one_batch(tiny_directory: Path) -> N
     masks = (draw.random((8, size, size)) < np.linspace(0, 0.7, 8)[:, None, None]) * 1
     labels = np.arange(8, dtype=np.int32) % 2
     batch = TrainBatch(masks.astype(np.uint8), labels, labels, np.arange(8) < 7)
-    prompts = method.prompts(method.frozen, ["bottle", "object"])
-    knowledge = np.full((2, method.joint), method.joint**-0.5, np.float32)
+    prompts = method.learning_from(
+        method.prompts(method.frozen, ["bottle", "object"]),
+        np.full((2, method.joint), method.joint**-0.5, np.float32),
+    )
     devices = Devices(8, "train.batch_size", 1)
-    frozen = devices.copy(clip.params)
+    frozen = devices.copy(method.frozen)
     features = make_features(method, devices)(frozen, devices.put(images))
     whole, pieces = (
         make_train_step(method, KEEP_GRADIENTS, devices, parts)(
@@ -49,7 +51,6 @@ def test_eight_pieces_have_the_gradients_of_one_batch(tiny_directory: Path) -> N
             features,
             devices.put(batch),
             prompts,
-            knowledge,
         )
         for parts in (1, 8)
     )

@@ -19,28 +19,28 @@ from kanoclip_jax.engine.step import make_features
 def world(settings):
     config = resolve(settings())
     method = load_method(config)
-    return clip, method, open_dataset(config, "mvtec", ())
+    return method, open_dataset(config, "mvtec", ())
 
 
 def fill(cache, world, visual=None):
-    clip, method, source = world
+    method, source = world
     devices = Devices(4, "train.batch_size")
     visual = visual or make_features(method, devices)
-    cache.fill(source, visual, clip.params, devices, batch_size=4, workers=0)
+    cache.fill(source, visual, method.frozen, devices, batch_size=4, workers=0)
 
 
 def test_what_is_read_is_what_the_tower_gives(world, tmp_path):
-    clip, method, source = world
-    cache = FeatureCache(tmp_path, clip, method)
+    method, source = world
+    cache = FeatureCache(tmp_path, method)
     fill(cache, world)
-    again = FeatureCache(tmp_path, clip, method)
+    again = FeatureCache(tmp_path, method)
     from data_pipelines.transforms import decode_image
 
     order = [7, 2, 2]
     images = np.stack(
-        [decode_image(source[i]["image"], "", clip.image_size) for i in order]
+        [decode_image(source[i]["image"], "", method.image_size) for i in order]
     )
-    expected = jax.device_get(jax.jit(method.visual)(clip.params, images))
+    expected = jax.device_get(jax.jit(method.visual)(method.frozen, images))
     found = again.read([source.key(i) for i in order])
     assert found.cls.dtype == found.taps.dtype == np.float16
     # Another batch size may differ in the last bit of a half.
@@ -49,13 +49,14 @@ def test_what_is_read_is_what_the_tower_gives(world, tmp_path):
 
 
 def test_features_beyond_half_precision_saturate(world):
-    clip, method, _ = world
-    frozen = dict(clip.params)
-    frozen["visual_projection"] = jax.tree.map(
-        lambda kernel: 1e6 * kernel, frozen["visual_projection"]
+    method, _ = world
+    clip = dict(method.frozen["clip"])
+    clip["visual_projection"] = jax.tree.map(
+        lambda kernel: 1e6 * kernel, clip["visual_projection"]
     )
+    frozen = {"clip": clip}
     images = np.random.default_rng(0).integers(
-        0, 256, (1, clip.image_size, clip.image_size, 3), np.uint8
+        0, 256, (1, method.image_size, method.image_size, 3), np.uint8
     )
     devices = Devices(1, "train.batch_size", 1)
     found = make_features(method, devices)(frozen, images)
@@ -64,7 +65,7 @@ def test_features_beyond_half_precision_saturate(world):
 
 
 def test_a_killed_fill_is_completed(world, tmp_path, monkeypatch):
-    clip, method, source = world
+    method, source = world
     monkeypatch.setattr(feature_cache, "_SHARD_BYTES", 1)
     visual = jax.jit(method.visual)
     seen = []
@@ -75,10 +76,10 @@ def test_a_killed_fill_is_completed(world, tmp_path, monkeypatch):
         seen.append(image)
         return visual(frozen, image)
 
-    cache = FeatureCache(tmp_path, clip, method)
+    cache = FeatureCache(tmp_path, method)
     with pytest.raises(KeyboardInterrupt):
         fill(cache, world, dies)
-    left = FeatureCache(tmp_path, clip, method)
+    left = FeatureCache(tmp_path, method)
     done = sum(source.key(i) in left for i in range(len(source)))
     assert done == 12
     counted = []
@@ -94,20 +95,20 @@ def test_a_killed_fill_is_completed(world, tmp_path, monkeypatch):
 
 
 def test_a_damaged_shard_is_computed_again(world, tmp_path):
-    clip, method, source = world
-    cache = FeatureCache(tmp_path, clip, method)
+    method, source = world
+    cache = FeatureCache(tmp_path, method)
     fill(cache, world)
     (shard,) = tmp_path.rglob("*.safetensors")
     shard.write_bytes(shard.read_bytes()[:100])
-    again = FeatureCache(tmp_path, clip, method)
+    again = FeatureCache(tmp_path, method)
     assert source.key(0) not in again
     fill(again, world)
     assert source.key(0) in again
 
 
 def test_other_settings_have_another_folder(settings, world, tmp_path):
-    clip, method, _ = world
-    here = FeatureCache(tmp_path, clip, method).folder
+    method, _ = world
+    here = FeatureCache(tmp_path, method).folder
     for key, value in (
         ("model__vv_start", 2),
         ("model__taps", "1,2"),
@@ -115,17 +116,17 @@ def test_other_settings_have_another_folder(settings, world, tmp_path):
         ("clip__image_size", 64),
     ):
         other = load_method(resolve(settings(**{key: value})))
-        assert FeatureCache(tmp_path, other_clip, other).folder != here
+        assert FeatureCache(tmp_path, other).folder != here
     same = load_method(resolve(settings(model__bica_width=32, seed=5)))
-    assert FeatureCache(tmp_path, clip, same).folder == here
+    assert FeatureCache(tmp_path, same).folder == here
 
 
 def test_auto_looks_at_the_disk_and_says_so(world, tmp_path, monkeypatch, capsys):
-    clip, method, source = world
+    method, source = world
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1000))
-    assert choose_cache("auto", tmp_path, clip, method, source) is None
+    assert choose_cache("auto", tmp_path, method, source) is None
     assert "features are not cached" in capsys.readouterr().out
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12))
-    assert choose_cache("auto", tmp_path, clip, method, source) is not None
-    assert choose_cache("never", tmp_path, clip, method, source) is None
+    assert choose_cache("auto", tmp_path, method, source) is not None
+    assert choose_cache("never", tmp_path, method, source) is None

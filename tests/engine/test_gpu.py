@@ -149,15 +149,13 @@ def test_the_training_step_lowers(method: Kanoclip, size: Size) -> None:
     optimizer = make_optimizer(
         prompt_learning_rate=1e-3, learning_rate=1e-4, betas=(0.5, 0.999)
     )
-    params = jax.eval_shape(method.init, jax.random.key(0))
+    params = method.abstract_params
     state = TrainState(
         params,
         jax.eval_shape(optimizer.init, params),
         jax.ShapeDtypeStruct((), jnp.int32),
     )
-    visual = jax.eval_shape(
-        make_features(method, devices), method.frozen, images(size)
-    )
+    visual = jax.eval_shape(make_features(method, devices), method.frozen, images(size))
     labels = jnp.zeros(BATCH, jnp.int32)
     mask = jax.ShapeDtypeStruct((BATCH, size.pixels, size.pixels), jnp.uint8)
     program = lower(
@@ -167,20 +165,16 @@ def test_the_training_step_lowers(method: Kanoclip, size: Size) -> None:
         visual,
         TrainBatch(mask, labels, labels, labels > 0),
         method.prompts(method.frozen, ["bottle"]),
-        jnp.zeros((1, size.joint)),
     )
     assert fused(program) == 0
 
 
 def test_detection_and_text_lower(method: Kanoclip, size: Size) -> None:
     devices = Devices(BATCH, "batch", 1)
-    params = jax.eval_shape(method.init, jax.random.key(0))
-    visual = jax.eval_shape(
-        make_visual(method, devices), method.frozen, images(size)
-    )
+    params = method.abstract_params
+    visual = jax.eval_shape(make_visual(method, devices), method.frozen, images(size))
     text = jax.ShapeDtypeStruct((BATCH, 2, size.joint), jnp.float32)
-    found = lower(make_detect(method, devices), params, visual, text)
-    said = lower(
-        jax.jit(method.text), method.frozen, params, method.prompts(method.frozen, ["bottle"])
-    )
+    found = lower(make_detect(method, devices), method.frozen, params, visual, text)
+    classes = method.prompts(method.frozen, ["bottle"])
+    said = lower(jax.jit(method.text), method.frozen, params, classes)
     assert fused(found) == fused(said) == 0

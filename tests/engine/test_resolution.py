@@ -60,9 +60,7 @@ def test_metrics_of_pictures_of_several_sizes(settings, pictures, tmp_path):
     assert list((tmp_path / "original").glob("examples-*.png"))
 
     trained = load_trained(resolve(config), Workdir(tmp_path), frozenset())
-    inference = Inference(
-        trained.method, Devices(BATCH, "batch"), trained.clip.params, trained.params
-    )
+    inference = Inference(trained.method, Devices(BATCH, "batch"), trained.params)
     files = sorted((pictures / "test").rglob("*.png"))
     images = [Image.open(file) for file in files]
     small = [image.resize((32, 32), Image.Resampling.BICUBIC) for image in images]

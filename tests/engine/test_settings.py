@@ -45,7 +45,7 @@ def test_lists_are_split_at_commas():
         ("knowledge", "action", "show", "build, inspect"),
         ("knowledge", "weighting", "most", "count, balanced"),
         ("eval", "resolution", "full", "eval.resolution is 'full'.*model, original"),
-        ("model", "taps", "last", "block numbers"),
+        ("model", "taps", "last", "numbers, as in 6,12,18,24"),
     ],
 )
 def test_wrong_values_are_named(section, key, value, words):

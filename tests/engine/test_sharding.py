@@ -43,19 +43,19 @@ masks = (draw.random((8, 32, 32)) > 0.8).astype(np.uint8)
 real = np.arange(8) < 7
 labels = np.arange(8, dtype=np.int32) % 2
 batch = TrainBatch(masks, labels, labels, real)
-prompts = method.prompts(method.frozen, ["bottle", "object"])
-knowledge = np.full((2, method.joint), method.joint**-0.5, np.float32)
+prompts = method.learning_from(
+    method.prompts(method.frozen, ["bottle", "object"]),
+    np.full((2, method.joint), method.joint**-0.5, np.float32),
+)
 for devices_count, parts in json.loads(sys.argv[2]):
     devices = Devices(8, "train.batch_size", devices_count)
     state = fresh_state(method, optimizer, devices)
-    frozen = devices.copy(clip.params)
+    frozen = devices.copy(method.frozen)
     step = make_train_step(method, optimizer, devices, parts)
     features = make_features(method, devices, parts)(frozen, devices.put(images))
     losses = []
     for _ in range(20):
-        state, terms = step(
-            frozen, state, features, devices.put(batch), prompts, knowledge
-        )
+        state, terms = step(frozen, state, features, devices.put(batch), prompts)
         losses.append(float(terms["loss"]))
     assert len(jax.tree.leaves(state.params)[0].sharding.device_set) == devices_count
     print(json.dumps(losses))

@@ -117,17 +117,19 @@ def test_the_cache_changes_no_bit(settings, tmp_path):
 def test_training_moves_its_own_parameters_and_no_other(settings, tmp_path):
     config = resolve(settings())
     method = load_method(config)
-    before = jax.tree.map(lambda leaf: np.asarray(leaf).tobytes(), clip.params)
+    before = jax.tree.map(lambda leaf: np.asarray(leaf).tobytes(), method.frozen)
     source = open_dataset(config, "mvtec", ())
-    run = train.Run(config, Workdir(tmp_path), clip, method, source)
+    run = train.Run(config, Workdir(tmp_path), method, source)
     start = {
         jax.tree_util.keystr(path): np.asarray(leaf).copy()
         for path, leaf in jax.tree_util.tree_leaves_with_path(
-            method.init(jax.random.key(config.seed))
+            method.init(jax.random.key(config.seed), method.frozen)
         )
     }
     run.train()
-    assert before == jax.tree.map(lambda leaf: np.asarray(leaf).tobytes(), clip.params)
+    assert before == jax.tree.map(
+        lambda leaf: np.asarray(leaf).tobytes(), method.frozen
+    )
     trained = params_of(settings(), tmp_path)
     assert start.keys() == trained.keys()
     still = [name for name in start if np.array_equal(start[name], trained[name])]
@@ -168,7 +170,7 @@ def test_a_training_compiles_its_programs_once(
     config = resolve(settings(train__cache_features=str(tmp_path / "features")))
     method = load_method(config)
     source = open_dataset(config, "mvtec", ())
-    run = train.Run(config, Workdir(tmp_path), clip, method, source)
+    run = train.Run(config, Workdir(tmp_path), method, source)
     run.train()
     assert compilations["train_step"] == 1
     assert compilations["wrapped"] == 1

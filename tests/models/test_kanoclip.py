@@ -15,8 +15,8 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from kanoclip_jax.backbones import Clip, DualPathCLIP
 from kanoclip_jax.backbones.towers import make_config
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.models.base import ClassPrompts, Detection, TrainBatch, Visual
-from kanoclip_jax.models.kanoclip import Kanoclip
+from kanoclip_jax.models.base import Detection, TrainBatch
+from kanoclip_jax.models.kanoclip import ClassPrompts, Kanoclip, Visual
 from kanoclip_jax.nn import anomaly_map
 
 Weights = Mapping[str, np.ndarray]
@@ -47,7 +47,7 @@ def method(clip: Clip) -> Kanoclip:
 
 @pytest.fixture(scope="module")
 def params(method: Kanoclip) -> Any:
-    return jax.jit(method.init)(KEY, FROZEN)
+    return jax.jit(method.init)(KEY, method.frozen)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,9 @@ def detection_by_row(
     method: Kanoclip, params: Any, visual: Visual, text: np.ndarray
 ) -> Detection:
     """With the prompts of each image's own class."""
-    return jax.jit(method.detect)(method.frozen, params, visual, text[BATCH.class_index])
+    return jax.jit(method.detect)(
+        method.frozen, params, visual, text[BATCH.class_index]
+    )
 
 
 def unit(x: np.ndarray) -> np.ndarray:
@@ -166,7 +168,7 @@ def test_text_is_the_mean_over_state_words(
     text: np.ndarray, params: Any, prompts: ClassPrompts, tiny_weights: Weights
 ) -> None:
     table = tiny_weights["text_model.embeddings.token_embedding.weight"]
-    for polarity, tokens in enumerate(prompts):
+    for polarity, tokens in enumerate((prompts.normal, prompts.abnormal)):
         for name in range(2):
             embedded = table[tokens.ids[name]]
             embedded[:, 1:13] = params["prompts"]["context"][polarity]
@@ -193,8 +195,6 @@ def test_one_text_for_all_images_equals_a_row_for_each(
 
 def test_detection_is_a_probability(detection: Detection) -> None:
     assert detection.anomaly_map.shape == (3, 32, 32)
-    assert detection.states.shape == (3, 2, 2, 16)
-    np.testing.assert_allclose(detection.states.sum(2), 1, atol=1e-6)
     for part in (detection.anomaly_map, detection.score):
         assert (part >= 0).all() and (part <= 1).all()
 
@@ -213,8 +213,10 @@ def differentiate(method: Kanoclip, prompts: ClassPrompts) -> Any:
     knowledge = unit(np.random.default_rng(2).normal(size=(2, 48))).astype(np.float32)
     compiled = jax.jit(jax.value_and_grad(method.objective, argnums=1, has_aux=True))
 
+    classes = method.learning_from(prompts, knowledge)
+
     def run(params: Any, visual: Visual, batch: TrainBatch) -> Any:
-        return compiled(method.frozen, params, visual, batch, prompts, knowledge)
+        return compiled(method.frozen, params, visual, batch, classes)
 
     return run
 
@@ -263,10 +265,18 @@ def terms_of(
     prompts: ClassPrompts,
     knowledge: np.ndarray = NO_KNOWLEDGE,
 ) -> Any:
-    _, terms = jax.jit(method.objective)(
-        method.frozen, params, visual, BATCH, prompts, knowledge
-    )
+    classes = method.learning_from(prompts, knowledge)
+    _, terms = jax.jit(method.objective)(method.frozen, params, visual, BATCH, classes)
     return terms
+
+
+@pytest.fixture(scope="module")
+def states(
+    method: Kanoclip, params: Any, visual: Visual, text: np.ndarray
+) -> np.ndarray:
+    """Of both states at each tap and patch, as the maps are made of them."""
+    found, _ = jax.jit(method._probabilities)(params, visual, text[BATCH.class_index])
+    return np.asarray(found, np.float64)[:2]
 
 
 @pytest.mark.parametrize("per_tap", [True, False])
@@ -275,16 +285,15 @@ def test_local_loss_is_of_each_tap_or_of_their_mean(
     params: Any,
     visual: Visual,
     prompts: ClassPrompts,
-    detection_by_row: Detection,
+    states: np.ndarray,
     per_tap: bool,
 ) -> None:
     chosen = dataclasses.replace(method, loss_per_tap=per_tap)
     terms = terms_of(chosen, params, visual, prompts)
-    states = np.asarray(detection_by_row.states)[:2]
     maps = [states[:, 0], states[:, 1]] if per_tap else [states.mean(1)]
     dice = []
     for one in maps:
-        pixels = anomaly_map.render(one, 32)
+        pixels = anomaly_map.render(jnp.asarray(one, jnp.float32), 32)
         for state, truth in ((0, 1 - BATCH.mask[:2]), (1, BATCH.mask[:2])):
             p = np.asarray(pixels[:, state], np.float64)
             overlap = (p * truth).sum((1, 2))
@@ -301,14 +310,14 @@ def test_global_loss_is_of_the_probability_or_of_the_score(
     visual: Visual,
     prompts: ClassPrompts,
     detection_by_row: Detection,
+    states: np.ndarray,
     of: str,
 ) -> None:
     chosen = dataclasses.replace(method, global_loss_of=of)
     terms = terms_of(chosen, params, visual, prompts)
     judged = np.asarray(detection_by_row.score, np.float64)[:2]
     if of == "probability":
-        abnormal = np.asarray(detection_by_row.states, np.float64)[:2, :, 1].mean(1)
-        judged = 2 * judged - plain_map(abnormal, 32).max((1, 2))
+        judged = 2 * judged - plain_map(states[:, :, 1].mean(1), 32).max((1, 2))
     expected = -np.log([judged[0], 1 - judged[1]]).mean()
     np.testing.assert_allclose(terms["global"], expected, rtol=1e-5)
 
@@ -322,12 +331,11 @@ def test_the_probability_alone_pulls_no_map(
     for of, heard in (("probability", False), ("score", True)):
         chosen = dataclasses.replace(method, global_loss_of=of)
         gradient = jax.jit(jax.grad(chosen.objective, argnums=1, has_aux=True))(
-            clip.params,
-            jax.jit(chosen.init)(KEY, FROZEN),
+            chosen.frozen,
+            jax.jit(chosen.init)(KEY, chosen.frozen),
             visual,
             BATCH,
             prompts,
-            np.zeros((2, 48), np.float32),
         )[0]
         pulled = np.abs(gradient["alignment"]["kernel"]).max() > 0
         assert pulled == heard
@@ -337,7 +345,7 @@ def test_both_paths_are_tapped_in_one_pass(
     clip: Clip, pictures: np.ndarray, visual: Visual, tiny_weights: Weights
 ) -> None:
     method = Kanoclip(clip, **SMALL, paths="both")
-    found = jax.jit(method.visual)(clip.params, pictures)
+    found = jax.jit(method.visual)(method.frozen, pictures)
     np.testing.assert_allclose(found.cls, visual.cls, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found.taps[:, :2], visual.taps, rtol=1e-4, atol=1e-5)
     pixels = (pictures / 255 - tiny_clip.MEAN) / tiny_clip.STD
@@ -394,6 +402,7 @@ def test_backbone_is_an_argument_of_the_compiled_functions(
     programs = (
         jax.make_jaxpr(method.visual)(method.frozen, pictures),
         jax.make_jaxpr(method.text)(method.frozen, params, prompts),
+        jax.make_jaxpr(method.init)(KEY, method.frozen),
     )
     for program in programs:
         assert sum(np.size(constant) for constant in program.consts) < 100
@@ -407,13 +416,14 @@ def test_none_is_plain_clip_with_hand_written_prompts(
 ) -> None:
     method = Kanoclip(clip, **PARTS)
     assert method.init(KEY, method.frozen) == {}
-    visual = jax.jit(method.visual)(clip.params, pictures)
+    visual = jax.jit(method.visual)(method.frozen, pictures)
     assert visual.taps.shape == (3, 1, 16, 48)
     pixels = (pictures / 255 - tiny_clip.MEAN) / tiny_clip.STD
     original, _ = numpy_clip.image_streams(pixels, tiny_weights, tiny_clip.CONFIG, 5)
     patches = numpy_clip.image_feature(original[-1][:, 1:], tiny_weights)
     np.testing.assert_allclose(visual.taps[:, 0], patches, rtol=1e-3, atol=1e-3)
-    text = jax.jit(method.text)(method.frozen, {}, method.prompts(method.frozen, ["bottle"]))[0]
+    classes = method.prompts(method.frozen, ["bottle"])
+    text = jax.jit(method.text)(method.frozen, {}, classes)[0]
     found = jax.jit(method.detect)(method.frozen, {}, visual, text)
     cls, taps = (np.asarray(leaf, np.float64) for leaf in visual)
     maps, score = plain_detection(cls, [taps[:, 0]], np.asarray(text), 32)
@@ -480,6 +490,7 @@ def test_prompts_name_the_class_unless_told_otherwise(clip: Clip) -> None:
         {"loss_per_tap": False, "focal_gamma": 1.5},
         {"global_loss_of": "score"},
         {"typical": 0.0, "combine": "logit"},
+        {"spread": 1.0},
         {"paths": "both"},
         {"knowledge_scope": "global", "margin": 0.2},
         {"cmci": False},
@@ -497,13 +508,11 @@ def test_options_build(clip: Clip, options: dict[str, Any]) -> None:
         frozen: Any, pictures: jax.Array, batch: TrainBatch, prompts: ClassPrompts
     ) -> Any:
         visual = method.visual(frozen, pictures)
-        knowledge = jnp.zeros((2, 48))
-        return method.objective(
-            frozen, method.init(KEY, method.frozen), visual, batch, prompts, knowledge
-        )
+        params = method.init(KEY, frozen)
+        return method.objective(frozen, params, visual, batch, prompts)
 
     loss, terms = jax.eval_shape(
-        everything, clip.params, pictures, BATCH, method.prompts(method.frozen, NAMES)
+        everything, method.frozen, pictures, BATCH, method.prompts(method.frozen, NAMES)
     )
     assert loss.shape == ()
     assert {"loss", "global", "focal", "dice"} <= set(terms)
@@ -559,11 +568,7 @@ def test_parameter_counts_on_vit_large(
     clip: Clip, options: dict[str, Any], part: str, count: int
 ) -> None:
     clip = large(clip)
-
-    def init(frozen: Any, key: jax.Array) -> Any:
-        return Kanoclip(dataclasses.replace(clip, params=frozen), **options).init(key)
-
-    shapes = jax.eval_shape(init, clip.params, KEY)[part]
+    shapes = Kanoclip(clip, **options).abstract_params[part]
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == count
     assert Kanoclip(clip).tapped == (6, 12, 18, 24)
     assert Kanoclip(clip).first_vv_block == 6

@@ -1,5 +1,6 @@
 """The median yardstick against numpy, and what every method owes."""
 
+import dataclasses
 from collections.abc import Mapping
 
 import jax
@@ -11,8 +12,8 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from kanoclip_jax.backbones import Clip
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.models.base import Detection, Visual
-from kanoclip_jax.models.median import Median
+from kanoclip_jax.models.base import Detection
+from kanoclip_jax.models.median import Median, Visual
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +32,9 @@ def visual(method: Median, pictures: np.ndarray) -> Visual:
 
 
 def detect(method: Median, visual: Visual) -> Detection:
-    text = method.text(method.frozen, {}, method.prompts(method.frozen, ["bottle"] * 3))
-    return jax.jit(method.detect)({}, visual, text)
+    classes = method.prompts(method.frozen, ["bottle"] * 3)
+    text = method.text(method.frozen, {}, classes)
+    return jax.jit(method.detect)(method.frozen, {}, visual, text)
 
 
 def test_maps_and_scores_equal_numpy(
@@ -67,8 +69,6 @@ def test_maps_and_scores_equal_numpy(
     found = detect(method, visual)
     np.testing.assert_allclose(found.anomaly_map, expected, atol=2e-5)
     np.testing.assert_allclose(found.score, np.max(expected, (1, 2)), atol=2e-5)
-    np.testing.assert_allclose(found.states[:, :, 1], np.stack(distances, 1), atol=2e-5)
-    np.testing.assert_allclose(found.states.sum(2), 1.0, atol=1e-6)
     assert np.ptp(expected) > 0.01
 
 
@@ -78,15 +78,15 @@ def test_values_end_at_0_and_1(method: Median, others: float, value: float) -> N
     row = np.random.default_rng(0).normal(size=64)
     taps = np.broadcast_to(row, (1, 2, 16, 64)).copy()
     taps[:, :, 5] = others * row
-    found = detect(method, Visual(np.zeros((1, 48)), taps))
-    np.testing.assert_allclose(found.states[0, :, 1, 5], value, atol=1e-6)
-    np.testing.assert_allclose(found.states[0, :, 1, 0], 0.0, atol=1e-6)
-    maps = np.asarray(found.anomaly_map)
-    assert maps.min() >= 0 and maps.max() <= 1
+    found = detect(dataclasses.replace(method, sigma=0.0), Visual(taps))
+    maps = np.asarray(found.anomaly_map)[0]
+    # Patch 5 is row 1, column 1 of four; no pixel's centre is a patch's.
+    assert maps[12, 12] == maps.max() == pytest.approx((15 / 16) ** 2 * value, abs=1e-6)
+    assert maps.min() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_a_picture_of_one_colour_is_no_error(method: Median) -> None:
-    found = detect(method, Visual(np.zeros((1, 48)), np.zeros((1, 2, 16, 64))))
+    found = detect(method, Visual(np.zeros((1, 2, 16, 64))))
     assert np.isfinite(found.anomaly_map).all() and found.score[0] == 0
 
 
@@ -102,7 +102,8 @@ def test_rows_do_not_depend_on_their_neighbours(
 
 
 def test_it_reads_no_text_and_learns_nothing(method: Median) -> None:
-    assert method.init(jax.random.key(0)) == {}
+    assert method.init(jax.random.key(0), method.frozen) == {}
+    assert not method.learns
     assert not method.needs_knowledge
     classes = method.prompts(method.frozen, ["bottle", "object"])
     assert method.text(method.frozen, {}, classes).shape == (2, 0)

@@ -9,7 +9,9 @@ from kanoclip_jax.models.kanoclip import Kanoclip
 
 
 def test_settings_are_constructor_keywords(clip: Clip) -> None:
-    method = build_method("kanoclip", clip=clip, settings={"sigma": 2.0, "taps": (1, 4)})
+    method = build_method(
+        "kanoclip", clip=clip, settings={"sigma": 2.0, "taps": (1, 4)}
+    )
     assert isinstance(method, Kanoclip)
     assert (method.sigma, method.taps, method.clip) == (2.0, (1, 4), clip)
     assert METHODS["kanoclip"] is Kanoclip

@@ -132,6 +132,22 @@ def test_the_median_patch_of_every_tap_becomes_typical() -> None:
     np.testing.assert_allclose(after, before * factor, rtol=1e-4)
 
 
+def test_spread_counts_in_the_patches_own_deviations() -> None:
+    """Of log-odds, whatever their scale; a picture without any is not blown up."""
+    odds = np.random.default_rng(0).normal(size=(2, 3, 25))
+    for scale in (0.1, 1.0, 3.0):
+        abnormal = 1 / (1 + np.exp(-scale * odds))
+        states = jnp.asarray(np.stack([1 - abnormal, abnormal], 2), jnp.float32)
+        found = np.asarray(relate_to_picture(states, 0.03, spread=1.0), np.float64)
+        after = np.log(found[:, :, 1] / found[:, :, 0]) - np.log(0.03 / 0.97)
+        centred = odds - np.median(odds, -1, keepdims=True)
+        deviation = np.median(np.abs(centred), -1, keepdims=True)
+        np.testing.assert_allclose(after, centred / deviation, rtol=1e-3, atol=1e-3)
+    flat = jnp.full((1, 1, 2, 25), 0.5).at[0, 0, 1, ::2].add(1e-6)
+    found = relate_to_picture(flat, 0.03, spread=1.0)[:, :, 1]
+    np.testing.assert_allclose(found, 0.03, rtol=1e-3)
+
+
 def test_a_tap_that_is_certain_everywhere_says_nothing() -> None:
     states = jnp.asarray([[np.stack([np.zeros(4), np.ones(4)])]], jnp.float32)
     certain = jnp.clip(states, 1e-12, 1 - 1e-6)

@@ -80,8 +80,7 @@ def save_checkpoint(config: ConfigDict, folder: Path) -> tuple[str, np.ndarray]:
     )
     state = fresh_state(method, optimizer, Devices(4, "train.batch_size"), 1)
     checkpoints = Checkpoints(folder)
-    meta = {"config": to_dict(resolved)}
-    meta["clip"] = {"name": clip.name, "fingerprint": clip.fingerprint}
+    meta = {"config": to_dict(resolved), **method.backbone_identity()}
     checkpoints.save(state, meta)
     checkpoints.close()
     if "prompts" not in state.params:

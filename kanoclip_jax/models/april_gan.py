@@ -1,0 +1,176 @@
+"""APRIL-GAN (Chen et al., VAND challenge 2023): a linear layer for each of four stages.
+
+Ported from ByChelsea/VAND-APRIL-GAN (MIT), its zero-shot half. With CLIP ViT-L/14:
+4 · (1024 · 768 + 768) = 3,148,800 parameters.
+
+| | here | published code |
+|---|---|---|
+| activation of the tower | the checkpoint's, or `clip.activation=gelu`, which the published weights belong to (and this method's row sets) | exact GELU, by an oversight of its loader |
+| position grid | `clip.position_grid=bicubic_antialias` (set by the row) | the same |
+| map | mean of the four stages, in [0, 1] | their sum |
+| mosaic of four images, 1 in 5 on MVTec AD | off; `train.mosaic=0.2` | on |
+| half precision | none | autocast on a GPU |
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from kanoclip_jax import losses
+from kanoclip_jax.backbones import Clip
+from kanoclip_jax.backbones.taps import tapped_blocks
+from kanoclip_jax.backbones.walks import plain_taps
+from kanoclip_jax.models import ensembles
+from kanoclip_jax.models.base import Detection, Method, Params, Terms, TrainBatch
+from kanoclip_jax.models.fixed_text import FixedText
+from kanoclip_jax.models.settings import check_positive
+from kanoclip_jax.nn import anomaly_map
+
+
+class Visual(NamedTuple):
+    """Image feature in the joint space, and the residual stream's patches at each tap."""
+
+    cls: Float[Array, "b joint"]
+    taps: Float[Array, "b l n d"]
+
+
+@dataclass(frozen=True, eq=False)
+class AprilGan(FixedText, Method):
+    """The method; each keyword is a key of `config.model`.
+
+    Attributes:
+        clip: the frozen backbone.
+        taps: tapped blocks, from 1; depth · {1, 2, 3, 4} // 4 if empty.
+        temperature: τ of every softmax over states.
+        sigma: of the maps' Gaussian, in pixels; the method has none.
+        focal_gamma: exponent of the focal loss.
+    """
+
+    title: ClassVar[str] = "APRIL-GAN"
+    ensemble: ClassVar[ensembles.Ensemble] = ensembles.APRIL_GAN
+
+    clip: Clip
+    taps: tuple[int, ...] = ()
+    temperature: float = 0.01
+    sigma: float = 0.0
+    focal_gamma: float = 2.0
+
+    def __post_init__(self) -> None:
+        check_positive(self, "temperature")
+        tapped_blocks(self.clip.depth, self.taps)
+
+    @property
+    def tapped(self) -> tuple[int, ...]:
+        """Blocks after which tokens are taken."""
+        return tapped_blocks(self.clip.depth, self.taps)
+
+    def visual_settings(self) -> dict[str, object]:
+        """Everything that `visual` depends on besides images."""
+        return super().visual_settings() | {"walk": "plain", "taps": self.tapped}
+
+    def init(self, key: jax.Array, frozen: Params) -> Params:
+        """Weights and biases of the stages from U(±1/√d), as torch's Linear."""
+        del frozen
+        config = self.clip.module.config
+        width, joint = config.vision_config.hidden_size, config.projection_dim
+        shapes = {
+            "kernel": (len(self.tapped), width, joint),
+            "bias": (len(self.tapped), joint),
+        }
+        keys = dict(zip(shapes, jax.random.split(key), strict=True))
+        bound = width**-0.5
+        return {
+            "heads": {
+                name: jax.random.uniform(keys[name], shape, minval=-bound, maxval=bound)
+                for name, shape in shapes.items()
+            }
+        }
+
+    def visual(self, frozen: Params, images: UInt8[Array, "b h w 3"]) -> Visual:
+        """CLIP's own pass, with the residual stream taken on the way."""
+        tokens = self.clip.module.apply(
+            {"params": frozen["clip"]},
+            self.clip.normalise(images),
+            self.tapped,
+            method=plain_taps,
+        )
+        return Visual(*tokens)
+
+    def detect(
+        self,
+        frozen: Params,
+        params: Params,
+        visual: Visual,
+        text: Float[Array, "b 2 joint"],
+    ) -> Detection:
+        """The mean of the stages' maps; the image feature's probability."""
+        del frozen
+        cls = visual.cls.astype(jnp.float32)
+        image = anomaly_map.state_probabilities(cls[:, None], text, self.temperature)
+        maps = self._abnormal(params, visual, text, self.sigma).mean(1)
+        return Detection(maps, image[:, 1, 0])
+
+    def objective(
+        self,
+        frozen: Params,
+        params: Params,
+        visual: Visual,
+        batch: TrainBatch,
+        classes: Float[Array, "c 2 joint"],
+    ) -> tuple[Float[Array, ""], Terms]:
+        """Focal, and dice of the abnormal map, summed over stages; none of the image."""
+        text = self.text(frozen, params, classes)[batch.class_index]
+        abnormal = self._abnormal(params, visual, text)
+        weights = batch.is_real.astype(jnp.float32)
+        truth = batch.mask.astype(jnp.float32)
+        focal, dice = 0.0, 0.0
+        for stage in range(abnormal.shape[1]):
+            own = abnormal[:, stage]
+            states = jnp.stack([1 - own, own], axis=1)
+            focal += losses.weighted_mean(
+                losses.focal_loss(states, batch.mask, self.focal_gamma), weights
+            )
+            dice += losses.weighted_mean(losses.dice_loss(own, truth), weights)
+        total = focal + dice
+        return total, {"loss": total, "focal": focal, "dice": dice}
+
+    def _abnormal(
+        self,
+        params: Params,
+        visual: Visual,
+        text: Float[Array, "b 2 joint"],
+        sigma: float = 0.0,
+    ) -> Float[Array, "b l h w"]:
+        """Each stage's map: logits are up-sampled, corners aligned, then the softmax."""
+        unit = anomaly_map.normalise
+        heads = params["heads"]
+        taps = visual.taps.astype(jnp.float32)
+        tokens = jnp.einsum("blnd,ldj->blnj", taps, heads["kernel"])
+        tokens += heads["bias"][:, None]
+        # Of two states only the difference counts, and it commutes with up-sampling.
+        difference = unit(text)[:, 1] - unit(text)[:, 0]
+        logits = jnp.einsum("blnj,bj->bln", unit(tokens), difference) / self.temperature
+        size = self.image_size
+        maps = jax.nn.sigmoid(anomaly_map.render(logits, size, align_corners=True))
+        return anomaly_map.smooth(maps, sigma) if sigma else maps
+
+    @classmethod
+    def from_archive(cls, tensors: Mapping[str, Any]) -> Params | None:
+        """Parameters of the authors' `*_pretrained.pth`; None for another's file."""
+        layers = tensors.get("trainable_linearlayer")
+        if not isinstance(layers, Mapping) or "fc.0.weight" not in layers:
+            return None
+        stages = range(sum(key.endswith(".weight") for key in layers))
+        kernel = np.stack([layers[f"fc.{stage}.weight"].T for stage in stages])
+        bias = np.stack([layers[f"fc.{stage}.bias"] for stage in stages])
+        return {
+            "heads": {
+                "kernel": kernel.astype(np.float32),
+                "bias": bias.astype(np.float32),
+            }
+        }
