@@ -115,11 +115,7 @@ def plain(clip: Clip) -> VisualTokens:
 def test_embedding_equals_numpy(
     clip: Clip, tiny_weights: dict[str, np.ndarray]
 ) -> None:
-    found = clip.module.apply(
-        {"params": clip.params},
-        PIXELS,
-        method=lambda module, x: module.vision_model.embeddings(x),
-    )
+    found = clip.module.apply({"params": clip.params}, PIXELS, method="embed")
     expected = numpy_clip.embed_image(PIXELS, tiny_weights)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -243,16 +239,14 @@ def test_pixels_beyond_the_last_whole_patch_are_not_seen(tmp_path: Path) -> None
     assert (floored.image_size, floored.grid) == (240, 17)
     pixels = draw_pixels(240)[:1]
     found, expected = (
-        clip.module.apply(
-            {"params": clip.params}, x, vv_start=5, taps=(1,), method="encode_image"
-        )
+        clip.module.apply({"params": clip.params}, x, method="embed")
         for clip, x in (
             (floored, pixels),
             (load_clip(directory, 238), pixels[:, :238, :238]),
         )
     )
-    assert found.taps.shape == (1, 1, 289, 64)
-    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    assert found.shape == (1, 290, 64)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_resized_tower_equals_transformers(
