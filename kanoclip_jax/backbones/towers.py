@@ -1,7 +1,7 @@
-"""The frozen CLIP with its two extra ways in: the dual-path image tower, the splice.
+"""The frozen CLIP in pieces, with the dual-path image tower and the splice of prompts.
 
 Wraps transformers' Flax CLIP (Apache-2.0): the modules and the parameter tree are
-theirs, unchanged; only the walk through the blocks is ours.
+theirs, unchanged; only the walks through the blocks are ours.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from transformers.models.clip.modeling_flax_clip import (
     FlaxCLIPModule,
 )
 
-from kanoclip_jax.ops.attention import attend, merge_heads, split_heads
+from kanoclip_jax.backbones.blocks import block_attention, block_heads, block_mlp
 
 ImageFeature = Literal["post_layernorm", "plain", "vv"]
 Paths = Literal["vv", "both"]
@@ -28,9 +28,9 @@ class VisualTokens(NamedTuple):
 
     Attributes:
         cls: the image feature in the joint space, not normalised.
-        taps: patch tokens of the V-V path after each tapped block, then those of the
-            original path where both are asked for, in the tower's own width (before
-            `post_layernorm`).
+        taps: patch tokens after each tapped block, in the tower's own width (before
+            `post_layernorm`): of the V-V path where there is one, then those of the
+            original path where both are asked for.
     """
 
     cls: Float[Array, "b joint"]
@@ -47,13 +47,45 @@ class KeyValue(NamedTuple):
 class DualPathCLIP(FlaxCLIPModule):
     """CLIP with a value-value path in its image tower and prompts spliced in its text.
 
-    Call its methods through `module.apply({"params": params}, …, method=…)`.
+    Call its methods through `module.apply({"params": params}, …, method=…)`; `method`
+    may be any function of the bound module, which is how another walk through the
+    image tower is written: `enter`, a loop over `blocks`, `leave`.
 
     Attributes:
         dtype: of the computation.
     """
 
     dtype: DTypeLike = jnp.float32
+
+    def embed(
+        self, pixels: Float[Array, "b height width 3"]
+    ) -> Float[Array, "b 1+n d"]:
+        """CLS and patches, row by row, with positions, before `pre_layrnorm`."""
+        return self.vision_model.embeddings(pixels)
+
+    def enter(
+        self, pixels: Float[Array, "b height width 3"]
+    ) -> Float[Array, "b 1+n d"]:
+        """Tokens as the first block of the image tower reads them, CLS first."""
+        return self.vision_model.pre_layrnorm(self.embed(pixels))
+
+    @property
+    def blocks(self) -> list[FlaxCLIPEncoderLayer]:
+        """Blocks of the image tower; `backbones.blocks` takes them apart."""
+        return self.vision_model.encoder.layers.layers
+
+    def leave(
+        self, tokens: Float[Array, "*axes d"], norm: bool = True
+    ) -> Float[Array, "*axes joint"]:
+        """Tokens in the joint space, not normalised; CLIP does so with the CLS alone.
+
+        Args:
+            tokens: of the image tower, after a block.
+            norm: apply `post_layernorm` first.
+        """
+        if norm:
+            tokens = self.vision_model.post_layernorm(tokens)
+        return self.visual_projection(tokens)
 
     def encode_image(
         self,
@@ -85,39 +117,27 @@ class DualPathCLIP(FlaxCLIPModule):
                 takes the V-V path's CLS.
             paths: which paths' taps are returned.
         """
-        vision = self.vision_model
-        heads = self.config.vision_config.num_attention_heads
-        original = vision.pre_layrnorm(vision.embeddings(pixels))
-        value_path = original
+        original = value_path = self.enter(pixels)
         value_taps, original_taps = [], []
-        blocks = vision.encoder.layers.layers
-        for depth, block in enumerate(blocks, start=1):
-            attention = block.self_attn
+        for depth, block in enumerate(self.blocks, start=1):
             normed = block.layer_norm1(original)
-            key, value = (
-                split_heads(project(normed), heads)
-                for project in (attention.k_proj, attention.v_proj)
-            )
+            key, value = block_heads(block, normed, "kv")
             if depth >= vv_start:
-                value_path += attention.out_proj(
-                    merge_heads(attend(value, value, value))
-                )
-            if depth == len(blocks) >= vv_start and paths == "vv":
+                value_path += block_attention(block, value, value, value)
+            if depth == len(self.blocks) >= vv_start and paths == "vv":
                 original, normed = original[:, :1], normed[:, :1]
-            query = split_heads(attention.q_proj(normed), heads)
-            original += attention.out_proj(merge_heads(attend(query, key, value)))
-            original += block.mlp(block.layer_norm2(original))
+            (query,) = block_heads(block, normed, "q")
+            original += block_attention(block, query, key, value)
+            original += block_mlp(block, original)
             if depth < vv_start:
                 value_path = original
             if depth in taps:
                 value_taps.append(value_path[:, 1:])
                 original_taps.append(original[:, 1:])
         source = value_path if image_feature == "vv" else original
-        cls = source[:, 0]
-        if image_feature != "plain":
-            cls = vision.post_layernorm(cls)
+        cls = self.leave(source[:, 0], norm=image_feature != "plain")
         taps = value_taps + (original_taps if paths == "both" else [])
-        return VisualTokens(self.visual_projection(cls), jnp.stack(taps, axis=1))
+        return VisualTokens(cls, jnp.stack(taps, axis=1))
 
     def encode_text(
         self,
@@ -170,13 +190,7 @@ class DualPathCLIP(FlaxCLIPModule):
         before: KeyValue | None = None,
     ) -> tuple[Float[Array, "p t w"], KeyValue]:
         """One block, and its keys and values; `before` are those of a shared prefix."""
-        heads = self.config.text_config.num_attention_heads
-        attention = block.self_attn
-        normed = block.layer_norm1(hidden)
-        query, key, value = (
-            split_heads(project(normed), heads)
-            for project in (attention.q_proj, attention.k_proj, attention.v_proj)
-        )
+        query, key, value = block_heads(block, block.layer_norm1(hidden))
         seen = KeyValue(key, value)
         if before is not None:
             prompts = hidden.shape[0]
@@ -186,10 +200,8 @@ class DualPathCLIP(FlaxCLIPModule):
                     for first, own in zip(before, seen, strict=True)
                 )
             )
-        attended = attend(query, *seen, causal=True)
-        hidden += attention.out_proj(merge_heads(attended))
-        hidden += block.mlp(block.layer_norm2(hidden))
-        return hidden, seen
+        hidden += block_attention(block, query, *seen, causal=True)
+        return hidden + block_mlp(block, hidden), seen
 
 
 def round_blocks(params: Mapping[str, Any], dtype: DTypeLike) -> dict[str, Any]:

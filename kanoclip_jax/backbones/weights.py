@@ -22,9 +22,12 @@ from kanoclip_jax.backbones.tokenizer import Tokenizer
 from kanoclip_jax.backbones.towers import DualPathCLIP, round_blocks
 from kanoclip_jax.errors import InputError
 
-PositionGrid = Literal["bilinear", "bicubic"]
+PositionGrid = Literal["bilinear", "bicubic", "bicubic_antialias"]
+Activation = Literal["", "quick_gelu", "gelu"]
+InputRange = Literal["clip", "unit"]
 _OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+_UNIT = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 _POSITIONS = ("vision_model", "embeddings", "position_embedding", "embedding")
 _Flat = dict[tuple[str, ...], np.ndarray]
 
@@ -39,9 +42,10 @@ class Clip:
         params: frozen parameters in transformers' Flax tree: float32, but for those of
             attention and MLPs, which are in the dtype of the computation.
         tokenizer: the model's own.
-        mean, std: the checkpoint's own preprocessing constants, for pixels in [0, 1].
+        mean, std: preprocessing constants, for pixels in [0, 1].
         fingerprint: sha256 of the weights as published, in float32, before the position
-            grid is resized: equal for the same weights in any file format.
+            grid is resized: equal for the same weights in any file format, however
+            they are read.
     """
 
     name: str
@@ -64,7 +68,7 @@ class Clip:
 
     @property
     def grid(self) -> int:
-        """Patches along one side."""
+        """Whole patches along one side."""
         return self.image_size // self.module.config.vision_config.patch_size
 
     def reading(self) -> dict[str, object]:
@@ -83,7 +87,7 @@ class Clip:
         }
 
     def normalise(self, images: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
-        """Pixels to the range that the checkpoint was trained with."""
+        """Pixels to the range that the tower reads."""
         scaled = images.astype(jnp.float32) / 255.0
         return (scaled - jnp.asarray(self.mean)) / jnp.asarray(self.std)
 
@@ -93,6 +97,9 @@ def load_clip(
     image_size: int | None = None,
     *,
     position_grid: PositionGrid = "bilinear",
+    activation: Activation = "",
+    input_range: InputRange = "clip",
+    multiple: bool = True,
     dtype: DTypeLike = jnp.float32,
 ) -> Clip:
     """Load a CLIP of any size.
@@ -100,24 +107,30 @@ def load_clip(
     Args:
         name: `demo`, a local directory or a Hugging Face id.
         image_size: input size in pixels; the model's own if None.
-        position_grid: how the position grid is resized, without antialias: `bilinear`
-            as AnomalyCLIP, or `bicubic`.
+        position_grid: how the position grid is resized: `bilinear` as AnomalyCLIP,
+            `bicubic` as AdaCLIP, `bicubic_antialias` as APRIL-GAN and MVFA.
+        activation: of the MLPs of both towers; the checkpoint's own if empty. APRIL-GAN,
+            AdaCLIP and MVFA run OpenAI's weights with `gelu`, the exact one.
+        input_range: what the image tower reads: `clip`, pixels normalised with the
+            checkpoint's own constants, or `unit`, pixels in [0, 1], as MVFA.
+        multiple: refuse a size that is no multiple of the patch; otherwise the pixels
+            right and below of the last whole patch are not seen, as in MVFA.
         dtype: of the computation.
 
     Raises:
-        InputError: no such model, files that do not fit together, or a size that is
-            not a multiple of the patch.
+        InputError: no such model, files that do not fit together, an option that does
+            not exist, or a size that does not suit the patch.
     """
-    if position_grid not in get_args(PositionGrid):
-        raise InputError(
-            f"clip.position_grid is {position_grid!r}; allowed: "
-            f"{', '.join(get_args(PositionGrid))}"
-        )
+    _check_choice("position_grid", position_grid, PositionGrid)
+    _check_choice("activation", activation, Activation)
+    _check_choice("input_range", input_range, InputRange)
     directory = locate(name)
     config = _read_config(directory)
     vision = config.vision_config
     image_size = image_size or vision.image_size
-    _check_size(image_size, vision.patch_size)
+    _check_size(image_size, vision.patch_size, multiple)
+    for section in (vision, config.text_config):
+        section.hidden_act = activation or section.hidden_act
     expected = _expected_shapes(config)
     flat = _read_weights(weights_file(directory), expected)
     fingerprint = _fingerprint(flat)
@@ -125,7 +138,7 @@ def load_clip(
     flat[_POSITIONS] = resize_position_grid(
         flat[_POSITIONS], image_size // vision.patch_size, position_grid
     )
-    mean, std = _preprocessing(directory)
+    mean, std = _preprocessing(directory) if input_range == "clip" else _UNIT
     return Clip(
         name=name,
         module=DualPathCLIP(config, dtype=dtype),
@@ -147,24 +160,42 @@ def resize_position_grid(
     Args:
         embedding: CLS row, then a square grid of patch rows.
         grid: patches along one side of the new grid.
-        method: `bilinear` or `bicubic`, half-pixel centres, no antialias.
+        method: half-pixel centres; `bilinear` and `bicubic` without antialias. torch's
+            cubic kernel has a = -0.75, but -0.5 where it is antialiased.
     """
     cls, patches = embedding[:1], embedding[1:]
     side = round(len(patches) ** 0.5)
     if side == grid:
         return embedding
-    kernel = {"bilinear": "linear", "bicubic": "cubic-pytorch"}[method]
+    kernel = {
+        "bilinear": "linear",
+        "bicubic": "cubic-pytorch",
+        "bicubic_antialias": "cubic",
+    }[method]
     resized = jax.image.resize(
         patches.reshape(side, side, -1),
         (grid, grid, patches.shape[-1]),
         method=kernel,
-        antialias=False,
+        antialias=method == "bicubic_antialias",
     )
     return np.concatenate([cls, np.asarray(resized).reshape(grid * grid, -1)])
 
 
-def _check_size(image_size: int, patch: int) -> None:
-    if image_size <= 0 or image_size % patch:
+def _check_choice(key: str, value: str, allowed: Any) -> None:
+    names = get_args(allowed)
+    if value not in names:
+        raise InputError(
+            f"clip.{key} is {value!r}; allowed: {', '.join(n or repr(n) for n in names)}"
+        )
+
+
+def _check_size(image_size: int, patch: int, multiple: bool) -> None:
+    if not multiple and image_size < patch:
+        raise InputError(
+            f"clip.image_size {image_size} is smaller than the patch, {patch} px; "
+            f"{patch} is the least"
+        )
+    if multiple and (image_size <= 0 or image_size % patch):
         below = max(image_size // patch, 1) * patch
         raise InputError(
             f"clip.image_size {image_size} is not a multiple of the patch, {patch} px; "

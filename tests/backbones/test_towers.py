@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,11 +115,7 @@ def plain(clip: Clip) -> VisualTokens:
 def test_embedding_equals_numpy(
     clip: Clip, tiny_weights: dict[str, np.ndarray]
 ) -> None:
-    found = clip.module.apply(
-        {"params": clip.params},
-        PIXELS,
-        method=lambda module, x: module.vision_model.embeddings(x),
-    )
+    found = clip.module.apply({"params": clip.params}, PIXELS, method="embed")
     expected = numpy_clip.embed_image(PIXELS, tiny_weights)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -213,6 +210,43 @@ def test_config_is_honoured(
     expected = run_transformers(tiny_weights, config, PIXELS)
     np.testing.assert_allclose(found.cls, expected.image_features, atol=1e-5)
     assert np.abs(found.cls - plain.cls).max() > 0.01
+
+
+@pytest.mark.parametrize("tower", ["vision_model", "text_model"])
+def test_gelu_is_the_exact_one_in_both_towers(
+    tiny_directory: Path, tiny_weights: dict[str, np.ndarray], tower: str
+) -> None:
+    exact = load_clip(str(tiny_directory), activation="gelu")
+    width = {"vision_model": 64, "text_model": 32}[tower]
+    hidden = np.random.default_rng(6).normal(size=(1, 50, width))
+    found = exact.module.apply(
+        {"params": exact.params},
+        hidden.astype(np.float32),
+        method=lambda module, x: getattr(module, tower).encoder.layers.layers[0].mlp(x),
+    )
+    prefix = f"{tower}.encoder.layers.0.mlp"
+    inner = numpy_clip.linear(hidden, tiny_weights, f"{prefix}.fc1")
+    inner *= (1 + np.vectorize(math.erf)(inner / 2**0.5)) / 2
+    expected = numpy_clip.linear(inner, tiny_weights, f"{prefix}.fc2")
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_pixels_beyond_the_last_whole_patch_are_not_seen(tmp_path: Path) -> None:
+    """As MVFA: 240 px in patches of 14 are 17 × 17 of them, the top left 238 px."""
+    config = tiny_clip.change(vision_config={"image_size": 28, "patch_size": 14})
+    directory = str(tiny_clip.write_directory(tmp_path, config))
+    floored = load_clip(directory, 240, multiple=False)
+    assert (floored.image_size, floored.grid) == (240, 17)
+    pixels = draw_pixels(240)[:1]
+    found, expected = (
+        clip.module.apply({"params": clip.params}, x, method="embed")
+        for clip, x in (
+            (floored, pixels),
+            (load_clip(directory, 238), pixels[:, :238, :238]),
+        )
+    )
+    assert found.shape == (1, 290, 64)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_resized_tower_equals_transformers(

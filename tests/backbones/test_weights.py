@@ -215,6 +215,48 @@ def test_size_off_the_patch_names_the_nearest(
         load_clip(str(tiny_directory), size)
 
 
+def test_size_below_one_patch_is_refused(tiny_directory: Path) -> None:
+    with pytest.raises(InputError, match="image_size 7 is smaller than the patch, 8"):
+        load_clip(str(tiny_directory), 7, multiple=False)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"position_grid": "nearest"}, "bilinear, bicubic, bicubic_antialias"),
+        ({"activation": "relu"}, "'', quick_gelu, gelu"),
+        ({"input_range": "imagenet"}, "clip, unit"),
+    ],
+)
+def test_unknown_option_names_those_that_exist(
+    tiny_directory: Path, option: dict[str, str], message: str
+) -> None:
+    ((key, value),) = option.items()
+    with pytest.raises(
+        InputError, match=f"clip.{key} is '{value}'; allowed: {message}$"
+    ):
+        load_clip(str(tiny_directory), **option)
+
+
+def test_unit_range_leaves_pixels_between_0_and_1(tiny_directory: Path) -> None:
+    unit = load_clip(str(tiny_directory), input_range="unit")
+    found = unit.normalise(jax.numpy.asarray([[[[255, 0, 51]]]], np.uint8))
+    np.testing.assert_allclose(found, [[[[1.0, 0.0, 0.2]]]], atol=1e-7)
+
+
+def test_options_leave_the_fingerprint(clip: Clip, tiny_directory: Path) -> None:
+    other = load_clip(
+        str(tiny_directory),
+        50,
+        position_grid="bicubic_antialias",
+        activation="gelu",
+        input_range="unit",
+        multiple=False,
+    )
+    assert other.fingerprint == clip.fingerprint
+    assert (other.image_size, other.grid) == (50, 6)
+
+
 def bilinear(grid: np.ndarray, side: int) -> np.ndarray:
     """Half-pixel centres, borders repeated, by plain loops in float64."""
     old = len(grid)
@@ -239,15 +281,28 @@ def test_position_grid_equals_plain_bilinear(side: int) -> None:
     np.testing.assert_allclose(found[1:], expected.reshape(-1, 5), atol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["bilinear", "bicubic"])
+def test_antialiased_position_grid_equals_hand_computation() -> None:
+    """From 4 to 2: Keys' kernel with a = -1/2, twice as wide, at 1/4, 1/4, 3/4, 5/4."""
+    rows = np.zeros((4, 4, 1), np.float32)
+    rows[0] = 242.0
+    embedding = np.concatenate([[[7.0]], rows.reshape(16, 1)])
+    found = resize_position_grid(embedding, 2, "bicubic_antialias")
+    np.testing.assert_allclose(found[:, 0], [7, 111, 111, -9, -9], rtol=1e-5)
+    columns = np.concatenate([[[7.0]], rows.transpose(1, 0, 2).reshape(16, 1)])
+    found = resize_position_grid(columns, 2, "bicubic_antialias")
+    np.testing.assert_allclose(found[:, 0], [7, 111, -9, 111, -9], rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["bilinear", "bicubic", "bicubic_antialias"])
 @pytest.mark.parametrize("side", [3, 9])
 def test_position_grid_equals_torch(method: str, side: int) -> None:
     torch = pytest.importorskip("torch")
     embedding = np.random.default_rng(0).normal(size=(17, 5)).astype(np.float32)
     found = resize_position_grid(embedding, side, method)
     grid = torch.from_numpy(embedding[1:].T.reshape(1, 5, 4, 4))
+    kind, _, antialias = method.partition("_")
     expected = torch.nn.functional.interpolate(
-        grid, (side, side), mode=method, align_corners=False, antialias=False
+        grid, (side, side), mode=kind, align_corners=False, antialias=bool(antialias)
     )
     expected = expected[0].reshape(5, -1).T.numpy()
     np.testing.assert_allclose(found[1:], expected, atol=1e-5)
