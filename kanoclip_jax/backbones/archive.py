@@ -1,4 +1,4 @@
-"""A reader of `pytorch_model.bin` that runs no code from the file and needs no torch.
+"""A reader of torch's archives that runs no code from the file and needs no torch.
 
 A torch archive is a zip with one pickle that names tensors and one raw file for each
 storage. Unpickling may call whatever global the file names, so this reader resolves
@@ -11,7 +11,7 @@ import math
 import pickle
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -30,45 +30,75 @@ _STORAGE_DTYPES = {
     "ByteStorage": np.dtype("u1"),
     "BoolStorage": np.dtype("?"),
 }
+# The authors' files have two levels: a part of the model, and its tensors.
+_DEEPEST = 8
 
 
-class _StorageType(NamedTuple):
-    """Stands in for a torch storage class."""
+class _Sealed:
+    """What a pickle may pass on but not change, as it may any other object."""
 
-    dtype: np.dtype
+    __slots__ = ("content",)
+
+    def __init__(self, content: Any) -> None:
+        self.content = content
+
+    def __setstate__(self, state: object) -> None:
+        raise pickle.UnpicklingError("it changes something that is no dict")
+
+
+class _StorageType(_Sealed):
+    """Stands in for a torch storage class; holds its dtype."""
+
+
+class _Storage(_Sealed):
+    """Holds all numbers of a storage as a vector."""
+
+
+class _Tensor(_Sealed):
+    """Holds an array of its own."""
+
+
+class _Rebuild(_Sealed):
+    """Stands in for a function of torch; holds ours."""
+
+    def __call__(self, *arguments: object) -> _Tensor:
+        return self.content(*arguments)
 
 
 def _rebuild_tensor(
-    storage: np.ndarray,
+    storage: _Storage,
     offset: int,
     shape: tuple[int, ...],
     stride: tuple[int, ...],
     *_: object,
-) -> np.ndarray:
+) -> _Tensor:
     """A copy of the strided view; numpy checks nothing here, so the bounds are ours."""
+    if not isinstance(storage, _Storage):
+        raise pickle.UnpicklingError("a tensor has no storage")
+    data = storage.content
     if any(n < 0 for n in (offset, *shape, *stride)) or len(shape) != len(stride):
         raise pickle.UnpicklingError("a tensor has a negative or uneven geometry")
     if 0 in shape:
-        return np.zeros(shape, storage.dtype)
+        return _Tensor(np.zeros(shape, data.dtype))
     last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
-    if last >= storage.size:
+    if last >= data.size:
         raise pickle.UnpicklingError("a tensor reaches beyond its storage")
     # A stride of 0 would make any size of a few bytes.
-    if math.prod(shape) > storage.size:
+    if math.prod(shape) > data.size:
         raise pickle.UnpicklingError("a tensor is larger than its storage")
-    strides = tuple(step * storage.itemsize for step in stride)
-    view = np.lib.stride_tricks.as_strided(storage[offset:], shape, strides)
-    return view.copy()
+    strides = tuple(step * data.itemsize for step in stride)
+    view = np.lib.stride_tricks.as_strided(data[offset:], shape, strides)
+    return _Tensor(view.copy())
 
 
-def _rebuild_parameter(data: np.ndarray, *_: object) -> np.ndarray:
+def _rebuild_parameter(data: _Tensor, *_: object) -> _Tensor:
     return data
 
 
 _ALLOWED = {
     ("collections", "OrderedDict"): collections.OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch._utils", "_rebuild_tensor_v2"): _Rebuild(_rebuild_tensor),
+    ("torch._utils", "_rebuild_parameter"): _Rebuild(_rebuild_parameter),
 } | {("torch", name): _StorageType(dtype) for name, dtype in _STORAGE_DTYPES.items()}
 
 
@@ -78,7 +108,7 @@ class _TensorUnpickler(pickle.Unpickler):
     def __init__(self, archive: zipfile.ZipFile, prefix: str) -> None:
         super().__init__(io.BytesIO(archive.read(f"{prefix}data.pkl")))
         self._archive, self._prefix = archive, prefix
-        self._storages: dict[str, np.ndarray] = {}
+        self._storages: dict[str, _Storage] = {}
 
     def find_class(self, module: str, name: str) -> object:
         try:
@@ -88,13 +118,13 @@ class _TensorUnpickler(pickle.Unpickler):
                 f"it asks for {module}.{name}, which no tensor archive needs"
             ) from None
 
-    def persistent_load(self, pid: object) -> np.ndarray:
+    def persistent_load(self, pid: object) -> _Storage:
         kind, storage_type, key, _, _ = pid
         if kind != "storage" or not isinstance(storage_type, _StorageType):
             raise pickle.UnpicklingError("it refers to something that is no storage")
         if key not in self._storages:
             data = self._archive.read(f"{self._prefix}data/{key}")
-            self._storages[key] = np.frombuffer(data, storage_type.dtype)
+            self._storages[key] = _Storage(np.frombuffer(data, storage_type.content))
         return self._storages[key]
 
 
@@ -110,7 +140,33 @@ def read_torch_archive(path: Path) -> dict[str, np.ndarray]:
     Raises:
         InputError: not such an archive, or one that holds anything but tensors.
     """
-    remedy = "use a model.safetensors from a source you trust instead"
+    return _read(path, 1, "use a model.safetensors from a source you trust instead")
+
+
+def read_nested_archive(path: Path) -> dict[str, Any]:
+    """Read named tensors, and dicts of them, saved by `torch.save`.
+
+    As published checkpoints hold them: `{"prompt_learner": {"ctx_pos": ...}}`.
+
+    Args:
+        path: a zip archive as torch 1.6 and later write it, saved on any device.
+
+    Returns:
+        Tensors by name, in the file's own dtypes, nested as in the file.
+
+    Raises:
+        InputError: not such an archive, or one that holds anything but tensors and
+            dicts of them, a dict in two places, or more than 8 levels.
+    """
+    return _read(
+        path,
+        _DEEPEST,
+        "use the authors' own file, or save its tensors alone, in dicts by name, with "
+        "torch.save of torch 1.6 or later",
+    )
+
+
+def _read(path: Path, deepest: int, remedy: str) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             if any(e.compress_type != zipfile.ZIP_STORED for e in archive.infolist()):
@@ -125,18 +181,37 @@ def read_torch_archive(path: Path) -> dict[str, np.ndarray]:
             if order in archive.namelist() and archive.read(order) != b"little":
                 raise InputError(f"{path} is big-endian; {remedy}")
             state = _TensorUnpickler(archive, prefix).load()
+        return _open(state, "it", deepest, set())
     except zipfile.BadZipFile:
         raise InputError(
-            f"{path} is no torch archive of the zip kind (torch 1.6 or later); {remedy}"
+            f"{path} is no torch archive of the zip kind (torch 1.6 or later), or is "
+            f"damaged; {remedy}"
         ) from None
     except InputError:
         raise
     except Exception as error:  # noqa: BLE001
         # A hostile pickle can fail in any way; none of them may reach the user raw.
         raise InputError(f"{path} was refused: {error}; {remedy}") from None
-    if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, np.ndarray)
-        for name, tensor in state.items()
-    ):
-        raise InputError(f"{path} holds something other than named tensors; {remedy}")
-    return dict(state)
+
+
+def _open(node: object, where: str, levels: int, met: set[int]) -> dict[str, Any]:
+    """The arrays of a dict of sealed tensors, and of the dicts in it."""
+    if not isinstance(node, dict) or not levels:
+        allowed = "named tensors and dicts of them" if levels else "a tensor"
+        raise pickle.UnpicklingError(
+            f"{where} is of type {type(node).__name__}; allowed: {allowed}"
+        )
+    # A few dicts that hold each other would unfold to any number of them.
+    if id(node) in met:
+        raise pickle.UnpicklingError(f"{where} is a dict that it holds elsewhere too")
+    met.add(id(node))
+    arrays: dict[str, Any] = {}
+    # A pickle may have given an OrderedDict another `items`.
+    for name, value in dict.items(node):
+        if not isinstance(name, str):
+            raise pickle.UnpicklingError(f"{where} has a key that is no name")
+        if isinstance(value, _Tensor):
+            arrays[name] = value.content
+        else:
+            arrays[name] = _open(value, f"its {name[:60]!r}", levels - 1, met)
+    return arrays

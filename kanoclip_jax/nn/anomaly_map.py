@@ -81,16 +81,23 @@ def _log(probability: Float[Array, "*n"]) -> Float[Array, "*n"]:
 
 
 @functools.cache
-def upsampling_matrix(grid: int, size: int, sigma: float = 0.0) -> np.ndarray:
+def upsampling_matrix(
+    grid: int, size: int, sigma: float = 0.0, align_corners: bool = False
+) -> np.ndarray:
     """Bilinear up-sampling of one axis, then a Gaussian, as one matrix [size, grid].
 
     Args:
         grid: patches along the axis.
-        size: pixels along the axis; half-pixel centres as torch's align_corners=False.
+        size: pixels along the axis.
         sigma: of the Gaussian in pixels, cut at 4 σ, with half-sample symmetric borders
             (scipy's `reflect`); 0 for none.
+        align_corners: as torch's. True lays the centres of the outermost patches on
+            those of the outermost pixels; False the edges on the edges.
     """
-    centres = (np.arange(size) + 0.5) * grid / size - 0.5
+    if align_corners:
+        centres = np.arange(size) * (grid - 1) / max(size - 1, 1)
+    else:
+        centres = (np.arange(size) + 0.5) * grid / size - 0.5
     centres = np.clip(centres, 0, grid - 1)
     left = np.floor(centres).astype(int)
     right = np.minimum(left + 1, grid - 1)
@@ -105,11 +112,21 @@ def upsampling_matrix(grid: int, size: int, sigma: float = 0.0) -> np.ndarray:
 
 
 def render(
-    maps: Float[Array, "*b n"], size: int, sigma: float = 0.0
+    maps: Float[Array, "*b n"],
+    size: int,
+    sigma: float = 0.0,
+    align_corners: bool = False,
 ) -> Float[Array, "*b {size} {size}"]:
-    """Up-sample maps on a square patch grid (row by row) to pixels, and smooth them."""
+    """Up-sample maps on a square patch grid (row by row) to pixels, and smooth them.
+
+    Args:
+        maps: values of any kind for each patch.
+        size: side of the result in pixels.
+        sigma: as `upsampling_matrix` takes it.
+        align_corners: the same.
+    """
     side = round(maps.shape[-1] ** 0.5)
-    matrix = jnp.asarray(upsampling_matrix(side, size, sigma))
+    matrix = jnp.asarray(upsampling_matrix(side, size, sigma, align_corners))
     # Half-precision products, an accelerator's default, would show in the metrics.
     rendered = jnp.einsum(
         "yh,bhw,xw->byx",

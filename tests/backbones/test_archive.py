@@ -11,66 +11,19 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from torch_archives import (
+    VALUES,
+    Call,
+    Change,
+    Named,
+    Reduce,
+    Storage,
+    tensor,
+    write_archive,
+)
 
-from kanoclip_jax.backbones.archive import read_torch_archive
+from kanoclip_jax.backbones.archive import read_nested_archive, read_torch_archive
 from kanoclip_jax.errors import InputError
-
-VALUES = np.arange(12, dtype=np.float32)
-
-
-class Named:
-    """Pickles as a reference to a global that need not exist here."""
-
-    def __init__(self, module: str, name: str) -> None:
-        self.module, self.name = module, name
-
-
-class Storage:
-    """Pickles as torch's persistent id of a storage."""
-
-    def __init__(self, kind: str, key: str, size: int) -> None:
-        self.pid = ("storage", Named("torch", kind), key, "cpu", size)
-
-
-class Call:
-    """Pickles as a call of a global."""
-
-    def __init__(self, function: Named, *arguments: object) -> None:
-        self.function, self.arguments = function, arguments
-
-
-def opcodes(value: object) -> bytes:
-    """A minimal pickler: torch's globals by name, without torch."""
-    if isinstance(value, Named):
-        return f"c{value.module}\n{value.name}\n".encode()
-    if isinstance(value, Storage):
-        return opcodes(value.pid) + pickle.BINPERSID
-    if isinstance(value, Call):
-        return opcodes(value.function) + opcodes(value.arguments) + pickle.REDUCE
-    if isinstance(value, tuple):
-        return pickle.MARK + b"".join(map(opcodes, value)) + pickle.TUPLE
-    if isinstance(value, dict):
-        items = b"".join(opcodes(k) + opcodes(v) for k, v in value.items())
-        return pickle.EMPTY_DICT + pickle.MARK + items + pickle.SETITEMS
-    # Python's own pickler serves the plain values; its frame and STOP are cut off.
-    return pickle.dumps(value, protocol=2)[2:-1]
-
-
-def tensor(
-    storage: Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...]
-) -> Call:
-    rebuild = Named("torch._utils", "_rebuild_tensor_v2")
-    hooks = Call(Named("collections", "OrderedDict"))
-    return Call(rebuild, storage, offset, shape, stride, False, hooks)
-
-
-def write_archive(path: Path, root: object, **storages: bytes) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", b"\x80\x02" + opcodes(root) + pickle.STOP)
-        archive.writestr("archive/byteorder", "little")
-        for key, data in storages.items():
-            archive.writestr(f"archive/data/{key}", data)
-    return path
 
 
 def test_tensors_views_and_parameters(tmp_path: Path) -> None:
@@ -139,16 +92,6 @@ def test_geometry_beyond_the_storage_is_refused(
     path = write_archive(tmp_path / "m.bin", root, a=bytes(VALUES))
     with pytest.raises(InputError, match="was refused"):
         read_torch_archive(path)
-
-
-class Reduce:
-    """Pickles as any call, by Python's own protocol: the usual attack."""
-
-    def __init__(self, function: Callable[..., object], *arguments: object) -> None:
-        self.call = (function, arguments)
-
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        return self.call
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])
@@ -268,3 +211,39 @@ def test_stride_zero_cannot_inflate_a_storage(tmp_path: Path) -> None:
     path = write_archive(tmp_path / "m.bin", root, a=bytes(VALUES))
     with pytest.raises(InputError, match="larger than its storage"):
         read_torch_archive(path)
+
+
+def test_a_tensor_is_no_storage(tmp_path: Path) -> None:
+    """Rows of it are not numbers: an offset in them would leave its memory."""
+    whole = tensor(Storage("FloatStorage", "a", 12), 0, (3, 4), (4, 1))
+    root = {"x": tensor(whole, 4, (8,), (1,))}
+    path = write_archive(tmp_path / "m.bin", root, a=bytes(VALUES))
+    with pytest.raises(InputError, match="has no storage"):
+        read_torch_archive(path)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        Named("torch._utils", "_rebuild_tensor_v2"),
+        Named("torch", "FloatStorage"),
+        Storage("FloatStorage", "a", 12),
+        tensor(Storage("FloatStorage", "a", 12), 0, (3, 4), (4, 1)),
+    ],
+    ids=["function", "storage class", "storage", "tensor"],
+)
+def test_a_pickle_changes_nothing_but_dicts(tmp_path: Path, changed: object) -> None:
+    root = {"x": Change(changed, (None, {"content": 3}))}
+    path = write_archive(tmp_path / "m.bin", root, a=bytes(VALUES))
+    with pytest.raises(InputError, match="changes something that is no dict"):
+        read_torch_archive(path)
+
+
+def test_a_dict_with_other_methods_is_read_all_the_same(tmp_path: Path) -> None:
+    """Torch itself sets an attribute, `_metadata`, of the dicts that it saves."""
+    storage = Storage("FloatStorage", "a", 12)
+    empty = Call(Named("collections", "OrderedDict"))
+    items = Named("collections", "OrderedDict")
+    root = {"x": tensor(storage, 3, (), ()), "y": Change(empty, {"items": items})}
+    path = write_archive(tmp_path / "m.bin", root, a=bytes(VALUES))
+    assert read_nested_archive(path) == {"x": 3, "y": {}}

@@ -20,18 +20,47 @@ from kanoclip_jax.nn.anomaly_map import (
 )
 
 
-@given(st.integers(1, 40), st.integers(1, 90), st.sampled_from([0.0, 0.7, 4.0]))
+@given(
+    st.integers(1, 40),
+    st.integers(1, 90),
+    st.sampled_from([0.0, 0.7, 4.0]),
+    st.booleans(),
+)
 @settings(max_examples=40, deadline=None)
-def test_rows_of_the_matrix_are_means(grid: int, size: int, sigma: float) -> None:
+def test_rows_of_the_matrix_are_means(
+    grid: int, size: int, sigma: float, align_corners: bool
+) -> None:
     """No weight is negative and a constant map stays what it is."""
-    matrix = upsampling_matrix(grid, size, sigma)
+    matrix = upsampling_matrix(grid, size, sigma, align_corners)
     assert matrix.shape == (size, grid)
     assert (matrix >= 0).all()
     np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-6)
 
 
-@pytest.mark.parametrize(("grid", "size"), [(4, 32), (9, 72), (5, 7), (37, 518)])
-def test_upsampling_equals_torch(grid: int, size: int) -> None:
+def test_rows_of_the_matrix_by_hand() -> None:
+    edges = upsampling_matrix(2, 4)
+    np.testing.assert_array_equal(edges, [[1, 0], [0.75, 0.25], [0.25, 0.75], [0, 1]])
+    corners = upsampling_matrix(3, 5, align_corners=True)
+    np.testing.assert_array_equal(
+        corners,
+        [[1, 0, 0], [0.5, 0.5, 0], [0, 1, 0], [0, 0.5, 0.5], [0, 0, 1]],
+    )
+    # Five pixels over three steps: 0, 3/4, 3/2, 9/4, 3.
+    np.testing.assert_array_equal(
+        upsampling_matrix(4, 5, align_corners=True) @ np.arange(4),
+        [0, 0.75, 1.5, 2.25, 3],
+    )
+    # As torch: a single pixel is the first patch's.
+    np.testing.assert_array_equal(
+        upsampling_matrix(3, 1, align_corners=True), [[1, 0, 0]]
+    )
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize(
+    ("grid", "size"), [(4, 32), (9, 72), (5, 7), (17, 240), (37, 518)]
+)
+def test_upsampling_equals_torch(grid: int, size: int, align_corners: bool) -> None:
     torch = pytest.importorskip("torch")
     maps = np.random.default_rng(0).random((2, 3, grid**2), np.float32)
     # In float32, torch's own pixel positions are off by more than the tolerance.
@@ -39,22 +68,26 @@ def test_upsampling_equals_torch(grid: int, size: int) -> None:
         torch.from_numpy(maps.reshape(2, 3, grid, grid)).double(),
         (size, size),
         mode="bilinear",
-        align_corners=False,
+        align_corners=align_corners,
     )
     np.testing.assert_allclose(
-        render(jnp.asarray(maps), size), expected.numpy(), atol=1e-6
+        render(jnp.asarray(maps), size, align_corners=align_corners),
+        expected.numpy(),
+        atol=1e-6,
     )
 
 
+@pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("size", [8, 32, 60])
-def test_blur_equals_scipy(size: int) -> None:
+def test_blur_equals_scipy(size: int, align_corners: bool) -> None:
     """Also where the kernel, 33 pixels wide, is wider than the image."""
     maps = jnp.asarray(np.random.default_rng(1).random((2, 16), np.float32))
-    upsampled = np.asarray(render(maps, size), np.float64)
+    upsampled = np.asarray(render(maps, size, 0.0, align_corners), np.float64)
     expected = [
         gaussian_filter(one, 4.0, truncate=4.0, mode="reflect") for one in upsampled
     ]
-    np.testing.assert_allclose(render(maps, size, 4.0), expected, atol=1e-6)
+    found = render(maps, size, 4.0, align_corners)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_map_of_complementary_states_is_the_blurred_abnormal_one() -> None:
