@@ -17,23 +17,19 @@ ROWS = {
     "cmci": {"adapter": False},
     "adapter": {},
 }
-# What each row of a table changes: the paper's five, and beside them the full method on
-# both paths' taps and the yardsticks, which read no text.
-ROW_SETTINGS = {name: {"model": changes} for name, changes in ROWS.items()} | {
+# What each row of a table changes: the paper's five, beside them the full method on
+# both paths' taps, and the other methods.
+ROW_SETTINGS = {
+    **{name: {"model": changes} for name, changes in ROWS.items()},
     "both": {"model": {"paths": "both"}},
-    "probe": {
-        "method": "probe",
-        "model": methods.PROBE,
-        "train": {"learning_rate": 1e-3, "epochs": 2},
-    },
-    "median": {"method": "median", "model": methods.MEDIAN},
+    **methods.ROWS,
 }
 
 
 def get_config(row: str = "") -> ConfigDict:
     """The full method, or one row of `ROW_SETTINGS`."""
     config = ConfigDict()
-    # What runs: kanoclip, or a yardstick, median or probe; see configs/methods.py.
+    # What runs: kanoclip, or another of kanoclip_jax/models; see configs/methods.py.
     config.method = "kanoclip"
     config.seed = 111
     # Repeat with the seeds from `seed` on; the report has means and deviations.
@@ -54,8 +50,12 @@ def get_config(row: str = "") -> ConfigDict:
     config.clip.name = "openai/clip-vit-large-patch14-336"
     # Pixels; a multiple of the patch.
     config.clip.image_size = 518
-    # How the position grid is resized: bilinear (AnomalyCLIP) or bicubic.
+    # How the position grid is resized: bilinear (AnomalyCLIP), bicubic (AdaCLIP) or
+    # bicubic_antialias (APRIL-GAN).
     config.clip.position_grid = "bilinear"
+    # Of the towers: empty is the checkpoint's own; quick_gelu or gelu where a method's
+    # published weights belong to it.
+    config.clip.activation = ""
     # Of the tower's computation: float32, bfloat16, or auto (bfloat16 on accelerators).
     config.clip.dtype = "auto"
 

@@ -1,20 +1,85 @@
-"""The `model` section of each yardstick: the keywords of its method's constructor.
+"""The settings of each method but KAnoCLIP, whose are configs/base.py's own.
 
-A configuration's `model` section is KAnoCLIP's (configs/base.py). A row of another
-method brings its own, whole.
+A section is the keywords of the method's constructor (kanoclip_jax/models/NAME.py). A
+row of another method brings its section whole, and with it what else belongs to the
+method as it was published: epochs and rates, and how its tower is read.
 """
+
+# Two prompts, or two ensembles, against CLIP as it is: kanoclip_jax/models/clip.py.
+CLIP = {
+    "temperature": 0.07,
+    "sigma": 4.0,  # of the maps' Gaussian, in pixels
+}
+CLIP_AC = CLIP | {
+    "templates": "imagenet",  # all 80 of CLIP's authors, or their subset of 7
+}
+
+# Windows of the image, each through CLIP: kanoclip_jax/models/winclip.py.
+WINCLIP = {
+    "temperature": 0.07,
+    "windows": "2,3",  # sides in patches
+    "sigma": 0.0,
+}
+
+# A linear layer for each of four stages: kanoclip_jax/models/april_gan.py.
+APRIL_GAN = {
+    "taps": "",  # blocks, from 1; empty is depth · {1, 2, 3, 4} // 4
+    "temperature": 0.01,
+    "sigma": 0.0,
+    "focal_gamma": 2.0,
+}
+
+# Learned prompts that name no class: kanoclip_jax/models/anomalyclip.py.
+ANOMALYCLIP = {
+    "vv_start": 0,  # first V-V block, from 1; 0 is depth // 4
+    "context_length": 12,
+    "deep_prompt_depth": 9,
+    "deep_prompt_length": 4,
+    "word": "object",
+    "temperature": 0.07,
+    "sigma": 4.0,
+    "local_weight": 4.0,
+    "focal_gamma": 2.0,
+}
 
 # No text and no training: kanoclip_jax/models/median.py.
 MEDIAN = {
-    "taps": "",  # blocks, from 1; empty is depth · {1, 2, 3, 4} // 4
-    "sigma": 4.0,  # of the maps' Gaussian, in pixels
+    "taps": "",
+    "sigma": 4.0,
 }
 
 # Two vectors for each tap and two for the image: kanoclip_jax/models/probe.py.
 PROBE = {
-    "vv_start": 0,  # first V-V block, from 1; 0 is depth // 4
+    "vv_start": 0,
     "taps": "",  # blocks of both paths
     "temperature": 0.07,
     "sigma": 4.0,
     "focal_gamma": 2.0,
 }
+
+# What a row of each method changes.
+ROWS = {
+    "clip": {"method": "clip", "model": CLIP},
+    "clip_ac": {"method": "clip_ac", "model": CLIP_AC},
+    "winclip": {"method": "winclip", "model": WINCLIP},
+    "april_gan": {
+        "method": "april_gan",
+        "model": APRIL_GAN,
+        # Its code builds the tower so, and its published weights belong to it.
+        "clip": {"activation": "gelu", "position_grid": "bicubic_antialias"},
+        "train": {"learning_rate": 1e-3, "epochs": 3},
+    },
+    "anomalyclip": {
+        "method": "anomalyclip",
+        "model": ANOMALYCLIP,
+        "train": {"prompt_learning_rate": 1e-3, "epochs": 15},
+    },
+    "probe": {
+        "method": "probe",
+        "model": PROBE,
+        "train": {"learning_rate": 1e-3, "epochs": 2},
+    },
+    "median": {"method": "median", "model": MEDIAN},
+}
+# In the order of the papers' tables; the last is the one that the tables are about.
+TABLE = "clip,clip_ac,winclip,april_gan,anomalyclip,kanoclip"

@@ -1,5 +1,6 @@
 """From settings to things: the backbone, the method and the sources of a run."""
 
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,10 @@ from kanoclip_jax.engine.sharding import first_alone
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models import build_method
 from kanoclip_jax.models.base import Method
+
+
+# The runs of a suite read one CLIP; two where a method reads it its own way.
+_load_clip = functools.lru_cache(maxsize=2)(load_clip)
 
 
 class Targets(NamedTuple):
@@ -34,10 +39,11 @@ def load_method(config: FrozenConfigDict) -> Method:
     dtype = config.clip.dtype
     if dtype == "auto":
         dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    clip = load_clip(
+    clip = _load_clip(
         config.clip.name,
         config.clip.image_size,
         position_grid=config.clip.position_grid,
+        activation=config.clip.get("activation", ""),
         dtype=jnp.dtype(dtype),
     )
     return build_method(config.method, config.model.to_dict(), clip=clip)

@@ -46,7 +46,8 @@ _NOT_NEGATIVE = (
     "watch.limit",
 )
 _CHOICES = {
-    "clip.position_grid": ("bilinear", "bicubic"),
+    "clip.position_grid": ("bilinear", "bicubic", "bicubic_antialias"),
+    "clip.activation": ("", "quick_gelu", "gelu"),
     "clip.dtype": ("auto", "float32", "bfloat16"),
     "knowledge.action": ("build", "inspect"),
     "knowledge.weighting": ("count", "balanced"),

@@ -4,13 +4,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.models.anomalyclip import AnomalyClip
+from kanoclip_jax.models.april_gan import AprilGan
 from kanoclip_jax.models.base import Method
+from kanoclip_jax.models.clip import ClipAC, PlainClip
 from kanoclip_jax.models.kanoclip import Kanoclip
 from kanoclip_jax.models.median import Median
 from kanoclip_jax.models.probe import Probe
 from kanoclip_jax.models.settings import annotations, nearest, parse
+from kanoclip_jax.models.winclip import WinClip
 
 METHODS: dict[str, type[Method]] = {
+    "clip": PlainClip,
+    "clip_ac": ClipAC,
+    "winclip": WinClip,
+    "april_gan": AprilGan,
+    "anomalyclip": AnomalyClip,
     "kanoclip": Kanoclip,
     "median": Median,
     "probe": Probe,

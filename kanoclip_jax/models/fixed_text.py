@@ -57,7 +57,9 @@ class FixedText:
 
     def _feature(self, frozen: Params, texts: list[str]) -> Float[np.ndarray, " joint"]:
         ids, end = self.clip.tokenizer(texts)
-        room = min(-ids.shape[1] % _POSITIONS, self.clip.tokenizer.length - ids.shape[1])
+        room = min(
+            -ids.shape[1] % _POSITIONS, self.clip.tokenizer.length - ids.shape[1]
+        )
         padded = np.pad(ids, ((0, 0), (0, room)), mode="edge")
         return np.asarray(self._encode(frozen, padded, end))
 
