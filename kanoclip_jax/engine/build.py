@@ -17,7 +17,6 @@ from kanoclip_jax.errors import InputError
 from kanoclip_jax.models import build_method
 from kanoclip_jax.models.base import Method
 
-
 # The runs of a suite read one CLIP; two where a method reads it its own way.
 _load_clip = functools.lru_cache(maxsize=2)(load_clip)
 

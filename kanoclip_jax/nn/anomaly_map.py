@@ -138,6 +138,12 @@ def render(
     return rendered.reshape(*maps.shape[:-1], size, size)
 
 
+def smooth(maps: Float[Array, "*b h h"], sigma: float) -> Float[Array, "*b h h"]:
+    """The Gaussian of `render` on maps that have their size already."""
+    size = maps.shape[-1]
+    return render(maps.reshape(*maps.shape[:-2], size * size), size, sigma)
+
+
 def anomaly_map(
     states: Float[Array, "b 2 n"], size: int, sigma: float
 ) -> Float[Array, "b {size} {size}"]:
