@@ -1,9 +1,9 @@
 """Evaluation: one pass over each dataset, all metrics, in constant memory."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from ml_collections import FrozenConfigDict
@@ -30,11 +30,13 @@ from kanoclip_jax.engine.reporting.report import (
 from kanoclip_jax.engine.resize import resize_map
 from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.sharding import Devices, gather, is_first
-from kanoclip_jax.engine.step import Found, Inference
+from kanoclip_jax.engine.step import Found, Inference, count_parameters
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.metrics.batch import MapBatch
 from kanoclip_jax.metrics.report import ClassMetrics, mean_of
 from kanoclip_jax.models.base import Method, Params
+
+T = TypeVar("T")
 
 
 def main(
@@ -91,22 +93,48 @@ def evaluate(
     started = time.monotonic()
     devices = Devices(config.eval.batch_size, "eval.batch_size")
     inference = Inference(method, devices, params)
-    results, seen = {}, {}
+    results, seen, pace = {}, {}, Pace()
     for dataset, source in targets.sources.items():
         result, seen[dataset] = evaluate_source(
-            config, method, inference, devices, source, folder
+            config, method, inference, devices, source, folder, pace
         )
         results[dataset] = with_facts(dataset, result, differences(source))
     evidence.save(Workdir(folder), seen)
     return make_report(
         results,
         method=config.method,
+        title=method.title,
+        parameters=count_parameters(params),
+        images_per_second=pace.rate,
         checkpoint=None if checkpoint is None else str(checkpoint),
         clip=method.backbone_identity()["clip"],
         train_seconds=train_seconds,
         eval_seconds=time.monotonic() - started,
         absent=targets.absent,
     )
+
+
+class Pace:
+    """How fast batches come once the programs are there: the first is not counted."""
+
+    def __init__(self) -> None:
+        self._images, self._seconds = 0, 0.0
+
+    def of(self, batches: Iterable[T], size: int) -> Iterator[T]:
+        """The batches of one dataset as they are."""
+        last = None
+        for batch in batches:
+            now = time.monotonic()
+            if last is not None:
+                self._images += size
+                self._seconds += now - last
+            last = now
+            yield batch
+
+    @property
+    def rate(self) -> float | None:
+        """Images per second; None where no dataset had two batches."""
+        return round(self._images / self._seconds, 2) if self._seconds else None
 
 
 def evaluate_source(
@@ -116,6 +144,7 @@ def evaluate_source(
     devices: Devices,
     source: Source,
     folder: Path,
+    pace: "Pace",
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Metrics of each class of one dataset and their unweighted mean; the evidence."""
     original = config.eval.resolution == "original" and source.has_masks
@@ -133,7 +162,7 @@ def evaluate_source(
     )
     found = inference.detections(class_names(source), stream)
     with tqdm(total=len(source), desc=source.dataset[-40:], unit="img") as bar:
-        for batch, seen in found:
+        for batch, seen in pace.of(found, config.eval.batch_size):
             add = _add_resized if original else _add_together
             add([metrics[name] for name in source.classes], batch, seen)
             for row in np.flatnonzero(batch["is_real"]):

@@ -11,12 +11,23 @@ import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
 
+from kanoclip_jax.backbones.archive import read_nested_archive
 from kanoclip_jax.engine.build import load_method
-from kanoclip_jax.engine.checkpoint import locate_step, read_meta, read_params
+from kanoclip_jax.engine.checkpoint import (
+    compare,
+    describe,
+    locate_step,
+    read_meta,
+    read_params,
+)
 from kanoclip_jax.engine.settings import adopt
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.models import METHODS
 from kanoclip_jax.models.base import Method, Params
+
+# What torch writes; Orbax checkpoints are folders.
+_ARCHIVES = (".pth", ".pt")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +89,8 @@ def load_trained(
     Raises:
         InputError: no checkpoint, or one of another backbone or architecture.
     """
+    if config.checkpoint.endswith(_ARCHIVES):
+        return _published(config, Path(config.checkpoint).expanduser(), overrides)
     own = workdir.checkpoints if workdir and workdir.checkpoints.is_dir() else None
     if not config.checkpoint and own is None:
         return _untrained(config, workdir)
@@ -96,6 +109,37 @@ def load_trained(
             )
     params = read_params(step, meta, method)
     return Trained(config, method, params, step, meta)
+
+
+def _published(
+    config: FrozenConfigDict, file: Path, overrides: frozenset[str]
+) -> Trained:
+    """An authors' file: it brings its method, and the reading of the tower it was for.
+
+    Raises:
+        InputError: it is no known method's, or of another backbone.
+    """
+    tensors = read_nested_archive(file)
+    for name, kind in METHODS.items():
+        found = kind.from_archive(tensors)
+        if found is not None:
+            break
+    else:
+        known = [
+            kind.title
+            for kind in METHODS.values()
+            if kind.from_archive.__func__ is not Method.from_archive.__func__
+        ]
+        raise InputError(
+            f"{file} holds {', '.join(sorted(tensors)[:3])}, which is the layout of no "
+            f"published checkpoint that is known here; known: {', '.join(known)}"
+        )
+    own = {"model": dict(found.settings), "clip": dict(kind.published_tower)}
+    config = adopt(config, {"method": name, **own}, overrides)
+    method = load_method(config)
+    compare(describe(found.params), describe(method.abstract_params), file)
+    print(f"{file}: published weights of {kind.title}")
+    return Trained(config, method, found.params, file, {})
 
 
 def _untrained(config: FrozenConfigDict, workdir: Workdir | None) -> Trained:

@@ -196,6 +196,7 @@ def _summary(
             "datasets": {name: mean for name, (mean, _) in statistics.items()},
             "std": {name: std for name, (_, std) in statistics.items()},
             "runs": {str(seed): str(workdir / row / str(seed)) for seed in by_seed},
+            **_facts([report for parts in by_seed.values() for report in parts]),
         }
     every = [
         r for by_seed in reports.values() for parts in by_seed.values() for r in parts
@@ -206,6 +207,9 @@ def _summary(
         "std": last["std"],
         "rows": rows,
         "method": every[-1]["method"],
+        "title": last["title"],
+        "parameters": last["parameters"],
+        "images_per_second": last["images_per_second"],
         "checkpoint": None,
         "clip": every[-1]["clip"],
         "seconds": {
@@ -214,6 +218,16 @@ def _summary(
         },
     }
     return summary | ({"absent": dict(absent)} if absent else {})
+
+
+def _facts(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a row's runs say of their method; of its speed, the mean."""
+    rates = [r["images_per_second"] for r in reports if r["images_per_second"]]
+    return {
+        "title": reports[0]["title"],
+        "parameters": reports[0]["parameters"],
+        "images_per_second": round(float(np.mean(rates)), 2) if rates else None,
+    }
 
 
 def mean_and_std(

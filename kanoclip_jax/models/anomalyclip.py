@@ -22,7 +22,14 @@ from jaxtyping import Array, Float, Int, UInt8
 from kanoclip_jax import losses
 from kanoclip_jax.backbones import Clip, DualPathCLIP
 from kanoclip_jax.backbones.taps import first_vv_block
-from kanoclip_jax.models.base import Detection, Method, Params, Terms, TrainBatch
+from kanoclip_jax.models.base import (
+    Detection,
+    Method,
+    Params,
+    Published,
+    Terms,
+    TrainBatch,
+)
 from kanoclip_jax.models.local import local_terms
 from kanoclip_jax.models.settings import check_positive
 from kanoclip_jax.nn import anomaly_map
@@ -189,8 +196,8 @@ class AnomalyClip(Method):
         return states, image[..., 0]
 
     @classmethod
-    def from_archive(cls, tensors: Mapping[str, Any]) -> Params | None:
-        """Parameters of the authors' `epoch_N.pth`; None where it is another's file."""
+    def from_archive(cls, tensors: Mapping[str, Any]) -> Published | None:
+        """What the authors' `epoch_N.pth` holds; None where it is another's file."""
         learner = tensors.get("prompt_learner")
         if not isinstance(learner, Mapping) or "ctx_pos" not in learner:
             return None
@@ -201,7 +208,14 @@ class AnomalyClip(Method):
             "context": np.stack(context).astype(np.float32),
             "deep": np.stack([learner[key] for key in deep]).astype(np.float32),
         }
-        return {"prompts": prompts}
+        _, length, _ = prompts["context"].shape
+        depth, overwritten, _ = prompts["deep"].shape
+        settings = {
+            "context_length": length,
+            "deep_prompt_depth": depth + 1,
+            "deep_prompt_length": overwritten,
+        }
+        return Published({"prompts": prompts}, settings)
 
     @property
     def _prompt_learner(self) -> PromptLearner:

@@ -26,7 +26,14 @@ from kanoclip_jax.backbones import Clip
 from kanoclip_jax.backbones.taps import tapped_blocks
 from kanoclip_jax.backbones.walks import plain_taps
 from kanoclip_jax.models import ensembles
-from kanoclip_jax.models.base import Detection, Method, Params, Terms, TrainBatch
+from kanoclip_jax.models.base import (
+    Detection,
+    Method,
+    Params,
+    Published,
+    Terms,
+    TrainBatch,
+)
 from kanoclip_jax.models.fixed_text import FixedText
 from kanoclip_jax.models.settings import check_positive
 from kanoclip_jax.nn import anomaly_map
@@ -53,6 +60,10 @@ class AprilGan(FixedText, Method):
 
     title: ClassVar[str] = "APRIL-GAN"
     ensemble: ClassVar[ensembles.Ensemble] = ensembles.APRIL_GAN
+    published_tower: ClassVar[Mapping[str, str]] = {
+        "activation": "gelu",
+        "position_grid": "bicubic_antialias",
+    }
 
     clip: Clip
     taps: tuple[int, ...] = ()
@@ -160,17 +171,16 @@ class AprilGan(FixedText, Method):
         return anomaly_map.smooth(maps, sigma) if sigma else maps
 
     @classmethod
-    def from_archive(cls, tensors: Mapping[str, Any]) -> Params | None:
-        """Parameters of the authors' `*_pretrained.pth`; None for another's file."""
+    def from_archive(cls, tensors: Mapping[str, Any]) -> Published | None:
+        """What the authors' `*_pretrained.pth` holds; None for another's file."""
         layers = tensors.get("trainable_linearlayer")
         if not isinstance(layers, Mapping) or "fc.0.weight" not in layers:
             return None
         stages = range(sum(key.endswith(".weight") for key in layers))
         kernel = np.stack([layers[f"fc.{stage}.weight"].T for stage in stages])
         bias = np.stack([layers[f"fc.{stage}.bias"] for stage in stages])
-        return {
-            "heads": {
-                "kernel": kernel.astype(np.float32),
-                "bias": bias.astype(np.float32),
-            }
+        heads = {
+            "kernel": kernel.astype(np.float32),
+            "bias": bias.astype(np.float32),
         }
+        return Published({"heads": heads}, {})

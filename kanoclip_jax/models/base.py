@@ -32,6 +32,18 @@ class Detection(NamedTuple):
     score: Float[Array, " b"]
 
 
+class Published(NamedTuple):
+    """What an authors' checkpoint holds.
+
+    Attributes:
+        params: the trainable tree.
+        settings: of the method, as the file's shapes have them.
+    """
+
+    params: Params
+    settings: Mapping[str, Any]
+
+
 class TrainBatch(NamedTuple):
     """Labels of a batch; padded rows have `is_real` False."""
 
@@ -52,11 +64,13 @@ class Method(abc.ABC):
 
     Attributes:
         title: its name in reports, as tables of papers have it.
+        published_tower: `clip` settings that its authors' weights belong to.
         backbones: names of the fields that hold frozen backbones.
         clip: the CLIP that all methods have.
     """
 
     title: ClassVar[str]
+    published_tower: ClassVar[Mapping[str, str]] = {}
     backbones: ClassVar[tuple[str, ...]] = ("clip",)
     clip: Clip
 
@@ -101,6 +115,12 @@ class Method(abc.ABC):
     def learns(self) -> bool:
         """Whether there is anything to train."""
         return bool(jax.tree.leaves(self.abstract_params))
+
+    @classmethod
+    def from_archive(cls, tensors: Mapping[str, Any]) -> Published | None:
+        """What an authors' file of nested tensors holds; None for another's file."""
+        del tensors
+        return None
 
     @abc.abstractmethod
     def prompts(self, frozen: Params, class_names: Sequence[str]) -> Classes:

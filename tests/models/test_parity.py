@@ -103,7 +103,7 @@ def test_winclip_maps(winclip: Any) -> None:
 
 def test_winclip_means_are_harmonic(winclip: Any) -> None:
     """With arithmetic means the reference is missed."""
-    reference, method, visual = winclip
+    reference, _method, _visual = winclip
     scores = [reference[f"pixel/window_score_{side}x{side}"] for side in (2, 3)]
     wrong = []
     for side, score in zip((2, 3), scores, strict=True):
@@ -192,7 +192,7 @@ def test_april_gan_misses_with_another_tower(
     april: Any, tmp_path: Any, wrong: dict[str, str]
 ) -> None:
     """A wrong activation is the reference's own «quickgelu»; a wrong grid is neither."""
-    reference, method, visual, *_ = april
+    reference, method, _visual, *_ = april
     options = {"position_grid": "bicubic_antialias", "activation": "gelu"} | wrong
     other = AprilGan(reference.clip(tmp_path / "model", **options), method.taps)
     found = jax.jit(other.visual)(other.frozen, reference["in/images_uint8"])
@@ -224,7 +224,7 @@ def anomalyclip(tmp_path_factory: pytest.TempPathFactory) -> Any:
             },
         }
     }
-    params = jax.tree.map(jnp.asarray, AnomalyClip.from_archive(archive))
+    params = jax.tree.map(jnp.asarray, AnomalyClip.from_archive(archive).params)
     return reference, method, visual, params, method.prompts(method.frozen, CLASSES)
 
 
@@ -272,6 +272,6 @@ def test_anomalyclip_trains(anomalyclip: Any) -> None:
 
 
 def test_anomalyclip_without_the_value_path_misses(anomalyclip: Any) -> None:
-    reference, method, visual, *_ = anomalyclip
+    reference, _method, visual, *_ = anomalyclip
     states = anomaly_map.normalise(jnp.asarray(reference["plain/tap8"][:, 1:]))
     assert np.abs(states - anomaly_map.normalise(visual.patches)).max() > 1e-2

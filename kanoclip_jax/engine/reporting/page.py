@@ -107,8 +107,8 @@ def render(report: Report, seen: Mapping[str, Seen], runs: Sequence[str] = ()) -
     )
     clip, seconds = report["clip"], report["seconds"]
     return environment.get_template("page.html").render(
-        title=f"{report['method']}: {', '.join(report['datasets'])}",
-        method=report["method"],
+        title=f"{report['title']}: {', '.join(report['datasets'])}",
+        method=report["title"],
         facts=(
             f"CLIP {clip['name']}, weights {clip['fingerprint'][:16]}",
             origin(report),

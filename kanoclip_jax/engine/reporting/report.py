@@ -15,6 +15,9 @@ def make_report(
     datasets: Mapping[str, Any],
     *,
     method: str,
+    title: str,
+    parameters: int,
+    images_per_second: float | None,
     checkpoint: str | None,
     clip: Mapping[str, str],
     train_seconds: float,
@@ -25,7 +28,10 @@ def make_report(
 
     Args:
         datasets: results by id.
-        method: what was evaluated.
+        method: what was evaluated,
+        title: and its name in tables.
+        parameters: numbers that it learned.
+        images_per_second: of the evaluation loop, metrics included.
         checkpoint: where its parameters are, None where it learns nothing.
         clip: `name` of the backbone and `fingerprint` of its weights.
         train_seconds: wall time,
@@ -35,6 +41,9 @@ def make_report(
     report = {
         "datasets": dict(datasets),
         "method": method,
+        "title": title,
+        "parameters": parameters,
+        "images_per_second": images_per_second,
         "checkpoint": checkpoint,
         "clip": dict(clip),
         "seconds": {"train": round(train_seconds, 3), "eval": round(eval_seconds, 3)},
@@ -92,7 +101,7 @@ def to_markdown(report: Report) -> str:
     """The report as a page: beside the paper's figures first, then class by class."""
     clip, seconds = report["clip"], report["seconds"]
     lines = [
-        f"# {report['method']}",
+        f"# {report['title']}",
         "",
         f"CLIP `{clip['name']}`, weights `{clip['fingerprint'][:16]}`  ",
         f"{origin(report, '`')}  ",

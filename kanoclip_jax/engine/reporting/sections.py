@@ -40,9 +40,9 @@ def sections(report: Report) -> list[Section]:
     """The report's parts, in reading order; those of datasets bear their ids."""
     datasets, rows = report["datasets"], report.get("rows", {})
     found = []
-    table = tables.as_in_paper(datasets)
+    table = tables.as_in_paper(datasets, report["title"])
     if table:
-        about = f"{paper.source()}. Δ is ours less the paper's KAnoCLIP."
+        about = f"{paper.source()}. Δ is ours less the paper's own."
         found.append(Section("Beside the paper", tables=[table], about=about))
     if len(rows) > 1:
         cited = any(paper.ablation(row, name) for row in rows for name in datasets)
@@ -56,8 +56,13 @@ def sections(report: Report) -> list[Section]:
                 for row, r in rows.items()
                 if name in r["datasets"]
             }
-            ours = ours or {report["method"]: result}
-            own.append(tables.beside_paper(ours, result["published"]))
+            titles = {row: rows[row]["title"] for row in ours}
+            if not ours:
+                ours, titles = (
+                    {report["method"]: result},
+                    {report["method"]: report["title"]},
+                )
+            own.append(tables.beside_paper(ours, titles, result["published"]))
         own.append(tables.by_class(result, report.get("std", {}).get(name)))
         found.append(Section(name, result.get("notes", ()), own))
     if report.get("absent"):

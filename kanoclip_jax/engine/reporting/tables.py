@@ -40,11 +40,14 @@ def by_class(result: Result, spread: Result | None = None) -> Table:
     return rows
 
 
-def beside_paper(results: Mapping[str, Result], theirs: Result) -> Table:
-    """Our rows of one dataset below the paper's, and how far they are from KAnoCLIP's.
+def beside_paper(
+    results: Mapping[str, Result], titles: Mapping[str, str], theirs: Result
+) -> Table:
+    """Our rows of one dataset below the paper's, each beside its own method's.
 
     Args:
         results: our results by row.
+        titles: of the rows' methods.
         theirs: the dataset's published figures by method.
     """
     rows = [["method", *(COLUMNS[key] for key in PAPER), "image Δ", "pixel Δ"]]
@@ -52,37 +55,47 @@ def beside_paper(results: Mapping[str, Result], theirs: Result) -> Table:
         rows.append(
             [f"{method} (paper)", *(percent(cell[key]) for key in PAPER), "", ""]
         )
-    target = theirs["KAnoCLIP"]
     for name, result in results.items():
-        mean = result["mean"]
+        mean, own = result["mean"], theirs.get(titles[name], {})
         rows.append(
             [
-                f"{name} (here)",
+                f"{named(name, titles[name])} (here)",
                 *(percent(mean[key]) for key in PAPER),
-                *(_difference(mean[key], target[key]) for key in PAPER),
+                *(_difference(mean[key], own.get(key)) for key in PAPER),
             ]
         )
     return rows
 
 
-def as_in_paper(datasets: Mapping[str, Result]) -> Table:
+def named(row: str, title: str) -> str:
+    """A row as readers know it: by its method, and what it changes of that."""
+    plain = title.lower().replace("-", "_").replace(" ", "_")
+    return title if row in (plain, plain.replace("_", "")) else f"{title}: {row}"
+
+
+def as_in_paper(datasets: Mapping[str, Result], title: str) -> Table:
     """The paper's Tables 1 and 2: a line a dataset, a column a method, image / pixel.
 
     Empty where no dataset is one of the paper's.
+
+    Args:
+        datasets: our results.
+        title: of our method, with whose column it is compared.
     """
     known = {name: r for name, r in datasets.items() if "published" in r}
     if not known:
         return []
     methods = list(next(iter(known.values()))["published"])
-    rows = [["image / pixel AUROC", *methods, "here", "Δ"]]
+    rows = [["image / pixel AUROC", *methods, f"{title}, here", "Δ"]]
     for name, result in known.items():
         theirs, mean = result["published"], result["mean"]
+        own = theirs.get(title, {})
         rows.append(
             [
                 name,
                 *(_pair(percent(theirs[m][key]) for key in PAPER) for m in methods),
                 _pair(percent(mean[key]) for key in PAPER),
-                _pair(_difference(mean[k], theirs["KAnoCLIP"][k]) for k in PAPER),
+                _pair(_difference(mean[k], own.get(k)) for k in PAPER),
             ]
         )
     return rows
@@ -92,33 +105,47 @@ def ablation(rows: Mapping[str, Any]) -> Table:
     """A line for each row of a suite, image / pixel AUROC for each dataset.
 
     Args:
-        rows: of the report, each with `datasets` and `std`. Where the paper's Table 3
-            has the row, its figures and the difference stand behind ours.
+        rows: of the report, each with `datasets`, `std` and its method's `title`. Where
+            the paper has the row, in Table 3 or as a method, its figures and the
+            difference stand behind ours.
+
+    Images per second and trained parameters close a line.
     """
     names = list(
         dict.fromkeys(name for row in rows.values() for name in row["datasets"])
     )
-    cited = {n for n in names if any(paper.ablation(row, n) for row in rows)}
+    cited = {n for n in names if any(_published(row, rows[row], n) for row in rows)}
     head = ["image / pixel AUROC"]
     for name in names:
         head += [name, "paper", "Δ"] if name in cited else [name]
-    table = [head]
+    table = [[*head, "img/s", "parameters"]]
     for row, content in rows.items():
-        line = [row]
+        line = [named(row, content["title"])]
         for name in names:
             result = content["datasets"].get(name)
             mean = {} if result is None else result["mean"]
             spread = {} if result is None else content["std"][name]["mean"]
             line.append(_pair(percent(mean.get(k), spread.get(k)) for k in PAPER))
             if name in cited:
-                figures = paper.ablation(row, name)
+                figures = _published(row, content, name)
                 facts = {} if figures is None else figures._asdict()
                 line.append(_pair(percent(facts.get(key)) for key in PAPER))
                 line.append(
                     _pair(_difference(mean.get(k), facts.get(k)) for k in PAPER)
                 )
+        rate = content.get("images_per_second")
+        line.append("–" if rate is None else f"{rate:.3g}")
+        line.append(f"{content.get('parameters', 0):,}")
         table.append(line)
     return table
+
+
+def _published(
+    row: str, content: Mapping[str, Any], dataset: str
+) -> paper.Figures | None:
+    """The paper's figures for a row: as a part of its ablation, or as a method."""
+    found = paper.ablation(row, dataset)
+    return found or paper.figures(dataset).get(content["title"])
 
 
 def percent(value: float | None, spread: float | None = None) -> str:
