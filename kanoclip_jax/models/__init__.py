@@ -1,6 +1,7 @@
 """The methods by name, and how to build one from its settings."""
 
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from typing import Any
 
 from kanoclip_jax.errors import InputError
@@ -26,15 +27,24 @@ METHODS: dict[str, type[Method]] = {
 }
 
 
+# Under it other packages name their methods: `NAME = "package.module:Class"`.
+ENTRY_POINTS = "kanoclip_jax.methods"
+
+
 def method_class(name: str) -> type[Method]:
-    """A method by its name.
+    """A method by its name: one of these, or one that another package brings.
 
     Raises:
         InputError: an unknown one, naming the nearest.
     """
-    if name not in METHODS:
-        raise InputError(f"method {name!r} is unknown; {nearest(name, METHODS)}")
-    return METHODS[name]
+    if name in METHODS:
+        return METHODS[name]
+    others = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    if name not in others:
+        raise InputError(
+            f"method {name!r} is unknown; {nearest(name, [*METHODS, *others])}"
+        )
+    return others[name].load()
 
 
 def build_method(name: str, settings: Mapping[str, Any], **backbones: object) -> Method:

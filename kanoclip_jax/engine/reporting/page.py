@@ -14,7 +14,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from kanoclip_jax.engine.reporting.cases import KINDS
-from kanoclip_jax.engine.reporting.sections import Report, Section, origin, sections
+from kanoclip_jax.engine.reporting.sections import (
+    Report,
+    Section,
+    origin,
+    sections,
+    title_of,
+)
 from kanoclip_jax.engine.reporting.tables import COLUMNS, Table, percent
 from kanoclip_jax.metrics.pixel import AUPRO_LIMIT
 from kanoclip_jax.viz.plots import plot_curves, plot_histograms
@@ -107,8 +113,8 @@ def render(report: Report, seen: Mapping[str, Seen], runs: Sequence[str] = ()) -
     )
     clip, seconds = report["clip"], report["seconds"]
     return environment.get_template("page.html").render(
-        title=f"{report['title']}: {', '.join(report['datasets'])}",
-        method=report["title"],
+        title=f"{title_of(report)}: {', '.join(report['datasets'])}",
+        method=title_of(report),
         facts=(
             f"CLIP {clip['name']}, weights {clip['fingerprint'][:16]}",
             origin(report),

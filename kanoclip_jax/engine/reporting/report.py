@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from kanoclip_jax.engine.reporting import evidence, page, paper, tables
-from kanoclip_jax.engine.reporting.sections import Report, Section, origin, sections
+from kanoclip_jax.engine.reporting.sections import (
+    Report,
+    Section,
+    origin,
+    sections,
+    title_of,
+)
 from kanoclip_jax.engine.sharding import is_first
 from kanoclip_jax.engine.workdir import Workdir
 
@@ -101,7 +107,7 @@ def to_markdown(report: Report) -> str:
     """The report as a page: beside the paper's figures first, then class by class."""
     clip, seconds = report["clip"], report["seconds"]
     lines = [
-        f"# {report['title']}",
+        f"# {title_of(report)}",
         "",
         f"CLIP `{clip['name']}`, weights `{clip['fingerprint'][:16]}`  ",
         f"{origin(report, '`')}  ",

@@ -25,6 +25,11 @@ class Section(NamedTuple):
     about: str = ""
 
 
+def title_of(report: Report) -> str:
+    """The method as tables have it; an older report says its name alone."""
+    return report.get("title", report["method"])
+
+
 def origin(report: Report, quote: str = "") -> str:
     """Where the figures come from: a checkpoint, or rows and seeds."""
     if "rows" not in report:
@@ -40,7 +45,7 @@ def sections(report: Report) -> list[Section]:
     """The report's parts, in reading order; those of datasets bear their ids."""
     datasets, rows = report["datasets"], report.get("rows", {})
     found = []
-    table = tables.as_in_paper(datasets, report["title"])
+    table = tables.as_in_paper(datasets, title_of(report))
     if table:
         about = f"{paper.source()}. Δ is ours less the paper's own."
         found.append(Section("Beside the paper", tables=[table], about=about))
