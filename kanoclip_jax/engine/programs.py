@@ -38,6 +38,7 @@ class Programs:
         method: what is trained,
         optimizer: by this rule,
         devices: on these, sharing each batch.
+        schedule: of the rates, see `make_train_step`.
         batch_size: images of a batch, of
         image_size: pixels.
         joint: width of the knowledge means.
@@ -56,6 +57,7 @@ class Programs:
         optimizer: optax.GradientTransformation,
         devices: Devices,
         *,
+        schedule: optax.Schedule,
         batch_size: int,
         image_size: int,
         pieces: Sequence[int],
@@ -80,7 +82,7 @@ class Programs:
             return visual(parts).lower(frozen, images)
 
         def lower_step(parts: int) -> jax.stages.Lowered:
-            step = make_train_step(method, optimizer, devices, parts)
+            step = make_train_step(method, optimizer, devices, parts, schedule)
             return step.lower(frozen, state, self.features, labels, classes, knowledge)
 
         images = shape(image_size, image_size, 3, dtype=np.uint8)

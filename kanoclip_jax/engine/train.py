@@ -23,7 +23,7 @@ from kanoclip_jax.engine.build import (
 from kanoclip_jax.engine.checkpoint import Checkpoints
 from kanoclip_jax.engine.features import FeatureCache, choose_cache
 from kanoclip_jax.engine.knowledge.training import training_knowledge
-from kanoclip_jax.engine.optimizer import make_optimizer
+from kanoclip_jax.engine.optimizer import make_optimizer, make_schedule
 from kanoclip_jax.engine.programs import Programs
 from kanoclip_jax.engine.settings import to_dict
 from kanoclip_jax.engine.sharding import Devices, first_alone, is_first
@@ -290,10 +290,12 @@ class Run:
         return cache.read([self._source.key(int(i)) for i in batch["index"]])
 
     def _programs(self, classes: ClassPrompts) -> Programs:
+        config = self._config.train
         return Programs(
             self._method,
             self._optimizer,
             self._devices,
+            schedule=make_schedule(self._steps // config.epochs, config.full_epochs),
             batch_size=self._config.train.batch_size,
             image_size=self._clip.image_size,
             pieces=self._pieces(),
