@@ -295,7 +295,9 @@ class Run:
             self._method,
             self._optimizer,
             self._devices,
-            schedule=make_schedule(self._steps // config.epochs, config.full_epochs),
+            schedule=make_schedule(
+                len(self._source) / config.batch_size, config.full_epochs
+            ),
             batch_size=self._config.train.batch_size,
             image_size=self._clip.image_size,
             pieces=self._pieces(),
