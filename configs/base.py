@@ -157,6 +157,8 @@ def get_config(row: str = "") -> ConfigDict:
     config.train.second_dataset = ""
     config.train.classes = ""  # keep these only; empty keeps all
     config.train.epochs = 4
+    # At full rates; then they halve with each further epoch. 0 is constant rates.
+    config.train.full_epochs = 4
     config.train.batch_size = 8
     # Pieces of a batch whose gradients are summed: auto (as many as memory needs), or N.
     config.train.accumulate = "auto"

@@ -23,6 +23,7 @@ def get_config(row: str = "") -> ConfigDict:
     config.model.spread = 1.0
     config.train.dataset = "textures_train"
     config.train.epochs = 8
+    config.train.full_epochs = 8
     # This CLIP's features are small: its head has more to learn.
     config.train.learning_rate = 1e-4
     config.eval.datasets = "textures_eval"

@@ -72,7 +72,7 @@ ROWS = {
     "anomalyclip": {
         "method": "anomalyclip",
         "model": ANOMALYCLIP,
-        "train": {"prompt_learning_rate": 1e-3, "epochs": 15},
+        "train": {"prompt_learning_rate": 1e-3, "epochs": 15, "full_epochs": 0},
     },
     "probe": {
         "method": "probe",

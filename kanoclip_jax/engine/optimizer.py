@@ -1,4 +1,4 @@
-"""Adam with one learning rate for the prompts and one for everything else."""
+"""Adam with one learning rate for the prompts and one for everything else; its end."""
 
 import jax
 import optax
@@ -34,6 +34,22 @@ def make_optimizer(
         },
         labels,
     )
+
+
+def make_schedule(steps_per_epoch: float, full_epochs: int) -> optax.Schedule:
+    """What a step's rates are multiplied by: 1, and then half with each further epoch.
+
+    All that comes after is worth 1.44 epochs at full rates, however long it goes on.
+
+    Args:
+        steps_per_epoch: images over the batch; batches run on from epoch to epoch.
+        full_epochs: epochs at full rates; 0 for all.
+    """
+    full = optax.constant_schedule(1.0)
+    if not full_epochs:
+        return full
+    halving = optax.exponential_decay(1.0, steps_per_epoch, 0.5)
+    return optax.join_schedules([full, halving], [round(full_epochs * steps_per_epoch)])
 
 
 def _constant(value: str, tree: Params) -> Params:

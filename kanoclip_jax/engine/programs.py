@@ -38,6 +38,7 @@ class Programs:
         method: what is trained,
         optimizer: by this rule,
         devices: on these, sharing each batch.
+        schedule: of the rates, see `make_train_step`.
         batch_size: images of a batch.
         pieces: numbers of pieces to choose from, ascending; see `compile_to_fit`.
         state: shapes of what the step changes,
@@ -53,6 +54,7 @@ class Programs:
         optimizer: optax.GradientTransformation,
         devices: Devices,
         *,
+        schedule: optax.Schedule,
         batch_size: int,
         pieces: Sequence[int],
         state: TrainState,
@@ -76,7 +78,7 @@ class Programs:
             return visual(parts).lower(frozen, images)
 
         def lower_step(parts: int) -> jax.stages.Lowered:
-            step = make_train_step(method, optimizer, devices, parts)
+            step = make_train_step(method, optimizer, devices, parts, schedule)
             return step.lower(frozen, state, self.features, labels, classes)
 
         images = shape(size, size, 3, dtype=np.uint8)

@@ -40,6 +40,7 @@ _POSITIVE = (
 )
 _NOT_NEGATIVE = (
     "seed",
+    "train.full_epochs",
     "knowledge.retries",
     "predict.highest",
     "export.batch_size",

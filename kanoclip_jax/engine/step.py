@@ -97,6 +97,7 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     devices: Devices,
     parts: int = 1,
+    schedule: optax.Schedule | None = None,
 ) -> TrainStep:
     """One step on frozen features. `frozen` is an argument and gets no gradient.
 
@@ -106,6 +107,7 @@ def make_train_step(
         devices: share the batch; parameters stay equal on all.
         parts: pieces of the batch whose gradients are summed one after another; each
             encodes the prompts again.
+        schedule: what updates are multiplied by, of the steps taken; 1 if None.
     """
 
     def train_step(
@@ -125,6 +127,9 @@ def make_train_step(
         updates, optimizer_state = optimizer.update(
             gradients, state.optimizer, state.params
         )
+        if schedule is not None:
+            factor = schedule(state.step)
+            updates = jax.tree.map(lambda update: factor * update, updates)
         params = optax.apply_updates(state.params, updates)
         return TrainState(params, optimizer_state, state.step + 1), terms
 

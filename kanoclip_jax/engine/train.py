@@ -21,7 +21,7 @@ from kanoclip_jax.engine.build import (
 from kanoclip_jax.engine.checkpoint import Checkpoints
 from kanoclip_jax.engine.knowledge.training import training_knowledge
 from kanoclip_jax.engine.memory import allowed_pieces
-from kanoclip_jax.engine.optimizer import make_optimizer
+from kanoclip_jax.engine.optimizer import make_optimizer, make_schedule
 from kanoclip_jax.engine.programs import Programs
 from kanoclip_jax.engine.settings import to_dict
 from kanoclip_jax.engine.sharding import Devices, first_alone, is_first
@@ -236,6 +236,9 @@ class Run:
             self._method,
             self._optimizer,
             self._devices,
+            schedule=make_schedule(
+                len(self._source) / config.batch_size, config.full_epochs
+            ),
             batch_size=config.batch_size,
             pieces=allowed_pieces(
                 config.accumulate, config.batch_size, self._devices.mesh.size
