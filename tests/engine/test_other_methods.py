@@ -133,7 +133,7 @@ def test_a_probe_trains_continues_and_predicts(
     with pytest.raises(InputError, match=r"context_length is unknown"):
         engine.run("eval", plain, tmp_path / "odd", frozenset({"model.context_length"}))
     inspect = settings(checkpoint=first["checkpoint"], knowledge__action="inspect")
-    with pytest.raises(InputError, match="method 'probe' reads no text"):
+    with pytest.raises(InputError, match="method 'probe' learns from no knowledge"):
         engine.run("knowledge", inspect, tmp_path / "knowledge")
 
 

@@ -161,8 +161,8 @@ def _prompts(
     config = trained.config if trained else config
     if config.method != "kanoclip":
         raise InputError(
-            f"method {config.method!r} reads no text, so it has no prompts to hold "
-            "beside the knowledge; inspect it with a configuration or a checkpoint of "
+            f"method {config.method!r} learns from no knowledge, so there is nothing to "
+            "hold beside it; inspect it with a configuration or a checkpoint of "
             "'kanoclip'"
         )
     if trained:

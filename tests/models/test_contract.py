@@ -1,0 +1,129 @@
+"""What the engine relies on, of every method and of KAnoCLIP's rows."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import base, methods
+from kanoclip_jax.backbones import Clip
+from kanoclip_jax.models import METHODS, build_method
+from kanoclip_jax.models.base import Method, TrainBatch
+
+# Smaller than published, so that the tiny CLIP of the tests can have them.
+SMALL: dict[str, dict[str, Any]] = {
+    "kanoclip": {
+        "taps": "2,4",
+        "bica_width": 16,
+        "bica_heads": 2,
+        "bica_groups": 2,
+        "bica_stride": 2,
+        "context_length": 4,
+    },
+    "anomalyclip": {"context_length": 4, "deep_prompt_depth": 3},
+    "probe": {"taps": "2,4"},
+    "median": {"taps": "2,4"},
+    "april_gan": {"taps": "2,4"},
+}
+CASES = [(name, {}) for name in METHODS] + [
+    ("kanoclip", row["model"])
+    for name, row in base.ROW_SETTINGS.items()
+    if name in base.ROWS or name == "both"
+]
+NAMES = ["bottle", "metal nut", ""]
+
+
+@pytest.fixture(
+    params=CASES, ids=lambda case: f"{case[0]}-{'-'.join(case[1]) or 'all'}"
+)
+def method(request: pytest.FixtureRequest, clip: Clip) -> Method:
+    name, changes = request.param
+    return build_method(name, SMALL.get(name, {}) | changes, clip=clip)
+
+
+def run(method: Method, images: np.ndarray, params: Any = None) -> Any:
+    """Detections of images of classes 0, 1, 2; fresh parameters where none are given."""
+    frozen = method.frozen
+    if params is None:
+        params = jax.jit(method.init)(jax.random.key(1), frozen)
+    visual = jax.jit(method.visual)(frozen, images)
+    classes = method.prompts(frozen, NAMES)
+    text = jax.jit(method.text)(frozen, params, classes)
+    return jax.jit(method.detect)(frozen, params, visual, text)
+
+
+def test_maps_and_scores_are_shares(method: Method, images: np.ndarray) -> None:
+    found = run(method, images)
+    size = method.image_size
+    assert found.anomaly_map.shape == (3, size, size) and found.score.shape == (3,)
+    for part in found:
+        assert np.isfinite(part).all() and part.min() >= 0 and part.max() <= 1
+
+
+def test_rows_do_not_see_their_neighbours(method: Method, images: np.ndarray) -> None:
+    others = images.copy()
+    others[1:] = 255 - others[1:]
+    before, after = run(method, images), run(method, others)
+    np.testing.assert_array_equal(before.anomaly_map[0], after.anomaly_map[0])
+    assert before.score[0] == after.score[0]
+    assert not np.array_equal(before.anomaly_map[1], after.anomaly_map[1])
+
+
+def test_training_moves_all_parameters_and_no_backbone(
+    method: Method, images: np.ndarray
+) -> None:
+    if not method.learns:
+        assert method.init(jax.random.key(0), method.frozen) == {}
+        return
+    frozen = method.frozen
+    params = jax.jit(method.init)(jax.random.key(1), frozen)
+    shapes = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), params)
+    assert shapes == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype), method.abstract_params
+    )
+    batch = TrainBatch(
+        mask=np.random.default_rng(0).integers(0, 2, (3, 32, 32), np.uint8),
+        label=np.array([1, 0, 1], np.int32),
+        class_index=np.array([0, 1, 2], np.int32),
+        is_real=np.array([True, True, False]),
+    )
+    classes = method.prompts(frozen, NAMES)
+    if method.needs_knowledge:
+        width = method.clip.module.config.projection_dim
+        shaped = jax.tree.map(jnp.shape, classes)
+        classes = method.learning_from(classes, np.ones((3, width), np.float32))
+        assert jax.tree.map(jnp.shape, classes) == shaped
+    visual = jax.jit(method.visual)(frozen, images)
+
+    def loss(frozen: Any, params: Any, visual: Any) -> Any:
+        return method.objective(frozen, params, visual, batch, classes)
+
+    (value, terms), gradient = jax.jit(
+        jax.value_and_grad(loss, argnums=1, has_aux=True)
+    )(frozen, params, visual)
+    assert np.isfinite(value) and value == terms["loss"]
+    reached = {
+        part: max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree))
+        for part, tree in gradient.items()
+    }
+    assert set(reached) == set(params) and min(reached.values()) > 0
+    # Padding weighs nothing, whatever is in it.
+    other = jax.tree.map(lambda leaf: leaf.at[2].multiply(0.5), visual)
+    assert loss(frozen, params, other)[0] == pytest.approx(float(value), rel=1e-5)
+
+
+def test_sections_of_the_configurations_are_the_constructors(clip: Clip) -> None:
+    """Every setting stands in configs, with its default, and no other does."""
+    for name, row in methods.ROWS.items():
+        built = build_method(row["method"], row["model"], clip=clip)
+        plain = build_method(row["method"], {}, clip=clip)
+        for key in row["model"]:
+            assert getattr(built, key) == getattr(plain, key), (name, key)
+        fields = set(type(built).__dataclass_fields__) - set(built.backbones)
+        assert set(row["model"]) == fields
+        tower = {k: v for k, v in row.get("clip", {}).items()}
+        assert tower == dict(type(built).published_tower)
+    own = set(METHODS["kanoclip"].__dataclass_fields__) - {"clip"}
+    assert set(base.get_config().model) == own
