@@ -6,6 +6,7 @@ from pathlib import Path
 import grain
 import numpy as np
 
+from data_pipelines.augment import DrawMosaics, read_mosaic
 from data_pipelines.errors import DataError
 from data_pipelines.records import Source
 from data_pipelines.stream import Batch, BatchStream
@@ -34,6 +35,7 @@ def train_stream(
     seed: int,
     workers: int,
     with_images: bool = True,
+    mosaic: float = 0.0,
     part: tuple[int, int] = (0, 1),
 ) -> grain.DatasetIterator:
     """Streams a source for training, shuffled anew each epoch.
@@ -53,6 +55,10 @@ def train_stream(
       workers: Reading processes; 0 reads in threads of this process.
       with_images: False leaves `image` out and decodes masks only, for training on
         cached features.
+      mosaic: The probability that four pictures of its class, drawn at random, take
+        the place of a record's picture and mask (see `augment`). `label`,
+        `class_index` and `index` stay the record's own, as in the public code: the
+        label of a mosaic says nothing of its content.
       part: This process and how many share each batch; it gets its rows alone.
 
     Returns:
@@ -61,7 +67,8 @@ def train_stream(
       (into `source`) int32 `[b]`, `is_real` bool `[b]`. Padding is zeros.
 
     Raises:
-      DataError: a size is not positive, or, while iterating, a file is unusable.
+      DataError: a size is not positive, mosaics that cannot be made, or, while
+        iterating, a file is unusable.
     """
     _check_positive(
         image_size=image_size,
@@ -69,9 +76,12 @@ def train_stream(
         epochs=epochs,
         source_length=len(source),
     )
+    _check_mosaic(mosaic, image_size, with_images)
     # Grain shuffles epoch e with seed + e: neighbouring seeds would share epochs.
     mixed = int(np.random.SeedSequence(seed).generate_state(1)[0])
     order = grain.MapDataset.range(len(source)).shuffle(mixed).repeat(epochs)
+    if mosaic:
+        order = order.map_with_index(DrawMosaics(source.index, mosaic, seed))
     load = _LoadRecords(source, image_size, batch_size, part, with_images=with_images)
     return BatchStream(order.batch(batch_size).map(load), workers)
 
@@ -158,7 +168,7 @@ def predict_stream(
 
 
 class _LoadRecords(grain.transforms.Map):
-    """Turns a batch of record numbers into a padded batch of arrays."""
+    """Turns a batch of record numbers, or of drawn mosaics, into padded arrays."""
 
     def __init__(
         self,
@@ -201,11 +211,21 @@ class _LoadRecords(grain.transforms.Map):
         elif self._with_regions:
             batch["regions"] = np.zeros((b, size, size), np.int32)
             batch["region_count"] = np.zeros(b, np.int32)
-        for row, i in enumerate(element[self._first : self._first + b]):
-            self._fill(batch, row, int(i))
+        for row, drawn in enumerate(element[self._first : self._first + b]):
+            i, *cells = np.atleast_1d(drawn).tolist()
+            if cells and cells[0] >= 0:
+                image, mask = read_mosaic(self._source, cells, size)
+                batch["image"][row], batch["mask"][row] = image, mask
+            else:
+                self._read(batch, row, i)
+            entry = self._source.index[i]
+            batch["label"][row] = entry.label
+            batch["class_index"][row] = self._class_index[entry.class_name]
+            batch["index"][row] = i
+            batch["is_real"][row] = True
         return batch
 
-    def _fill(self, batch: Batch, row: int, i: int) -> None:
+    def _read(self, batch: Batch, row: int, i: int) -> None:
         entry = self._source.index[i]
         if self._with_images or self._original_masks:
             record = self._source[i]
@@ -230,10 +250,6 @@ class _LoadRecords(grain.transforms.Map):
             batch["regions"][row] = regions
             if "region_count" in batch and mask.any():
                 batch["region_count"][row] = regions.max()
-        batch["label"][row] = entry.label
-        batch["class_index"][row] = self._class_index[entry.class_name]
-        batch["index"][row] = i
-        batch["is_real"][row] = True
 
 
 class _LoadFiles(grain.transforms.Map):
@@ -271,3 +287,18 @@ def _check_positive(**sizes: int) -> None:
     for name, value in sizes.items():
         if value < 1:
             raise DataError(f"{name} is {value}; allowed are 1 and above")
+
+
+def _check_mosaic(mosaic: float, image_size: int, with_images: bool) -> None:
+    if not 0 <= mosaic <= 1:
+        raise DataError(f"mosaic is {mosaic}; allowed is a probability, from 0 to 1")
+    if mosaic and image_size % 2:
+        raise DataError(
+            f"mosaic is {mosaic} and image_size {image_size}, which has no half; use "
+            "an even one, or mosaic=0"
+        )
+    if mosaic and not with_images:
+        raise DataError(
+            f"mosaic is {mosaic}, but cached features are of whole pictures; use "
+            "mosaic=0, or read pictures with --config.train.cache_features=never"
+        )
