@@ -35,7 +35,8 @@ def get_config(row: str = "") -> ConfigDict:
     # Repeat with the seeds from `seed` on; the report has means and deviations.
     config.seeds = 1
     # Rows of a table by name, each a run of its own in WORKDIR/ROW/SEED; empty is one
-    # run. A row changes what `row_settings` says of it; none is the settings as given.
+    # run. A row changes what `row_settings` says of it, or what stands behind its name,
+    # as in 'none,soft:model.sigma=8;train.epochs=2'.
     config.rows = ""
     config.row_settings = ConfigDict(ROW_SETTINGS)
     # An Orbax checkpoint directory (newest step) or one step of it, for every mode but

@@ -1,5 +1,6 @@
 """From flags to settings: lists split, defaults filled in, wrong values refused early."""
 
+import ast
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -105,6 +106,7 @@ def resolve(
     if "method" in overrides and not _fits(config):
         replace_model(config, _by_hand(config, overrides))
     replace_model(config, _parsed(config))
+    _define_rows(config)
     with config.ignore_type():
         for key in _LISTS:
             _set(config, key, _split(_get(config, key)))
@@ -285,6 +287,39 @@ def _fits(config: ConfigDict) -> bool:
     from kanoclip_jax.models import settings_of
 
     return set(config.model) <= settings_of(config.method)
+
+
+def _define_rows(config: ConfigDict) -> None:
+    """Rows that the command line defines, as NAME:KEY=VALUE;KEY=VALUE, get settings.
+
+    Raises:
+        InputError: one that is written otherwise.
+    """
+    names = []
+    for entry in _split(config.rows):
+        name, _, changes = entry.partition(":")
+        names.append(name)
+        for change in filter(None, changes.split(";")):
+            key, equals, value = change.partition("=")
+            if not (name and equals and key.strip()):
+                raise InputError(
+                    f"row {entry!r} is not understood; a name, or NAME:KEY=VALUE;… is "
+                    "expected, as in --config.rows='none,soft:model.sigma=8'"
+                )
+            with config.row_settings.unlocked():
+                _put(config.row_settings, [name, *key.strip().split(".")], value)
+    with config.ignore_type():
+        config.rows = tuple(names)
+
+
+def _put(tree: ConfigDict, path: list[str], value: str) -> None:
+    *sections, key = path
+    for section in sections:
+        tree = tree.setdefault(section, ConfigDict())
+    try:
+        tree[key] = ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        tree[key] = value
 
 
 def _parsed(config: ConfigDict) -> dict[str, Any]:
