@@ -163,6 +163,8 @@ def get_config(row: str = "") -> ConfigDict:
     config.train.batch_size = 8
     # Pieces of a batch whose gradients are summed: auto (as many as memory needs), or N.
     config.train.accumulate = "auto"
+    # The share of pictures that are mosaics of four of their class (APRIL-GAN: 0.2).
+    config.train.mosaic = 0.0
     config.train.prompt_learning_rate = 1e-3
     config.train.learning_rate = 1e-5  # of BiCA, projections and adapter
     config.train.adam_betas = (0.5, 0.999)

@@ -33,6 +33,9 @@ def filled_cache(
         frozen: the backbones' parameters on the devices
         devices: that share it.
     """
+    if config.train.mosaic:
+        print("mosaics are drawn anew in every epoch: features are not cached")
+        return None
     cache = choose_cache(
         config.train.cache_features, Path(config.data.prepared), method, source
     )
@@ -68,6 +71,7 @@ def train_batches(
         seed=config.seed,
         workers=config.data.workers,
         with_images=cache is None,
+        mosaic=config.train.mosaic,
         part=devices.part,
     )
     stream.set_state({"next_index": first})
