@@ -1,6 +1,7 @@
 """Training end to end on a miniature: resume, cache, frozen weights, one compilation."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -88,6 +89,10 @@ def test_a_run_does_not_go_on_with_other_sentences(settings, tmp_path, monkeypat
 
     def stop(self, step, values):
         if step == 4:
+            # What is saved in the background is there before the kill.
+            saved = tmp_path / "run" / "checkpoints" / "3"
+            while not saved.is_dir():
+                time.sleep(0.05)
             raise Killed
 
     write("A chip.")
