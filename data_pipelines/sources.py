@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, get_args
 
 from data_pipelines.catalog import CATALOG, find_card
 from data_pipelines.errors import DataError
@@ -9,7 +10,9 @@ from data_pipelines.folder import NORMAL_FOLDERS, open_folder
 from data_pipelines.layouts import naming_unreadable
 from data_pipelines.records import Entry, Record, Source
 
-__all__ = ["Entry", "Record", "Source", "open_source"]
+__all__ = ["ClassNames", "Entry", "Record", "Source", "open_source"]
+
+ClassNames = Literal["display", "raw"]
 
 _FOLDER_PREFIX = "folder:"
 
@@ -25,6 +28,7 @@ def open_source(
     labelled: bool = True,
     strict: bool = False,
     covid19_include: Sequence[str] = (),
+    class_names: ClassNames = "display",
 ) -> Source:
     """Opens a dataset, preparing it first where needed.
 
@@ -39,18 +43,26 @@ def open_source(
       strict: Refuses a catalogue dataset that differs from the published counts, lacks
         classes or has unusable files, instead of warning.
       covid19_include: Further folders that `covid19` counts as anomalous.
+      class_names: What prompts call a class. `display` is a name as people say it
+        (`printed circuit board`), `raw` the dataset's own id (`pcb1`), which most
+        published tables were made with.
 
     Returns:
       The source.
 
     Raises:
-      DataError: an unknown dataset or class, a root without it, unusable files, or
-        differences that `strict` forbids.
+      DataError: an unknown dataset, class or kind of class names, a root without the
+        dataset, unusable files, or differences that `strict` forbids.
     """
+    if class_names not in get_args(ClassNames):
+        raise DataError(
+            f"class_names is {class_names!r}; allowed are "
+            f"{' and '.join(get_args(ClassNames))}"
+        )
     if dataset.startswith(_FOLDER_PREFIX):
         path = Path(dataset.removeprefix(_FOLDER_PREFIX)).expanduser()
         with naming_unreadable(path):
-            return open_folder(
+            folder = open_folder(
                 path,
                 dataset=dataset,
                 classes=tuple(classes),
@@ -58,6 +70,7 @@ def open_source(
                 normal_folders=tuple(normal_folders),
                 labelled=labelled,
             )
+        return _name_classes(folder, class_names)
     card = find_card(dataset)
     # TFDS takes long to import, and a user's own folder never needs it.
     from data_pipelines.builders import BUILDERS, open_prepared
@@ -69,7 +82,7 @@ def open_source(
             f"{', '.join(readable)}, or folder:PATH"
         )
     options = {"include": tuple(covid19_include)} if card.id == "covid19" else {}
-    return open_prepared(
+    copy = open_prepared(
         card,
         BUILDERS[card.id],
         root=root,
@@ -79,3 +92,10 @@ def open_source(
         strict=strict,
         options=options,
     )
+    return _name_classes(copy, class_names)
+
+
+def _name_classes(source: Source, class_names: ClassNames) -> Source:
+    if class_names == "raw":
+        source.prompt_names = {name: name for name in source.classes}
+    return source

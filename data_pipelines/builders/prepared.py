@@ -61,7 +61,7 @@ class PreparedSource(Source):
         self._records = builder.as_data_source(split="test")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), self._opened_with
+        return type(self), self._opened_with, {"prompt_names": self.prompt_names}
 
     def __getitem__(self, i: int) -> Record:
         entry, row = self.index[i], self._records[i]
