@@ -149,6 +149,9 @@ def get_config(row: str = "") -> ConfigDict:
     config.data.covid19_include = ""
     # Sub-folders of folder:PATH that hold normal images.
     config.data.normal_folders = "good,ok,normal,no"
+    # In prompts: display (printed circuit board) or raw, the folder's (pcb1), as
+    # published tables have it.
+    config.data.class_names = "display"
     # Reading processes; -1 is threads alone on up to 4 cores, else half of the cores.
     config.data.workers = -1
 

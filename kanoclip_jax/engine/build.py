@@ -74,6 +74,7 @@ def open_dataset(
             strict=config.data.strict,
             covid19_include=config.data.covid19_include,
             normal_folders=config.data.normal_folders,
+            class_names=config.data.class_names,
             labelled=labelled,
         ),
     )

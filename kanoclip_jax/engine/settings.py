@@ -48,6 +48,7 @@ _NOT_NEGATIVE = (
     "watch.limit",
 )
 _CHOICES = {
+    "data.class_names": ("display", "raw"),
     "clip.position_grid": ("bilinear", "bicubic", "bicubic_antialias"),
     "clip.activation": ("", "quick_gelu", "gelu"),
     "clip.dtype": ("auto", "float32", "bfloat16"),
@@ -79,6 +80,7 @@ _IMMATERIAL = (
     "knowledge.",
 )
 _MATERIAL = (
+    "data.class_names",
     "data.skip_bad_files",
     "data.normal_folders",
     "data.covid19_include",
