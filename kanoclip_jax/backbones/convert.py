@@ -1,5 +1,6 @@
-"""Once from `pytorch_model.bin` to safetensors, so that no pickle is read again."""
+"""Once from a torch archive to safetensors, so that no pickle is read again."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -7,8 +8,15 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from kanoclip_jax.backbones import openclip
 from kanoclip_jax.backbones.archive import read_torch_archive
-from kanoclip_jax.backbones.locate import WEIGHTS, locate, weights_file
+from kanoclip_jax.backbones.locate import (
+    TORCH,
+    WEIGHTS,
+    is_openclip,
+    locate,
+    weights_file,
+)
 
 
 def to_safetensors(name: str, folder: Path) -> Path:
@@ -23,10 +31,11 @@ def to_safetensors(name: str, folder: Path) -> Path:
     """
     directory = locate(name)
     source = weights_file(directory)
-    if source.suffix != ".bin":
+    if source.suffix not in TORCH:
         return directory
     target = folder / name.strip("/").replace("/", "--")
-    if (target / WEIGHTS[0]).is_file():
+    weights = openclip.WEIGHTS[0] if is_openclip(directory) else WEIGHTS[0]
+    if (target / weights).is_file():
         return target
     temporary = target.with_name(f"{target.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -36,9 +45,13 @@ def to_safetensors(name: str, folder: Path) -> Path:
         key: np.require(tensor, requirements="C")
         for key, tensor in read_torch_archive(source).items()
     }
-    save_file(tensors, temporary / WEIGHTS[0], {"format": "pt"})
+    save_file(tensors, temporary / weights, {"format": "pt"})
     for file in directory.iterdir():
         if file.suffix in (".json", ".txt") and "index" not in file.name:
             shutil.copy(file, temporary)
+    if is_openclip(directory):
+        # The copy's folder has another name, and that may be all that described it.
+        description = json.dumps(openclip.read_description(directory))
+        (temporary / openclip.CONFIG).write_text(description)
     os.replace(temporary, target)
     return target

@@ -1,6 +1,7 @@
 """Where a CLIP's files are: a bundled model, a local directory or the Hugging Face hub."""
 
 import functools
+import json
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download, model_info
@@ -10,12 +11,15 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
 )
 
+from kanoclip_jax.backbones import openclip
 from kanoclip_jax.errors import InputError
 
 DEMO = Path(__file__).parent / "demo"
 # In order of preference: the last can hold code, and is read by an allow-list.
 WEIGHTS = ("model.safetensors", "flax_model.msgpack", "pytorch_model.bin")
 INDEX = "model.safetensors.index.json"
+# Endings of files that `read_torch_archive` reads.
+TORCH = (".bin", ".pt")
 _TOKENIZER = ("vocab.json", "merges.txt")
 _BESIDE = (
     "preprocessor_config.json",
@@ -31,7 +35,8 @@ def locate(name: str) -> Path:
 
     Args:
         name: `demo`, a local directory, or a Hugging Face id such as
-            `openai/clip-vit-large-patch14-336` (taken from the local cache, or fetched).
+            `openai/clip-vit-large-patch14-336` (taken from the local cache, or fetched);
+            the files are laid out as transformers or open_clip write them.
 
     Raises:
         InputError: no such model, saying which files are wanted and where they can
@@ -41,18 +46,35 @@ def locate(name: str) -> Path:
         return DEMO
     path = Path(name).expanduser()
     if path.is_dir():
-        if (path / "config.json").is_file() and weights_file(path) is not None:
+        described = is_openclip(path) or (path / "config.json").is_file()
+        if described and weights_file(path) is not None:
             return path
         raise InputError(
             f"{name} holds no CLIP: a directory needs config.json, "
             f"preprocessor_config.json, {' and '.join(_TOKENIZER)}, and one of "
-            f"{', '.join(WEIGHTS)}"
+            f"{', '.join(WEIGHTS)}; or, of open_clip, {openclip.CONFIG} (which a folder "
+            f"called {' or '.join(openclip.PUBLISHED)} does without), "
+            f"{' and '.join(_TOKENIZER)}, and one of {', '.join(openclip.WEIGHTS)}, *.pt"
         )
     return _fetch(name)
 
 
+def is_openclip(directory: Path) -> bool:
+    """Whether a directory is to be read as open_clip's; transformers' goes first."""
+    if not openclip.is_described(directory):
+        return False
+    try:
+        content = json.loads((directory / "config.json").read_text())
+    except (OSError, ValueError):
+        return True
+    # timm lays a config.json of its own beside open_clip's files.
+    return not isinstance(content, dict) or content.get("model_type") != "clip"
+
+
 def weights_file(directory: Path) -> Path | None:
     """The safest file of weights there, or None."""
+    if is_openclip(directory):
+        return openclip.weights_file(directory)
     for name in (WEIGHTS[0], INDEX, *WEIGHTS[1:]):
         if (directory / name).is_file():
             return directory / name
@@ -69,11 +91,13 @@ def _fetch(name: str) -> Path:
         except (OSError, OfflineModeIsEnabled):
             published = None
             fetch = functools.partial(hf_hub_download, name, local_files_only=True)
-        config = fetch("config.json")
-        for file in _BESIDE:
+        for file in ("config.json", *_BESIDE):
             _if_there(fetch, file, published)
-        if not any(_if_there(fetch, file, published) for file in WEIGHTS):
-            raise EntryNotFoundError(f"none of {', '.join(WEIGHTS)} is there")
+        described = _if_there(fetch, openclip.CONFIG, published)
+        directory = Path(described or fetch("config.json")).parent
+        weights = openclip.WEIGHTS if is_openclip(directory) else WEIGHTS
+        if not any(_if_there(fetch, file, published) for file in weights):
+            raise EntryNotFoundError(f"none of {', '.join(weights)} is there")
     except (OSError, HFValidationError, EntryNotFoundError) as error:
         reason = " ".join(str(error).split())[:160]
         raise InputError(
@@ -83,14 +107,15 @@ def _fetch(name: str) -> Path:
             f"(`huggingface-cli download {name}`), copy the folder here and pass "
             "--config.clip.name=FOLDER; --config.clip.name=demo needs none of this"
         ) from None
-    return Path(config).parent
+    return directory
 
 
-def _if_there(fetch: functools.partial, file: str, published: set[str] | None) -> bool:
+def _if_there(
+    fetch: functools.partial, file: str, published: set[str] | None
+) -> str | None:
     if published is not None and file not in published:
-        return False
+        return None
     try:
-        fetch(file)
+        return fetch(file)
     except EntryNotFoundError:
-        return False
-    return True
+        return None

@@ -57,15 +57,11 @@ class DualPathCLIP(FlaxCLIPModule):
 
     dtype: DTypeLike = jnp.float32
 
-    def embed(
-        self, pixels: Float[Array, "b height width 3"]
-    ) -> Float[Array, "b 1+n d"]:
+    def embed(self, pixels: Float[Array, "b height width 3"]) -> Float[Array, "b n d"]:
         """CLS and patches, row by row, with positions, before `pre_layrnorm`."""
         return self.vision_model.embeddings(pixels)
 
-    def enter(
-        self, pixels: Float[Array, "b height width 3"]
-    ) -> Float[Array, "b 1+n d"]:
+    def enter(self, pixels: Float[Array, "b height width 3"]) -> Float[Array, "b n d"]:
         """Tokens as the first block of the image tower reads them, CLS first."""
         return self.vision_model.pre_layrnorm(self.embed(pixels))
 

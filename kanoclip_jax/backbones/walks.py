@@ -71,7 +71,7 @@ def encode_windows(
     return tuple(features)
 
 
-def window_patches(grid: int, size: int) -> Int[np.ndarray, "_ {size}*{size}"]:
+def window_patches(grid: int, size: int) -> Int[np.ndarray, "windows patches"]:
     """Which patches each square window holds, at stride 1.
 
     Args:

@@ -16,8 +16,15 @@ from safetensors import SafetensorError, safe_open
 from transformers import CLIPConfig
 from transformers.modeling_flax_pytorch_utils import rename_key_and_reshape_tensor
 
+from kanoclip_jax.backbones import openclip
 from kanoclip_jax.backbones.archive import read_torch_archive
-from kanoclip_jax.backbones.locate import INDEX, locate, weights_file
+from kanoclip_jax.backbones.locate import (
+    INDEX,
+    TORCH,
+    is_openclip,
+    locate,
+    weights_file,
+)
 from kanoclip_jax.backbones.tokenizer import Tokenizer
 from kanoclip_jax.backbones.towers import DualPathCLIP, round_blocks
 from kanoclip_jax.errors import InputError
@@ -105,7 +112,7 @@ def load_clip(
     """Load a CLIP of any size.
 
     Args:
-        name: `demo`, a local directory or a Hugging Face id.
+        name: `demo`, a local directory or a Hugging Face id, as `locate` takes it.
         image_size: input size in pixels; the model's own if None.
         position_grid: how the position grid is resized: `bilinear` as AnomalyCLIP,
             `bicubic` as AdaCLIP, `bicubic_antialias` as APRIL-GAN and MVFA.
@@ -204,6 +211,8 @@ def _check_size(image_size: int, patch: int, multiple: bool) -> None:
 
 
 def _read_config(directory: Path) -> CLIPConfig:
+    if is_openclip(directory):
+        return openclip.read_config(directory)
     path = directory / "config.json"
     try:
         content = json.loads(path.read_text())
@@ -219,16 +228,19 @@ def _read_config(directory: Path) -> CLIPConfig:
 
 def _preprocessing(directory: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
     path = directory / "preprocessor_config.json"
-    if not path.is_file():
-        return _OPENAI_MEAN, _OPENAI_STD
     try:
-        content = json.loads(path.read_text())
+        if is_openclip(directory):
+            path = directory / openclip.CONFIG
+            given = openclip.read_description(directory).get("preprocess_cfg", {})
+            content = {f"image_{key}": value for key, value in given.items()}
+        else:
+            content = json.loads(path.read_text()) if path.is_file() else {}
         mean = tuple(map(float, content.get("image_mean", _OPENAI_MEAN)))
         std = tuple(map(float, content.get("image_std", _OPENAI_STD)))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path} cannot be read as preprocessing constants ({error}); fetch the "
-            "file again, or remove it to take OpenAI's"
+            "file again, or leave them out to take OpenAI's"
         ) from None
     return mean, std
 
@@ -259,11 +271,14 @@ def _read_weights(
             tree = flax.serialization.msgpack_restore(path.read_bytes())
             flat = flax.traverse_util.flatten_dict(tree.get("params", tree))
         else:
+            named = _read_torch_names(path)
+            if is_openclip(path.parent):
+                named = openclip.rename(named)
             flat = dict(
                 rename_key_and_reshape_tensor(
                     tuple(key.split(".")), np.asarray(tensor), expected, ""
                 )
-                for key, tensor in _read_torch_names(path).items()
+                for key, tensor in named.items()
             )
     except InputError:
         raise
@@ -299,7 +314,7 @@ def _read_torch_names(path: Path) -> dict[str, Any]:
         for file in files:
             merged |= _read_safetensors(path.parent / file)
         return merged
-    if path.suffix == ".bin":
+    if path.suffix in TORCH:
         return read_torch_archive(path)
     return _read_safetensors(path)
 

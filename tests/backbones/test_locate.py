@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled
+from openclip_files import write_openclip
 
 from kanoclip_jax.backbones import load_clip, locate
 from kanoclip_jax.errors import InputError
@@ -77,6 +78,23 @@ def test_hub_name_fetches_one_file_of_weights(
     assert locate.locate("someone/some-clip") == tiny_directory
     assert "model.safetensors" in hub.fetched
     assert not {"flax_model.msgpack", "pytorch_model.bin"} & set(hub.fetched)
+
+
+@pytest.mark.parametrize("network", [True, False])
+def test_hub_name_of_open_clip_fetches_its_own_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, network: bool
+) -> None:
+    """As timm publishes them: beside a config.json and an image tower of its own."""
+    write_openclip(tmp_path, {})
+    (tmp_path / "config.json").write_text('{"architecture": "vit_tiny"}')
+    (tmp_path / "model.safetensors").touch()
+    hub = Hub(tmp_path)
+    monkeypatch.setattr(locate, "model_info", hub.model_info if network else offline)
+    monkeypatch.setattr(locate, "hf_hub_download", hub.hf_hub_download)
+    assert locate.locate("timm/some-clip") == tmp_path
+    assert {"open_clip_config.json", "open_clip_model.safetensors"} <= set(hub.fetched)
+    assert {"vocab.json", "merges.txt"} <= set(hub.fetched)
+    assert "model.safetensors" not in hub.fetched
 
 
 def test_hub_repository_without_weights_is_refused(
