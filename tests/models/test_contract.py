@@ -11,6 +11,7 @@ from configs import base, methods
 from kanoclip_jax.backbones import Clip
 from kanoclip_jax.models import METHODS, build_method
 from kanoclip_jax.models.base import Method, TrainBatch
+from kanoclip_jax.models.settings import annotations
 
 # Smaller than published, so that the tiny CLIP of the tests can have them.
 SMALL: dict[str, dict[str, Any]] = {
@@ -121,9 +122,8 @@ def test_sections_of_the_configurations_are_the_constructors(clip: Clip) -> None
         plain = build_method(row["method"], {}, clip=clip)
         for key in row["model"]:
             assert getattr(built, key) == getattr(plain, key), (name, key)
-        fields = set(type(built).__dataclass_fields__) - set(built.backbones)
-        assert set(row["model"]) == fields
+        assert set(row["model"]) == set(annotations(type(built)))
         tower = {k: v for k, v in row.get("clip", {}).items()}
         assert tower == dict(type(built).published_tower)
-    own = set(METHODS["kanoclip"].__dataclass_fields__) - {"clip"}
+    own = set(annotations(METHODS["kanoclip"]))
     assert set(base.get_config().model) == own
