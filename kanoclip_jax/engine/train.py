@@ -298,7 +298,7 @@ class Run:
             schedule=make_schedule(
                 len(self._source) / config.batch_size, config.full_epochs
             ),
-            batch_size=self._config.train.batch_size,
+            batch_size=config.batch_size,
             image_size=self._clip.image_size,
             pieces=self._pieces(),
             frozen=self._clip.params,
