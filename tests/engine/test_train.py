@@ -91,7 +91,8 @@ def test_a_run_does_not_go_on_with_other_sentences(settings, tmp_path, monkeypat
         if step == 4:
             # What is saved in the background is there before the kill.
             saved = tmp_path / "run" / "checkpoints" / "3"
-            while not saved.is_dir():
+            deadline = time.monotonic() + 60
+            while not saved.is_dir() and time.monotonic() < deadline:
                 time.sleep(0.05)
             raise Killed
 
