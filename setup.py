@@ -58,6 +58,7 @@ setup(
             "hypothesis",
             "openai>=1.56",
             "pytest",
+            "pytest-xdist",
             "ruff>=0.17,<0.18",
             "scikit-image",
         ],

@@ -19,7 +19,9 @@ from kanoclip_jax.backbones import Clip, load_clip
 @pytest.fixture(scope="session", autouse=True)
 def compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Share compiled programs between tests: most of their time is compilation."""
-    folder = tmp_path_factory.mktemp("compiled")
+    base = tmp_path_factory.getbasetemp()
+    workers = "PYTEST_XDIST_WORKER" in os.environ
+    folder = (base.parent if workers else base) / "compiled"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
