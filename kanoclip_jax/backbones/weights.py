@@ -74,6 +74,11 @@ class Clip:
         return self.module.config.vision_config.image_size
 
     @property
+    def activation(self) -> str:
+        """Of the MLPs of both towers, by transformers' name."""
+        return self.module.config.vision_config.hidden_act
+
+    @property
     def grid(self) -> int:
         """Whole patches along one side."""
         return self.image_size // self.module.config.vision_config.patch_size
@@ -83,6 +88,7 @@ class Clip:
         positions = self.params["vision_model"]["embeddings"]["position_embedding"]
         return {
             "clip": self.fingerprint,
+            "activation": self.activation,
             "mean": self.mean,
             "std": self.std,
             # The resized grid itself stands for how it was resized.

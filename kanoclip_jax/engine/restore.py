@@ -67,6 +67,7 @@ class Trained:
             },
             "clip.image_size": self.method.image_size,
             "clip.position_grid": self.config.clip.position_grid,
+            "clip.activation": self.method.clip.activation,
             "clip.dtype": np.dtype(self.method.clip.module.dtype).name,
             "method": self.config.method,
             **{

@@ -76,8 +76,8 @@ class CachedEncoder:
     Args:
         clip: the frozen backbone.
         folder: where a file for each backbone is kept, named after all that a feature
-            depends on besides its text: weights, tokenizer and the computation's dtype.
-            Keys are the texts' sha256.
+            depends on besides its text: weights, tokenizer, activation and the
+            computation's dtype. Keys are the texts' sha256.
         batch_size: texts encoded at once.
     """
 
@@ -86,6 +86,7 @@ class CachedEncoder:
         parts = (
             clip.fingerprint[:32],
             clip.tokenizer.fingerprint[:16],
+            clip.module.config.text_config.hidden_act,
             jnp.dtype(clip.module.dtype).name,
         )
         self._path = folder / f"{'-'.join(parts)}.npz"

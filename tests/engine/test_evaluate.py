@@ -67,7 +67,9 @@ def test_a_checkpoint_alone_reproduces_the_report(trained, tmp_path, capsys):
 def test_the_report_keeps_its_contract(trained, data_root):
     workdir, _ = trained
     report = json.loads((workdir / "report.json").read_text())
-    assert set(report) == {"datasets", "method", "checkpoint", "clip", "seconds"}
+    facts = {"method", "title", "parameters", "images_per_second", "checkpoint"}
+    assert set(report) == facts | {"datasets", "clip", "seconds"}
+    assert report["title"] == "KAnoCLIP" and report["parameters"] > 1000
     assert set(report["clip"]) == {"name", "fingerprint"}
     (result,) = report["datasets"].values()
     assert list(report["datasets"]) == [f"folder:{data_root / 'mine'}"]

@@ -62,7 +62,8 @@ def test_a_method_named_by_hand_takes_what_was_set_by_hand() -> None:
     config.model.taps = "2,4"
     assert resolve(config, BY_HAND | {"model.taps"}).model.to_dict() == {"taps": (2, 4)}
     # What belongs to no median is an error, as every key that cannot be meant.
-    assert "knpl" in resolve(config, BY_HAND | {"model.knpl"}).model
+    with pytest.raises(InputError, match=r"model\.knpl is unknown.*sigma, taps"):
+        resolve(config, BY_HAND | {"model.knpl"})
     # The configured method named again changes nothing.
     again = demo.get_config()
     assert resolve(again, BY_HAND).model.bica_width == 64

@@ -11,7 +11,7 @@ import numpy_clip
 import pytest
 import tiny_clip
 
-from kanoclip_jax.backbones import Clip, Tokenizer
+from kanoclip_jax.backbones import Clip, Tokenizer, load_clip
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.knowledge.means import (
     CachedEncoder,
@@ -161,7 +161,7 @@ def test_file_outlives_the_encoder(encoder: CountingEncoder, clip: Clip) -> None
 def test_each_backbone_has_a_file_of_its_own(
     clip: Clip, encoder: CountingEncoder, tiny_directory: Path, tmp_path: Path
 ) -> None:
-    """Other weights, other words for the same ids, or another precision."""
+    """Other weights, other words, another activation or another precision."""
     encoder(["bottle"])
     folder = encoder._path.parent
     other = tmp_path / "other"
@@ -172,12 +172,13 @@ def test_each_backbone_has_a_file_of_its_own(
         dataclasses.replace(clip, fingerprint="0" * 64),
         dataclasses.replace(clip, tokenizer=Tokenizer(other, 77)),
         dataclasses.replace(clip, module=clip.module.clone(dtype=jnp.bfloat16)),
+        load_clip(str(tiny_directory), activation="gelu"),
     )
     for backbone in changed:
         again = CountingEncoder(backbone, folder)
         again(["bottle"])
         assert again.read == ["bottle"]
-    assert len(list(folder.glob("*.npz"))) == 4
+    assert len(list(folder.glob("*.npz"))) == 5
 
 
 def test_broken_cache_is_rebuilt(

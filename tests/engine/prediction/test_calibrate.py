@@ -187,6 +187,7 @@ def stored(copied) -> Path:
         ("clip.fingerprint", "0" * 64),
         ("clip.image_size", 48),
         ("clip.dtype", "bfloat16"),
+        ("clip.activation", "gelu"),
         ("model.sigma", 2.0),
     ],
 )

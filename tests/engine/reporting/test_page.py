@@ -82,9 +82,11 @@ def made(datasets: dict) -> dict:
     return report.make_report(
         results,
         method="kanoclip",
+        title="KAnoCLIP",
+        parameters=1234,
+        images_per_second=5.678,
         checkpoint="/run/checkpoints/7",
-        clip_name="demo",
-        fingerprint="f" * 64,
+        clip={"name": "demo", "fingerprint": "f" * 64},
         train_seconds=1,
         eval_seconds=2,
         absent={"btad": f"{NASTY} is not there"},

@@ -36,9 +36,11 @@ def test_ours_stand_beside_the_paper_s() -> None:
     made = report.make_report(
         {"mpdd": full},
         method="kanoclip",
+        title="KAnoCLIP",
+        parameters=1234,
+        images_per_second=5.678,
         checkpoint=None,
-        clip_name="demo",
-        fingerprint="f" * 64,
+        clip={"name": "demo", "fingerprint": "f" * 64},
         train_seconds=1,
         eval_seconds=1,
         absent={"btad": "BTAD is not there"},
@@ -51,7 +53,7 @@ def test_ours_stand_beside_the_paper_s() -> None:
 
     assert cells("mpdd")[-3:] == ["77.8 / 98.3", "80.0 / 98.0", "+2.2 / −0.3"]
     assert cells("KAnoCLIP (paper)")[1:3] == ["77.8", "98.3"]
-    assert cells("kanoclip (here)")[1:] == ["80.0", "98.0", "+2.2", "−0.3"]
+    assert cells("KAnoCLIP (here)")[1:] == ["80.0", "98.0", "+2.2", "−0.3"]
     assert any("not the published one" in x and "not 32 / 69" in x for x in lines)
     assert "- btad: BTAD is not there" in lines
 
@@ -68,6 +70,9 @@ def test_the_ablation_stands_beside_table_3() -> None:
         name: {
             "datasets": {"mvtec": result(0.9, 0.9), "folder:x": result(0.5, None)},
             "std": {"mvtec": result(0.01, 0.02), "folder:x": result(0.1, None)},
+            "title": "KAnoCLIP",
+            "parameters": 1234,
+            "images_per_second": 5.678,
         }
         for name in ("none", "adapter")
     }
@@ -77,11 +82,15 @@ def test_the_ablation_stands_beside_table_3() -> None:
         "paper",
         "Δ",
         "folder:x",
+        "img/s",
+        "parameters",
     ]
     assert none == [
-        "none",
+        "KAnoCLIP: none",
         "90.0 ± 1.0 / 90.0 ± 2.0",
         "66.8 / 55.4",
         "+23.2 / +34.6",
         "50.0 ± 10.0 / –",
+        "5.68",
+        "1,234",
     ]
