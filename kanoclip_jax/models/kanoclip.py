@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, UInt8
 
 from kanoclip_jax import losses
 from kanoclip_jax.backbones import Clip
@@ -16,20 +16,19 @@ from kanoclip_jax.backbones.towers import ImageFeature, Paths
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models.base import Detection, Method, Params, Terms, TrainBatch
 from kanoclip_jax.models.local import local_terms
-from kanoclip_jax.models.settings import check_choices, check_positive
+from kanoclip_jax.models.settings import (
+    check_choices,
+    check_divides,
+    check_positive,
+    check_range,
+)
+from kanoclip_jax.models.state_prompts import PromptTokens, encode, tokenise
 from kanoclip_jax.nn import alignment, anomaly_map
 from kanoclip_jax.nn.bica import BiCA, expand_text
 from kanoclip_jax.nn.conv_adapter import ConvAdapter
 from kanoclip_jax.nn.prompt_learner import PromptLearner
 
 GlobalLossOf = Literal["probability", "score"]
-
-
-class PromptTokens(NamedTuple):
-    """Tokenised prompts of one polarity: for each class its state words."""
-
-    ids: Int[Array, "c k t"]
-    end: Int[Array, "c k"]
 
 
 class ClassPrompts(NamedTuple):
@@ -142,34 +141,18 @@ class Kanoclip(Method):
     def __post_init__(self) -> None:
         tapped_blocks(self.clip.depth, self.taps)
         check_choices(self)
-        check_positive(
-            self,
-            "temperature",
-            "context_length",
-            "bica_width",
-            "bica_heads",
-            "bica_groups",
-            "bica_stride",
-            "bica_kernel",
-            "adapter_reduction",
-        )
-        if not 0 <= self.typical < 1:
-            raise InputError(
-                f"model.typical is {self.typical}; a probability below 1 is expected, "
-                "as in --config.model.typical=0.03, or 0 for none"
-            )
-        if self.spread < 0:
-            raise InputError(
-                f"model.spread is {self.spread}; a power from 0 on is expected, as in "
-                "--config.model.spread=1"
-            )
+        check_positive(self, "temperature", "context_length", "adapter_reduction")
+        parts = ("width", "heads", "groups", "stride", "kernel")
+        check_positive(self, *(f"bica_{part}" for part in parts))
+        check_range(self, "typical", 0, 1)
+        check_range(self, "spread", 0)
         if self.paths == "both" and not (self.vv and self.cmci):
             raise InputError(
                 "model.paths is 'both', which needs the V-V path and the taps of "
                 "Bi-CMCI; allowed here: vv, or --config.model.vv=True "
                 "--config.model.cmci=True"
             )
-        if not self.normal_states or not self.abnormal_states:
+        if not (self.normal_states and self.abnormal_states):
             raise InputError(
                 "model.normal_states and model.abnormal_states need a word each"
             )
@@ -179,17 +162,10 @@ class Kanoclip(Method):
                 f"model.context_length {self.context_length}; deep prompts take the "
                 "place of learned context only"
             )
-        if self.joint % self.bica_groups:
-            raise InputError(
-                f"model.bica_groups {self.bica_groups} does not divide the joint width "
-                f"{self.joint} of this CLIP"
-            )
+        joint, width = f"the joint width {self.joint} of this CLIP", self.bica_width
+        check_divides(self, "bica_groups", whole=self.joint, called=joint)
         for name in ("bica_heads", "bica_groups"):
-            if self.bica_width % getattr(self, name):
-                raise InputError(
-                    f"model.{name} {getattr(self, name)} does not divide "
-                    f"model.bica_width {self.bica_width}"
-                )
+            check_divides(self, name, whole=width, called=f"model.bica_width {width}")
 
     @property
     def needs_knowledge(self) -> bool:
@@ -234,27 +210,20 @@ class Kanoclip(Method):
         names = [
             name if self.class_aware and name else "object" for name in class_names
         ]
-        return ClassPrompts(
-            self._tokenise(names, self.normal_states),
-            self._tokenise(names, self.abnormal_states),
-            np.zeros((len(names), self.joint), np.float32),
+        pattern = "{}." if self.knpl else f"{self.template}."
+        placeholders = self.context_length if self.knpl else 0
+        normal, abnormal = (
+            tokenise(self.clip, names, words, pattern, placeholders)
+            for words in (self.normal_states, self.abnormal_states)
         )
+        knowledge = np.zeros((len(names), self.joint), np.float32)
+        return ClassPrompts(normal, abnormal, knowledge)
 
     def learning_from(
         self, classes: ClassPrompts, knowledge: Float[np.ndarray, "c joint"]
     ) -> ClassPrompts:
         """The classes with the means that the knowledge loss pulls to."""
         return classes._replace(knowledge=knowledge)
-
-    def _tokenise(self, names: Sequence[str], states: Sequence[str]) -> PromptTokens:
-        pattern = "{}." if self.knpl else f"{self.template}."
-        sentences = [
-            pattern.format(f"{state} {name}") for name in names for state in states
-        ]
-        placeholders = self.context_length if self.knpl else 0
-        tokens = self.clip.tokenizer(sentences, placeholders)
-        shape = (len(names), len(states))
-        return PromptTokens(tokens.ids.reshape(*shape, -1), tokens.end.reshape(shape))
 
     def init(self, key: jax.Array, frozen: Params) -> Params:
         """Fresh trainable parameters; parts that are off have none."""
@@ -299,30 +268,18 @@ class Kanoclip(Method):
     def text(
         self, frozen: Params, params: Params, classes: ClassPrompts
     ) -> Float[Array, "c 2 joint"]:
-        """Unit features of each class's normal and abnormal prompts.
-
-        Each prompt is normalised, then averaged over its state words, then normalised
-        again (APRIL-GAN's ensemble).
-        """
-        contexts = (
-            self._prompt_learner.apply({"params": params["prompts"]})
-            if self.knpl
-            else None
-        )
-        polarities = []
-        for index, tokens in enumerate((classes.normal, classes.abnormal)):
-            count, states, length = tokens.ids.shape
-            features = self.clip.module.apply(
-                {"params": frozen["clip"]},
-                tokens.ids.reshape(-1, length),
-                tokens.end.reshape(-1),
-                context=None if contexts is None else contexts.polarity[index],
-                deep=None if contexts is None else contexts.deep,
-                method="encode_text",
-            ).astype(jnp.float32)
-            features = anomaly_map.normalise(features).reshape(count, states, -1)
-            polarities.append(anomaly_map.normalise(features.mean(1)))
-        return jnp.stack(polarities, axis=1)
+        """Unit features of each class's normal and abnormal prompts (eq. 1)."""
+        contexts, deep = (None, None), None
+        if self.knpl:
+            learned = self._prompt_learner.apply({"params": params["prompts"]})
+            contexts, deep = learned.polarity, learned.deep
+        features = [
+            encode(self.clip, frozen, tokens, context, deep)
+            for tokens, context in zip(
+                (classes.normal, classes.abnormal), contexts, strict=True
+            )
+        ]
+        return jnp.stack(features, axis=1)
 
     def detect(
         self,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -53,6 +54,41 @@ def check_positive(method: Method, *names: str) -> None:
                 f"model.{name} is {getattr(method, name)}; it must be positive, as in "
                 f"--config.model.{name}=8"
             )
+
+
+def check_range(
+    method: Method, name: str, least: float, below: float = math.inf
+) -> None:
+    """Refuse what lies outside of [least, below).
+
+    Raises:
+        InputError: names the setting and the range.
+    """
+    value = getattr(method, name)
+    if not least <= value < below:
+        end = "" if below == math.inf else f" and below {below:g}"
+        raise InputError(
+            f"model.{name} is {value}; a number from {least:g} on{end} is expected, as "
+            f"in --config.model.{name}={least:g}"
+        )
+
+
+def check_divides(method: Method, name: str, *, whole: int, called: str) -> None:
+    """Refuse parts that do not come out even.
+
+    Args:
+        method: whose setting it is.
+        name: of the setting.
+        whole: what it must divide,
+        called: in words.
+
+    Raises:
+        InputError: names both.
+    """
+    if whole % getattr(method, name):
+        raise InputError(
+            f"model.{name} {getattr(method, name)} does not divide {called}"
+        )
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
