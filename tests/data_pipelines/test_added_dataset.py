@@ -29,7 +29,7 @@ def test_the_page_s_dataset_is_read_like_every_other(
     assert source.classes == ("left", "right") and len(source) == 7
     assert source.prompt_names == {"left": "metal bracket", "right": "metal bracket"}
     assert source.has_masks and not source.differences
-    labels = [source[i].label for i in range(7)]
+    labels = [entry.label for entry in source.index]
     assert (labels.count(0), labels.count(1)) == (3, 4)
 
 
