@@ -97,12 +97,9 @@ class AnomalyClip(Method):
         """First block of the V-V path."""
         return first_vv_block(self.clip.depth, self.vv_start)
 
-    def visual_settings(self) -> dict[str, object]:
-        """Everything that `visual` depends on besides images."""
-        return super().visual_settings() | {
-            "walk": "last V-V tokens projected, CLS without post_layernorm",
-            "vv_start": self.first_vv_block,
-        }
+    def visual_options(self) -> dict[str, object]:
+        """The settings that `visual` depends on."""
+        return {"vv_start": self.first_vv_block}
 
     def prompts(self, frozen: Params, class_names: Sequence[str]) -> Classes:
         """Tokenise the two sentences; no class is named."""

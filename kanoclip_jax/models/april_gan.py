@@ -80,9 +80,9 @@ class AprilGan(FixedText, Method):
         """Blocks after which tokens are taken."""
         return tapped_blocks(self.clip.depth, self.taps)
 
-    def visual_settings(self) -> dict[str, object]:
-        """Everything that `visual` depends on besides images."""
-        return super().visual_settings() | {"walk": "plain", "taps": self.tapped}
+    def visual_options(self) -> dict[str, object]:
+        """The settings that `visual` depends on."""
+        return {"taps": self.tapped}
 
     def init(self, key: jax.Array, frozen: Params) -> Params:
         """Weights and biases of the stages from U(±1/√d), as torch's Linear."""

@@ -1,6 +1,7 @@
 """The contract of a method: what the engine asks of it, and nothing that is one's own."""
 
 import abc
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -97,11 +98,24 @@ class Method(abc.ABC):
         }
 
     def visual_settings(self) -> dict[str, object]:
-        """All that `visual` depends on besides images; methods may share its results.
+        """All that `visual` depends on besides images: equal ones mean equal features.
 
-        A method adds what its own pass depends on. Equal settings mean equal features.
+        Methods that have one `visual` between them share its results.
         """
-        return self.clip.reading()
+        visual = type(self).visual
+        return {
+            "visual": f"{visual.__module__}.{visual.__qualname__}",
+            **{name: getattr(self, name).reading() for name in self.backbones},
+            **self.visual_options(),
+        }
+
+    def visual_options(self) -> dict[str, object]:
+        """The settings that `visual` depends on: all, where a method says no better."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in self.backbones
+        }
 
     @functools.cached_property
     def abstract_params(self) -> Params:

@@ -57,9 +57,9 @@ class PlainClip(FixedText, Method):
         check_choices(self)
         check_positive(self, "temperature")
 
-    def visual_settings(self) -> dict[str, object]:
-        """Everything that `visual` depends on besides images."""
-        return super().visual_settings() | {"walk": "plain, all tokens projected"}
+    def visual_options(self) -> dict[str, object]:
+        """None."""
+        return {}
 
     def init(self, key: jax.Array, frozen: Params) -> Params:
         """Nothing: there is no training."""

@@ -194,9 +194,9 @@ class Kanoclip(Method):
         depth = self.clip.depth
         return first_vv_block(depth, self.vv_start) if self.vv else depth + 1
 
-    def visual_settings(self) -> dict[str, object]:
-        """Everything that `visual` depends on besides weights and images."""
-        return super().visual_settings() | {
+    def visual_options(self) -> dict[str, object]:
+        """The settings that `visual` depends on."""
+        return {
             "vv_start": self.first_vv_block,
             "taps": self.tapped,
             "paths": self.paths,

@@ -48,9 +48,9 @@ class Median(WithoutText, Method):
         """Blocks after which tokens are taken."""
         return tapped_blocks(self.clip.depth, self.taps)
 
-    def visual_settings(self) -> dict[str, object]:
-        """Everything that `visual` depends on besides weights and images."""
-        return super().visual_settings() | {"taps": self.tapped, "normed": True}
+    def visual_options(self) -> dict[str, object]:
+        """The settings that `visual` depends on."""
+        return {"taps": self.tapped}
 
     def init(self, key: jax.Array, frozen: Params) -> Params:
         """Nothing: there is no training."""

@@ -74,13 +74,9 @@ class Probe(WithoutText, Method):
         """First block of the V-V path."""
         return first_vv_block(self.clip.depth, self.vv_start)
 
-    def visual_settings(self) -> dict[str, object]:
-        """Everything that `visual` depends on besides weights and images."""
-        return super().visual_settings() | {
-            "vv_start": self.first_vv_block,
-            "taps": self.tapped,
-            "paths": "both",
-        }
+    def visual_options(self) -> dict[str, object]:
+        """The settings that `visual` depends on."""
+        return {"vv_start": self.first_vv_block, "taps": self.tapped}
 
     def init(self, key: jax.Array, frozen: Params) -> Params:
         """Two vectors for each tap, and two for the image."""

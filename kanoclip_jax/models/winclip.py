@@ -67,9 +67,9 @@ class WinClip(FixedText, Method):
         for side in self.windows:
             window_patches(self.clip.grid, side)
 
-    def visual_settings(self) -> dict[str, object]:
-        """Everything that `visual` depends on besides images."""
-        return super().visual_settings() | {"walk": "windows", "sides": self.windows}
+    def visual_options(self) -> dict[str, object]:
+        """The settings that `visual` depends on."""
+        return {"windows": self.windows}
 
     def init(self, key: jax.Array, frozen: Params) -> Params:
         """Nothing: there is no training."""

@@ -1,5 +1,6 @@
 """What the engine relies on, of every method and of KAnoCLIP's rows."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs import base, methods
-from kanoclip_jax.backbones import Clip
+from kanoclip_jax.backbones import Clip, load_clip
 from kanoclip_jax.models import METHODS, build_method
 from kanoclip_jax.models.base import Method, TrainBatch
 from kanoclip_jax.models.settings import annotations
@@ -113,6 +114,30 @@ def test_training_moves_all_parameters_and_no_backbone(
     # Padding weighs nothing, whatever is in it.
     other = jax.tree.map(lambda leaf: leaf.at[2].multiply(0.5), visual)
     assert loss(frozen, params, other)[0] == pytest.approx(float(value), rel=1e-5)
+
+
+def test_features_are_shared_by_those_who_compute_them_alike(clip: Clip) -> None:
+    """Other passes are kept apart, and a method that says nothing shares with none."""
+    built = {
+        name: build_method(name, SMALL.get(name, {}), clip=clip) for name in METHODS
+    }
+    seen = {name: str(method.visual_settings()) for name, method in built.items()}
+    assert seen.pop("clip") == seen["clip_ac"]
+    assert len(set(seen.values())) == len(seen)
+
+    @dataclasses.dataclass(frozen=True, eq=False)
+    class Careless(METHODS["median"]):
+        strength: float = 1.0
+        visual_options = Method.visual_options
+
+        def visual(self, frozen: Any, images: Any) -> Any:
+            return super().visual(frozen, images) * self.strength
+
+    one, two = Careless(clip, taps=(2, 4)), Careless(clip, taps=(2, 4), strength=2.0)
+    keys = {str(m.visual_settings()) for m in (built["median"], one, two)}
+    assert len(keys) == 3
+    exact = dataclasses.replace(one, clip=load_clip(clip.name, activation="gelu"))
+    assert exact.visual_settings() != one.visual_settings()
 
 
 def test_sections_of_the_configurations_are_the_constructors(clip: Clip) -> None:
