@@ -194,9 +194,14 @@ class AnomalyClip(Method):
 
     @classmethod
     def from_archive(cls, tensors: Mapping[str, Any]) -> Published | None:
-        """What the authors' `epoch_N.pth` holds; None where it is another's file."""
+        """What the authors' `epoch_N.pth` holds; None where it is another's file.
+
+        It is known by projections that are never used: without them, the same names
+        are Crane's, whose prompts are for texts that look at the picture.
+        """
         learner = tensors.get("prompt_learner")
-        if not isinstance(learner, Mapping) or "ctx_pos" not in learner:
+        own = ("ctx_pos", "compound_prompt_projections.0.weight")
+        if not isinstance(learner, Mapping) or not all(key in learner for key in own):
             return None
         deep = [key for key in learner if key.startswith("compound_prompts_text.")]
         deep.sort(key=lambda key: int(key.rpartition(".")[2]))
