@@ -67,7 +67,7 @@ def encode_windows(
         for block in module.blocks:
             hidden = block_plain(block, hidden)
         cls = module.leave(hidden[:, 0])
-        features.append(cls.reshape(len(tokens), len(patches), -1))
+        features.append(cls.reshape(tokens.shape[0], len(patches), -1))
     return tuple(features)
 
 

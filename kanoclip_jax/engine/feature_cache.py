@@ -122,7 +122,7 @@ class FeatureCache:
         first_alone("cache", self._describe)
         stream = eval_stream(
             source,
-            image_size=self._settings["image_size"],
+            image_size=self._method.image_size,
             batch_size=batch_size,
             workers=workers,
             indices=missing,
