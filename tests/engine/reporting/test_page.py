@@ -141,7 +141,7 @@ def test_every_figure_of_the_report_is_in_a_table(small) -> None:
                 assert cell == ("–" if value is None else f"{100 * value:.1f}")
     assert by_class["mpdd"][1][-2] == "50.0 / 50.3"
     assert by_class["CLIP (paper)"][-1] == [
-        "kanoclip (here)", "50.0", "50.3", "−27.8", "−48.0"
+        "KAnoCLIP (here)", "50.0", "50.3", "−27.8", "−48.0"
     ]  # fmt: skip
 
 
