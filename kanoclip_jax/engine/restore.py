@@ -122,7 +122,13 @@ def _published(
     """
     tensors = read_nested_archive(file)
     for name, kind in METHODS.items():
-        found = kind.from_archive(tensors)
+        try:
+            found = kind.from_archive(tensors)
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{file} looks like published weights of {kind.title}, and lacks or "
+                f"bends a part of them ({error}); fetch it again"
+            ) from None
         if found is not None:
             break
     else:

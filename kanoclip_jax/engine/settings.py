@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,18 @@ _CHOICES = {
     "eval.resolution": ("model", "original"),
     "calibrate.criterion": ("rate", "f1"),
 }
+# What all rows of a table have in common.
+_COMMON = (
+    "rows",
+    "seed",
+    "seeds",
+    "checkpoint",
+    "checkpoint_mvtec",
+    "checkpoint_visa",
+    "train.dataset",
+    "train.second_dataset",
+    "eval.datasets",
+)
 # A large backbone's programs are some 10 MB each.
 _COMPILED_BYTES = 2 * 2**30
 # What a run may be continued with a different value of; with a dot, a whole section.
@@ -297,9 +310,13 @@ def _define_rows(config: ConfigDict) -> None:
     Raises:
         InputError: one that is written otherwise.
     """
-    names = []
+    names: list[str] = []
     for entry in _split(config.rows):
-        name, _, changes = entry.partition(":")
+        name, colon, changes = entry.partition(":")
+        if name in names or (colon and not re.fullmatch(r"[\w-]+", name)):
+            raise InputError(
+                f"row {entry!r} needs a name of its own, of letters, digits, - and _"
+            )
         names.append(name)
         for change in filter(None, changes.split(";")):
             key, equals, value = change.partition("=")
@@ -308,19 +325,55 @@ def _define_rows(config: ConfigDict) -> None:
                     f"row {entry!r} is not understood; a name, or NAME:KEY=VALUE;… is "
                     "expected, as in --config.rows='none,soft:model.sigma=8'"
                 )
-            with config.row_settings.unlocked():
-                _put(config.row_settings, [name, *key.strip().split(".")], value)
+            key = key.strip()
+            value = _read_change(config, name, key, value.strip())
+            _put(config.row_settings, [name, *key.split(".")], value)
     with config.ignore_type():
         config.rows = tuple(names)
 
 
-def _put(tree: ConfigDict, path: list[str], value: str) -> None:
+def _read_change(config: ConfigDict, row: str, key: str, text: str) -> Any:
+    """A row's value, of the type of the setting that it changes.
+
+    Raises:
+        InputError: no such setting, one that all rows have in common, or another type.
+    """
+    section, _, name = key.rpartition(".")
+    own = config.get(section) if section else config
+    known = isinstance(own, ConfigDict) and (section == "model" or name in own)
+    if not known or key in _COMMON or isinstance(own.get(name), ConfigDict):
+        raise InputError(
+            f"row {row!r} changes {key}, which is no setting of a row; allowed: method, "
+            "and the keys of model, clip, train, eval and data, but for "
+            f"{', '.join(_COMMON)}"
+        )
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    # The method itself says what its own settings may be.
+    if section == "model":
+        return value
+    kind = type(own[name])
+    if kind is str:
+        return text
+    wanted = (int, float) if kind is float else kind
+    if not isinstance(value, wanted) or (isinstance(value, bool) and kind is not bool):
+        raise InputError(
+            f"row {row!r}: {key} is {text!r}; a value of type {kind.__name__} is "
+            "expected"
+        )
+    return kind(value)
+
+
+def _put(tree: ConfigDict, path: list[str], value: object) -> None:
     *sections, key = path
     for section in sections:
-        tree = tree.setdefault(section, ConfigDict())
-    try:
-        tree[key] = ast.literal_eval(value)
-    except (ValueError, SyntaxError):
+        if section not in tree:
+            with tree.unlocked():
+                tree[section] = ConfigDict()
+        tree = tree[section]
+    with tree.unlocked(), tree.ignore_type():
         tree[key] = value
 
 

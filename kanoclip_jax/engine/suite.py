@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from data_pipelines.errors import AbsentError
+from data_pipelines.errors import AbsentError, DataError
 from kanoclip_jax.engine import evaluate, train
-from kanoclip_jax.engine.build import open_dataset, open_targets, place
+from kanoclip_jax.engine.build import load_method, open_dataset, open_targets, place
 from kanoclip_jax.engine.reporting.report import to_terminal, write_report
 from kanoclip_jax.engine.settings import replace_model, resolve
 from kanoclip_jax.engine.sharding import first_alone
@@ -61,6 +61,7 @@ def main(
     """
     groups, absent = _groups(mode, config)
     parts = list(_parts(config, workdir, groups))
+    _say_what_rows_overrule(config, overrides)
     folder = Workdir(workdir)
     if mode == "train":
         first_alone("suite", lambda: folder.claim(config))
@@ -101,7 +102,11 @@ def _groups(
             continue
         try:
             open_dataset(config, auxiliary, config.train.classes)
-        except AbsentError as error:
+        except DataError as error:
+            if not _some_row_learns(config):
+                continue
+            if not isinstance(error, AbsentError):
+                raise
             left_out = groups.pop(auxiliary)
             if not groups:
                 raise
@@ -126,9 +131,7 @@ def _checkpoint(config: FrozenConfigDict, auxiliary: str) -> str:
 def _parts(
     config: FrozenConfigDict, workdir: Path, groups: Mapping[str, Sequence[str]]
 ) -> Iterator[Part]:
-    rows = {
-        row: config.row_settings.get(row, ConfigDict()).to_dict() for row in config.rows
-    } or {config.method: {}}
+    rows = _rows(config)
     for auxiliary in groups:
         if _checkpoint(config, auxiliary) and (len(rows) > 1 or config.seeds > 1):
             raise InputError(
@@ -154,6 +157,43 @@ def _parts(
                 yield Part(
                     row, seed, _changed(config, row, changes, own), folder, checkpoint
                 )
+
+
+def _rows(config: FrozenConfigDict) -> dict[str, dict[str, Any]]:
+    """What each row changes; the configured method's own is the settings as given."""
+    rows = {
+        row: config.row_settings.get(row, ConfigDict()).to_dict() for row in config.rows
+    }
+    rows = {
+        row: {} if changes.get("method") == row == config.method else changes
+        for row, changes in rows.items()
+    }
+    return rows or {config.method: {}}
+
+
+def _some_row_learns(config: FrozenConfigDict) -> bool:
+    return any(
+        load_method(_changed(config, row, changes, {"rows": (), "seeds": 1})).learns
+        for row, changes in _rows(config).items()
+    )
+
+
+def _say_what_rows_overrule(
+    config: FrozenConfigDict, overrides: frozenset[str]
+) -> None:
+    """A row's own settings hold, whatever the command line says of all rows."""
+    for row, changes in _rows(config).items():
+        flat = {
+            f"{section}.{key}": value
+            for section, own in changes.items()
+            if isinstance(own, Mapping)
+            for key, value in own.items()
+        }
+        for key in sorted(overrides & flat.keys()):
+            print(
+                f"row {row} has its own {key}={flat[key]}; change it with "
+                f"--config.row_settings.{row}.{key}=…"
+            )
 
 
 def _changed(

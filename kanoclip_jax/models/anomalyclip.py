@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, Int, UInt8
 from kanoclip_jax import losses
 from kanoclip_jax.backbones import Clip, DualPathCLIP
 from kanoclip_jax.backbones.taps import first_vv_block
+from kanoclip_jax.errors import InputError
 from kanoclip_jax.models.base import (
     Detection,
     Method,
@@ -31,7 +32,7 @@ from kanoclip_jax.models.base import (
     TrainBatch,
 )
 from kanoclip_jax.models.local import local_terms
-from kanoclip_jax.models.settings import check_positive
+from kanoclip_jax.models.settings import check_positive, check_range
 from kanoclip_jax.nn import anomaly_map
 from kanoclip_jax.nn.prompt_learner import PromptLearner
 
@@ -77,6 +78,10 @@ class AnomalyClip(Method):
     """
 
     title: ClassVar[str] = "AnomalyCLIP"
+    published_tower: ClassVar[Mapping[str, str]] = {
+        "activation": "",
+        "position_grid": "bilinear",
+    }
 
     clip: Clip
     vv_start: int = 0
@@ -90,7 +95,15 @@ class AnomalyClip(Method):
     focal_gamma: float = 2.0
 
     def __post_init__(self) -> None:
-        check_positive(self, "context_length", "temperature")
+        check_positive(self, "context_length", "temperature", "deep_prompt_length")
+        check_range(self, "deep_prompt_depth", 0)
+        check_range(self, "vv_start", 0, self.clip.depth + 1)
+        if self.deep_prompt_depth > 1 and self.deep_prompt_length > self.context_length:
+            raise InputError(
+                f"model.deep_prompt_length {self.deep_prompt_length} exceeds "
+                f"model.context_length {self.context_length}; deep prompts take the "
+                "place of learned context only"
+            )
 
     @property
     def first_vv_block(self) -> int:

@@ -9,6 +9,7 @@ Ported from ByChelsea/VAND-APRIL-GAN (MIT), its zero-shot half. With CLIP ViT-L/
 | position grid | `clip.position_grid=bicubic_antialias` (set by the row) | the same |
 | map | mean of the four stages, in [0, 1] | their sum |
 | mosaic of four images, 1 in 5 on MVTec AD | off; `train.mosaic=0.2` | on |
+| epochs on VisA | 3, as on MVTec AD; `train.epochs=15` | 15 |
 | half precision | none | autocast on a GPU |
 """
 

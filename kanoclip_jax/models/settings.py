@@ -116,6 +116,8 @@ def _read(key: str, value: Any, kind: Any) -> Any:
 
 def _read_list(key: str, value: Any, kind: type) -> tuple[Any, ...]:
     parts = value.split(",") if isinstance(value, str) else value
+    # One number, as a row of the command line has it.
+    parts = (parts,) if isinstance(parts, int | float) else parts
     try:
         texts = [p.strip() if isinstance(p, str) else p for p in parts]
         return tuple(kind(part) for part in texts if part != "")

@@ -8,6 +8,7 @@ paper's figures (best 90.4 / 82.3 on MVTec AD for its 91.8 / 85.1). It learns no
 | | here | elsewhere |
 |---|---|---|
 | backbone | any CLIP; the published one is open_clip's ViT-B-16-plus-240 | laion400m weights at 240 px |
+| tables of all methods | the tower of the others, so that Δ is not of its published one | its own, at 240 px |
 | sums over windows | float32 | float64 in zqhang's code, 6e-8 apart |
 """
 
