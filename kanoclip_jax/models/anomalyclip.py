@@ -22,7 +22,6 @@ from jaxtyping import Array, Float, Int, UInt8
 from kanoclip_jax import losses
 from kanoclip_jax.backbones import Clip, DualPathCLIP
 from kanoclip_jax.backbones.taps import first_vv_block
-from kanoclip_jax.errors import InputError
 from kanoclip_jax.models.base import (
     Detection,
     Method,
@@ -31,10 +30,10 @@ from kanoclip_jax.models.base import (
     Terms,
     TrainBatch,
 )
+from kanoclip_jax.models.learned_prompts import LearnedPrompts
 from kanoclip_jax.models.local import local_terms
 from kanoclip_jax.models.settings import check_positive, check_range
 from kanoclip_jax.nn import anomaly_map
-from kanoclip_jax.nn.prompt_learner import PromptLearner
 
 _SENTENCES = ("{}.", "damaged {}.")
 
@@ -61,7 +60,7 @@ class Visual(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class AnomalyClip(Method):
+class AnomalyClip(LearnedPrompts, Method):
     """The method; each keyword is a key of `config.model`.
 
     Attributes:
@@ -98,12 +97,7 @@ class AnomalyClip(Method):
         check_positive(self, "context_length", "temperature", "deep_prompt_length")
         check_range(self, "deep_prompt_depth", 0)
         check_range(self, "vv_start", 0, self.clip.depth + 1)
-        if self.deep_prompt_depth > 1 and self.deep_prompt_length > self.context_length:
-            raise InputError(
-                f"model.deep_prompt_length {self.deep_prompt_length} exceeds "
-                f"model.context_length {self.context_length}; deep prompts take the "
-                "place of learned context only"
-            )
+        self.check_deep_prompts()
 
     @property
     def first_vv_block(self) -> int:
@@ -125,7 +119,7 @@ class AnomalyClip(Method):
     def init(self, key: jax.Array, frozen: Params) -> Params:
         """Contexts and deep prompts, drawn from N(0, 0.02²)."""
         del frozen
-        return {"prompts": self._prompt_learner.init(key)["params"]}
+        return {"prompts": self.prompt_learner.init(key)["params"]}
 
     def visual(self, frozen: Params, images: UInt8[Array, "b h w 3"]) -> Visual:
         """The original path's CLS, and the V-V path's patches of the last block."""
@@ -147,7 +141,7 @@ class AnomalyClip(Method):
         self, frozen: Params, params: Params, classes: Classes
     ) -> Float[Array, "c 2 joint"]:
         """Unit features of the two prompts, the same for each class."""
-        contexts = self._prompt_learner.apply({"params": params["prompts"]})
+        contexts = self.prompt_learner.apply({"params": params["prompts"]})
         features = [
             self.clip.module.apply(
                 {"params": frozen["clip"]},
@@ -231,15 +225,6 @@ class AnomalyClip(Method):
             "deep_prompt_length": overwritten,
         }
         return Published({"prompts": prompts}, settings)
-
-    @property
-    def _prompt_learner(self) -> PromptLearner:
-        return PromptLearner(
-            width=self.clip.module.config.text_config.hidden_size,
-            context_length=self.context_length,
-            deep_depth=self.deep_prompt_depth,
-            deep_length=self.deep_prompt_length,
-        )
 
 
 _CONTEXTS = ("ctx_pos", "ctx_neg")

@@ -149,9 +149,13 @@ class Method(abc.ABC):
         """Training classes with their knowledge means; shapes stay what they were."""
         raise NotImplementedError(f"{type(self).__name__} learns from no knowledge")
 
-    @abc.abstractmethod
     def init(self, key: jax.Array, frozen: Params) -> Params:
-        """Fresh trainable parameters; learning rates go by the names of its parts."""
+        """Fresh trainable parameters, none where a method says nothing.
+
+        Learning rates go by the names of its parts.
+        """
+        del key, frozen
+        return {}
 
     @abc.abstractmethod
     def visual(self, frozen: Params, images: UInt8[Array, "b h w 3"]) -> Visual:

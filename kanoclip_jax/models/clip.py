@@ -17,7 +17,6 @@ Plain CLIP's patch tokens rank the wrong way round on many surfaces: pixel AUROC
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
-import jax
 from jaxtyping import Array, Float, UInt8
 
 from kanoclip_jax.backbones import Clip, DualPathCLIP
@@ -59,11 +58,6 @@ class PlainClip(FixedText, Method):
 
     def visual_options(self) -> dict[str, object]:
         """None."""
-        return {}
-
-    def init(self, key: jax.Array, frozen: Params) -> Params:
-        """Nothing: there is no training."""
-        del key, frozen
         return {}
 
     def visual(self, frozen: Params, images: UInt8[Array, "b h w 3"]) -> Visual:

@@ -15,6 +15,7 @@ from kanoclip_jax.backbones.taps import first_vv_block, tapped_blocks
 from kanoclip_jax.backbones.towers import ImageFeature, Paths
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models.base import Detection, Method, Params, Terms, TrainBatch
+from kanoclip_jax.models.learned_prompts import LearnedPrompts
 from kanoclip_jax.models.local import local_terms
 from kanoclip_jax.models.settings import (
     check_choices,
@@ -26,7 +27,6 @@ from kanoclip_jax.models.state_prompts import PromptTokens, encode, tokenise
 from kanoclip_jax.nn import alignment, anomaly_map
 from kanoclip_jax.nn.bica import BiCA, expand_text
 from kanoclip_jax.nn.conv_adapter import ConvAdapter
-from kanoclip_jax.nn.prompt_learner import PromptLearner
 
 GlobalLossOf = Literal["probability", "score"]
 
@@ -57,7 +57,7 @@ class Visual(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Kanoclip(Method):
+class Kanoclip(LearnedPrompts, Method):
     """The method; each keyword is a key of `config.model`.
 
     Attributes:
@@ -156,12 +156,7 @@ class Kanoclip(Method):
             raise InputError(
                 "model.normal_states and model.abnormal_states need a word each"
             )
-        if self.deep_prompt_depth > 1 and self.deep_prompt_length > self.context_length:
-            raise InputError(
-                f"model.deep_prompt_length {self.deep_prompt_length} exceeds "
-                f"model.context_length {self.context_length}; deep prompts take the "
-                "place of learned context only"
-            )
+        self.check_deep_prompts()
         joint, width = f"the joint width {self.joint} of this CLIP", self.bica_width
         check_divides(self, "bica_groups", whole=self.joint, called=joint)
         for name in ("bica_heads", "bica_groups"):
@@ -232,7 +227,7 @@ class Kanoclip(Method):
         )
         params: dict[str, object] = {}
         if self.knpl:
-            params["prompts"] = self._prompt_learner.init(keys["prompts"])["params"]
+            params["prompts"] = self.prompt_learner.init(keys["prompts"])["params"]
         text = jnp.zeros((1, 2, self.joint))
         tokens = jnp.zeros((1, self.clip.grid**2, self.joint))
         if self.cmci:
@@ -271,7 +266,7 @@ class Kanoclip(Method):
         """Unit features of each class's normal and abnormal prompts (eq. 1)."""
         contexts, deep = (None, None), None
         if self.knpl:
-            learned = self._prompt_learner.apply({"params": params["prompts"]})
+            learned = self.prompt_learner.apply({"params": params["prompts"]})
             contexts, deep = learned.polarity, learned.deep
         features = [
             encode(self.clip, frozen, tokens, context, deep)
@@ -370,15 +365,6 @@ class Kanoclip(Method):
     @property
     def _epsilon(self) -> float:
         return self.clip.module.config.vision_config.layer_norm_eps
-
-    @property
-    def _prompt_learner(self) -> PromptLearner:
-        return PromptLearner(
-            width=self.clip.module.config.text_config.hidden_size,
-            context_length=self.context_length,
-            deep_depth=self.deep_prompt_depth,
-            deep_length=self.deep_prompt_length,
-        )
 
     @property
     def _bica(self) -> BiCA:

@@ -8,7 +8,6 @@ a trained method is worth is what it adds to this.
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
@@ -51,11 +50,6 @@ class Median(WithoutText, Method):
     def visual_options(self) -> dict[str, object]:
         """The settings that `visual` depends on."""
         return {"taps": self.tapped}
-
-    def init(self, key: jax.Array, frozen: Params) -> Params:
-        """Nothing: there is no training."""
-        del key, frozen
-        return {}
 
     def visual(self, frozen: Params, images: UInt8[Array, "b h w 3"]) -> Visual:
         """Patch tokens of plain CLIP through its own last norm.

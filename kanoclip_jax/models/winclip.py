@@ -16,7 +16,6 @@ import functools
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
@@ -71,11 +70,6 @@ class WinClip(FixedText, Method):
     def visual_options(self) -> dict[str, object]:
         """The settings that `visual` depends on."""
         return {"windows": self.windows}
-
-    def init(self, key: jax.Array, frozen: Params) -> Params:
-        """Nothing: there is no training."""
-        del key, frozen
-        return {}
 
     def visual(self, frozen: Params, images: UInt8[Array, "b h w 3"]) -> Visual:
         """CLIP's feature of the image, and of every window by itself."""
