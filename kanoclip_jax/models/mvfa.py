@@ -1,10 +1,9 @@
 """MVFA (Huang et al., CVPR 2024): adapters at four depths inside the image tower.
 
 «Adapting Visual-Language Models for Generalizable Anomaly Detection in Medical Images»,
-its zero-shot half, written anew after MediaBrain-SJTU/MVFA-AD (licence as its repository
-states). With CLIP ViT-L/14: 4 stages · 2 adapters · 2 · 1024 · 768 = 12,582,912
-parameters, of which the 1,572,864 behind the last stage are read by nothing: their files
-hold them, and so do ours.
+its zero-shot half, written anew after MediaBrain-SJTU/MVFA-AD (MIT). With CLIP ViT-L/14:
+4 stages · 2 adapters · 2 · 1024 · 768 = 12,582,912 parameters, of which the 1,572,864
+behind the last stage are read by nothing: their files hold them, and so do ours.
 
 Only the blocks before the first adapters are frozen whatever is learned, and cached
 (290 · 1024 halves, 0.6 MB an image at 240 px). All others run in every step, and their
@@ -17,7 +16,7 @@ batch of 8 needs 3 to 6 GB beside 1.1 GB of weights, and 24 GB hold it in one pi
 |---|---|---|
 | activation of the tower | `clip.activation=gelu` (set by this method's row, as all of the tower) | exact GELU, by an oversight of its loader |
 | position grid, size | `clip.position_grid=bicubic_antialias`, `clip.image_size=240`: 17 × 17 patches, and two pixels on the right and below are not seen | the same |
-| pixels | `clip.input_range=unit`, in [0, 1]; `clip` is CLIP's own range | in [0, 1], by an oversight |
+| pixels | `clip.input_range=unit`, in [0, 1]; `clip` is CLIP's own range | in [0, 1] |
 | map and score | means over the four stages, in [0, 1] | sums; maps from min to max of a test set |
 | trained on | MVTec AD or VisA, as all methods here: masks for every picture | the other five sets of BMAD, some of them without masks, which teach no map |
 | kept | the last epoch | the best of some five checks an epoch, on the target's own test set |
