@@ -227,7 +227,7 @@ def test_a_softmax_before_up_sampling_misses(world: Any) -> None:
         for stage in range(4)
     ]
     total = anomaly_map.render(sum(probabilities), 87, align_corners=True)
-    far(total, reference["pixel/anomaly_map"], 1e-2)
+    far(total, reference["pixel/anomaly_map"], 5e-3)
 
 
 def test_the_frozen_part_is_the_walk_up_to_the_first_adapters(world: Any) -> None:
@@ -235,6 +235,6 @@ def test_the_frozen_part_is_the_walk_up_to_the_first_adapters(world: Any) -> Non
     variables = {"params": method.frozen["clip"]}
     pixels = method.clip.normalise(reference["in/images_uint8"])
     run = method.clip.module.apply
-    close(run(variables, pixels, 3, method=enter_to), np.asarray(visual.tokens), 1e-6)
+    close(run(variables, pixels, 3, method=enter_to), np.asarray(visual.tokens), 3e-5)
     on = run(variables, visual.tokens, 3, 12, method=through)
     close(run(variables, pixels, 12, method=enter_to), np.asarray(on), 1e-4)
