@@ -103,7 +103,7 @@ def _vertical(axes: Axes, points: Sequence[Labelled]) -> None:
     low, high = min(ends), max(ends)
     room = max(high - low, 0.01)
     axes.set_ylim(low - 0.12 * room, min(high + 0.12 * room, 1 + 0.05 * room))
-    axes.yaxis.set_major_locator(ticker.MaxNLocator(5))
+    axes.yaxis.set_major_locator(ticker.MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.4g}")
 
 
