@@ -147,31 +147,34 @@ def _label(axes: Axes, at: Sequence[float], points: Sequence[Labelled]) -> None:
             sum(box.overlap(other) for other in taken)
             + 2 * (width * height - box.overlap(frame))
             + 1.0 * rank
-            for rank, box in enumerate(boxes)
+            for rank, (box, _) in enumerate(boxes)
         ]
-        chosen = boxes[int(np.argmin(costs))]
+        chosen, side = boxes[int(np.argmin(costs))]
         taken.append(chosen)
         axes.annotate(
             point.name,
-            (chosen.left, chosen.bottom + 0.2 * height),
+            (getattr(chosen, side), chosen.bottom + 0.2 * height),
             xycoords="figure points",
+            horizontalalignment=side,
             fontsize=_FONT,
             parse_math=False,
             annotation_clip=False,
         )
 
 
-def _around(x: float, y: float, width: float, height: float) -> Iterator[Box]:
-    """Where a name may stand, the nearest first."""
+def _around(
+    x: float, y: float, width: float, height: float
+) -> Iterator[tuple[Box, str]]:
+    """Where a name may stand, the nearest first, and which of its ends is near."""
     gap = 1.6 * _DOT
     for lift in (0.0, 0.8, -0.8, 1.6, -1.6, 2.4, -2.4):
         bottom = y + (lift - 0.5) * height
-        for left in (x + gap, x - gap - width):
-            yield Box(left, bottom, left + width, bottom + height)
+        for left, side in ((x + gap, "left"), (x - gap - width, "right")):
+            yield Box(left, bottom, left + width, bottom + height), side
         if abs(lift) > 0.7:
             left = x - width / 2
             bottom += math.copysign(0.4 * height, lift)
-            yield Box(left, bottom, left + width, bottom + height)
+            yield Box(left, bottom, left + width, bottom + height), "left"
 
 
 def _short(value: float) -> str:

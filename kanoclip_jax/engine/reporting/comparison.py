@@ -13,7 +13,7 @@ DRAWN = ("image_auroc", "pixel_auroc", "pixel_aupro")
 # What a row costs, by its keys in the report.
 COSTS = {"images_per_second": "images per second", "parameters": "trained parameters"}
 # Datasets with charts of their own.
-MOST = 20
+MOST = 12
 
 Rows = Mapping[str, Mapping[str, Any]]
 Results = Mapping[str, Mapping[str, Any]]
