@@ -8,9 +8,11 @@ behind the last stage are read by nothing: their files hold them, and so do ours
 Only the blocks before the first adapters are frozen whatever is learned, and cached
 (290 · 1024 halves, 0.6 MB an image at 240 px). All others run in every step, and their
 insides are computed again on the way back. Of an image at 518 px (1370 tokens) that
-leaves 18 blocks' entrances in bfloat16, 50 MB, the adapters' insides in float32, 0.2 GB,
-one block's insides, 0.1 GB (0.4 GB where attention is not fused), and maps, 0.03 GB: a
-batch of 8 needs 3 to 6 GB beside 1.1 GB of weights, and 24 GB hold it in one piece.
+leaves, by count, 18 blocks' entrances in bfloat16, 50 MB, the adapters' insides in
+float32, 0.2 GB, one block's insides, 0.1 GB (0.4 GB where attention is not fused), and
+maps, 0.03 GB: a batch of 8 needs 3 to 6 GB beside 1.1 GB of weights, and 24 GB hold it
+in one piece. XLA for CPUs computes them again before it must, which takes 0.2 GB a block
+and image in float32: there, `train.accumulate` cuts the batch.
 
 | | here | published code |
 |---|---|---|
