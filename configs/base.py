@@ -50,14 +50,17 @@ def get_config(row: str = "") -> ConfigDict:
     config.clip = ConfigDict()
     # A Hugging Face id, a local directory in that format, or `demo`.
     config.clip.name = "openai/clip-vit-large-patch14-336"
-    # Pixels; a multiple of the patch.
+    # Pixels; a multiple of the patch, but for MVFA.
     config.clip.image_size = 518
     # How the position grid is resized: bilinear (AnomalyCLIP), bicubic (AdaCLIP) or
-    # bicubic_antialias (APRIL-GAN).
+    # bicubic_antialias (APRIL-GAN, MVFA).
     config.clip.position_grid = "bilinear"
     # Of the towers: empty is the checkpoint's own; quick_gelu or gelu where a method's
     # published weights belong to it.
     config.clip.activation = ""
+    # What the image tower reads: clip, pixels normalised with the checkpoint's own
+    # constants, or unit, pixels in [0, 1] (MVFA).
+    config.clip.input_range = "clip"
     # Of the tower's computation: float32, bfloat16, or auto (bfloat16 on accelerators).
     config.clip.dtype = "auto"
 

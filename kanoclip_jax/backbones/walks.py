@@ -34,6 +34,22 @@ def plain_taps(
     return VisualTokens(module.leave(hidden[:, 0]), jnp.stack(tapped, axis=1))
 
 
+def enter_to(
+    module: DualPathCLIP, pixels: Float[Array, "b height width 3"], last: int
+) -> Float[Array, "b n d"]:
+    """The residual stream after block `last` (from 1), CLS first (MVFA)."""
+    return through(module, module.enter(pixels), 0, last)
+
+
+def through(
+    module: DualPathCLIP, hidden: Float[Array, "b n d"], first: int, last: int
+) -> Float[Array, "b n d"]:
+    """Tokens after block `last`, from those after block `first` (both from 1)."""
+    for block in module.blocks[first:last]:
+        hidden = block_plain(block, hidden)
+    return hidden
+
+
 def encode_windows(
     module: DualPathCLIP,
     pixels: Float[Array, "b height width 3"],

@@ -14,7 +14,7 @@ from data_pipelines.sources import Source, open_source
 from kanoclip_jax.backbones import load_clip
 from kanoclip_jax.engine.sharding import first_alone
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.models import build_method
+from kanoclip_jax.models import build_method, method_class
 from kanoclip_jax.models.base import Method
 
 # The runs of a suite read one CLIP; two where a method reads it its own way.
@@ -43,6 +43,8 @@ def load_method(config: FrozenConfigDict) -> Method:
         config.clip.image_size,
         position_grid=config.clip.position_grid,
         activation=config.clip.get("activation", ""),
+        input_range=config.clip.get("input_range", "clip"),
+        multiple=method_class(config.method).whole_patches,
         dtype=jnp.dtype(dtype),
     )
     return build_method(config.method, config.model.to_dict(), clip=clip)

@@ -77,6 +77,7 @@ class Trained:
             "clip.image_size": self.method.image_size,
             "clip.position_grid": self.config.clip.position_grid,
             "clip.activation": self.method.clip.activation,
+            "clip.input_range": self.config.clip.get("input_range", "clip"),
             "clip.dtype": np.dtype(self.method.clip.module.dtype).name,
             "method": self.config.method,
             **{

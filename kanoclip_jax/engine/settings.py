@@ -58,6 +58,7 @@ _CHOICES = {
     "data.class_names": ("display", "raw"),
     "clip.position_grid": ("bilinear", "bicubic", "bicubic_antialias"),
     "clip.activation": ("", "quick_gelu", "gelu"),
+    "clip.input_range": ("clip", "unit"),
     "clip.dtype": ("auto", "float32", "bfloat16"),
     "knowledge.action": ("build", "inspect"),
     "knowledge.weighting": ("count", "balanced"),

@@ -16,6 +16,7 @@ from data_pipelines.errors import AbsentError, DataError
 from kanoclip_jax.engine import evaluate, train
 from kanoclip_jax.engine.build import load_method, open_dataset, open_targets, place
 from kanoclip_jax.engine.dotted import flatten
+from kanoclip_jax.engine.reporting.comparison import averages
 from kanoclip_jax.engine.reporting.report import to_terminal, write_report
 from kanoclip_jax.engine.rows import replace_model
 from kanoclip_jax.engine.settings import resolve
@@ -220,9 +221,9 @@ def _summary(
     absent: Mapping[str, str],
 ) -> dict[str, Any]:
     """The top report: means over seeds of every row, those of the last row first."""
-    rows = {}
+    rows, results = {}, {}
     for row, by_seed in reports.items():
-        merged = [
+        merged = results[row] = [
             {name: r for report in parts for name, r in report["datasets"].items()}
             for parts in by_seed.values()
         ]
@@ -243,6 +244,7 @@ def _summary(
         "datasets": last["datasets"],
         "std": last["std"],
         "rows": rows,
+        "average": averages(results),
         "method": every[-1]["method"],
         "title": last["title"],
         "parameters": last["parameters"],

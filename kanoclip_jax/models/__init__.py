@@ -11,6 +11,7 @@ from kanoclip_jax.models.base import Method
 from kanoclip_jax.models.clip import ClipAC, PlainClip
 from kanoclip_jax.models.kanoclip import Kanoclip
 from kanoclip_jax.models.median import Median
+from kanoclip_jax.models.mvfa import Mvfa
 from kanoclip_jax.models.probe import Probe
 from kanoclip_jax.models.settings import annotations, nearest, parse
 from kanoclip_jax.models.winclip import WinClip
@@ -21,6 +22,7 @@ METHODS: dict[str, type[Method]] = {
     "winclip": WinClip,
     "april_gan": AprilGan,
     "anomalyclip": AnomalyClip,
+    "mvfa": Mvfa,
     "kanoclip": Kanoclip,
     "median": Median,
     "probe": Probe,

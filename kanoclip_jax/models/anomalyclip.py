@@ -80,6 +80,7 @@ class AnomalyClip(LearnedPrompts, Method):
     published_tower: ClassVar[Mapping[str, str]] = {
         "activation": "",
         "position_grid": "bilinear",
+        "input_range": "clip",
     }
 
     clip: Clip

@@ -22,12 +22,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from kanoclip_jax import losses
 from kanoclip_jax.backbones import Clip
 from kanoclip_jax.backbones.taps import tapped_blocks
 from kanoclip_jax.backbones.towers import VisualTokens
 from kanoclip_jax.backbones.walks import plain_taps
-from kanoclip_jax.models import ensembles
+from kanoclip_jax.models import ensembles, stages
 from kanoclip_jax.models.base import (
     Detection,
     Method,
@@ -58,6 +57,7 @@ class AprilGan(FixedText, Method):
     published_tower: ClassVar[Mapping[str, str]] = {
         "activation": "gelu",
         "position_grid": "bicubic_antialias",
+        "input_range": "clip",
     }
 
     clip: Clip
@@ -131,16 +131,7 @@ class AprilGan(FixedText, Method):
         """Focal, and dice of the abnormal map, summed over stages; none of the image."""
         text = self.text(frozen, params, classes)[batch.class_index]
         abnormal = self._abnormal(params, visual, text)
-        weights = batch.is_real.astype(jnp.float32)
-        truth = batch.mask.astype(jnp.float32)
-        focal, dice = 0.0, 0.0
-        for stage in range(abnormal.shape[1]):
-            own = abnormal[:, stage]
-            states = jnp.stack([1 - own, own], axis=1)
-            focal += losses.weighted_mean(
-                losses.focal_loss(states, batch.mask, self.focal_gamma), weights
-            )
-            dice += losses.weighted_mean(losses.dice_loss(own, truth), weights)
+        focal, dice = stages.summed_terms(abnormal, batch, self.focal_gamma)
         total = focal + dice
         return total, {"loss": total, "focal": focal, "dice": dice}
 
@@ -151,18 +142,13 @@ class AprilGan(FixedText, Method):
         text: Float[Array, "b 2 joint"],
         sigma: float = 0.0,
     ) -> Float[Array, "b l h w"]:
-        """Each stage's map: logits are up-sampled, corners aligned, then the softmax."""
-        unit = anomaly_map.normalise
+        """Each stage's map of what its layer makes of the patches."""
         heads = params["heads"]
         taps = visual.taps.astype(jnp.float32)
         tokens = jnp.einsum("blnd,ldj->blnj", taps, heads["kernel"])
         tokens += heads["bias"][:, None]
-        # Of two states only the difference counts, and it commutes with up-sampling.
-        difference = unit(text)[:, 1] - unit(text)[:, 0]
-        logits = jnp.einsum("blnj,bj->bln", unit(tokens), difference) / self.temperature
-        size = self.image_size
-        maps = jax.nn.sigmoid(anomaly_map.render(logits, size, align_corners=True))
-        return anomaly_map.smooth(maps, sigma) if sigma else maps
+        logits = stages.abnormal_logits(tokens, text, self.temperature)
+        return stages.stage_maps(logits, self.image_size, sigma)
 
     @classmethod
     def from_archive(cls, tensors: Mapping[str, Any]) -> Published | None:
@@ -170,9 +156,9 @@ class AprilGan(FixedText, Method):
         layers = tensors.get("trainable_linearlayer")
         if not isinstance(layers, Mapping) or "fc.0.weight" not in layers:
             return None
-        stages = range(sum(key.endswith(".weight") for key in layers))
-        kernel = np.stack([layers[f"fc.{stage}.weight"].T for stage in stages])
-        bias = np.stack([layers[f"fc.{stage}.bias"] for stage in stages])
+        count = range(sum(key.endswith(".weight") for key in layers))
+        kernel = np.stack([layers[f"fc.{stage}.weight"].T for stage in count])
+        bias = np.stack([layers[f"fc.{stage}.bias"] for stage in count])
         heads = {
             "kernel": kernel.astype(np.float32),
             "bias": bias.astype(np.float32),

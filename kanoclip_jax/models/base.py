@@ -66,12 +66,14 @@ class Method(abc.ABC):
     Attributes:
         title: its name in reports, as tables of papers have it.
         published_tower: `clip` settings that its authors' weights belong to.
+        whole_patches: whether an input size that is no multiple of the patch is refused.
         backbones: names of the fields that hold frozen backbones.
         clip: the CLIP that all methods have.
     """
 
     title: ClassVar[str]
-    published_tower: ClassVar[Mapping[str, str]] = {}
+    published_tower: ClassVar[Mapping[str, Any]] = {}
+    whole_patches: ClassVar[bool] = True
     backbones: ClassVar[tuple[str, ...]] = ("clip",)
     clip: Clip
 

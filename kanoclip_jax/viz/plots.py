@@ -12,34 +12,34 @@ Points = tuple[Sequence[float], Sequence[float]]
 
 # Matplotlib knows no CSS: it draws in colours that occur nowhere else, and each becomes
 # what the page says. The variables are the page's to define.
-_INK = "#010101"
-_LINES, _FILLS = ("#010102", "#010103"), ("#010104", "#010105")
+INK = "#010101"
+_LINES, FILLS = ("#010102", "#010103"), ("#010104", "#010105")
 _CSS = {
-    _INK: "currentColor",
+    INK: "currentColor",
     _LINES[0]: "var(--line-1)",
     _LINES[1]: "var(--line-2)",
-    _FILLS[0]: "var(--fill-1)",
-    _FILLS[1]: "var(--fill-2)",
+    FILLS[0]: "var(--fill-1)",
+    FILLS[1]: "var(--fill-2)",
 }
 _DASHES = ("solid", (0, (4, 2)))
-_STYLE = {
+STYLE = {
     # Text stays text: it takes the page's font, and is a tenth of its outlines' size.
     "svg.fonttype": "none",
     "font.size": 9.5,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _INK,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.6,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "xtick.major.size": 0,
     "ytick.major.size": 0,
     "ytick.minor.size": 0,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": _INK,
+    "grid.color": INK,
     "grid.alpha": 0.15,
     "legend.frameon": False,
     "legend.handlelength": 1.6,
@@ -79,7 +79,7 @@ def plot_curves(
     Returns:
         An `<svg>` element without size, ids or fonts of its own.
     """
-    with style.context(["default", _STYLE]):
+    with style.context(["default", STYLE]):
         figure, axes = _empty(across, up)
         for (name, points), colour, dash in zip(
             curves.items(), _LINES, _DASHES, strict=False
@@ -91,7 +91,7 @@ def plot_curves(
         axes.set_ylim(-_MARGIN, 1 + _MARGIN)
         if len(curves) > 1:
             axes.legend()
-        return _inline(figure, f"{up} by {across}")
+        return inline(figure, f"{up} by {across}")
 
 
 def plot_histograms(
@@ -114,14 +114,14 @@ def plot_histograms(
     """
     shares = {
         (name, colour): [value / sum(values) for value in values]
-        for (name, values), colour in zip(counts.items(), _FILLS, strict=False)
+        for (name, values), colour in zip(counts.items(), FILLS, strict=False)
         if any(values)
     }
     floor = 0.0
     if log:
         least = min(share for values in shares.values() for share in values if share)
         floor = max(least / 2, _LEAST)
-    with style.context(["default", _STYLE]):
+    with style.context(["default", STYLE]):
         figure, axes = _empty(across)
         if log:
             axes.set_yscale("log")
@@ -141,7 +141,7 @@ def plot_histograms(
         axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
         axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
         axes.legend()
-        return _inline(figure, f"share by {across}")
+        return inline(figure, f"share by {across}")
 
 
 def _empty(across: str, up: str = "") -> tuple[Figure, Axes]:
@@ -149,8 +149,8 @@ def _empty(across: str, up: str = "") -> tuple[Figure, Axes]:
     return figure, figure.add_axes(_AXES, xlabel=across, ylabel=up)
 
 
-def _inline(figure: Figure, title: str) -> str:
-    """A figure as an element that can stand beside others in one page."""
+def inline(figure: Figure, title: str) -> str:
+    """A figure in `STYLE` as an element that can stand beside others in one page."""
     file = io.StringIO()
     figure.savefig(file, format="svg", transparent=True, metadata=_NOT_SAID)
     # Up to the definitions of clip paths, which are ids: nothing here needs clipping.
@@ -159,7 +159,7 @@ def _inline(figure: Figure, title: str) -> str:
         body = re.sub(pattern, text, body)
     for colour, css in _CSS.items():
         body = body.replace(colour, css)
-    width, height = (72 * side for side in _SIZE)
+    width, height = (72 * side for side in figure.get_size_inches())
     return (
         f'<svg role="img" aria-label="{title}" viewBox="0 0 {width:g} {height:g}">'
         f"{body}</svg>"

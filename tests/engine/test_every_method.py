@@ -29,6 +29,9 @@ def test_every_mode(name, settings, data_root, tmp_path, capsys) -> None:
         config.model.deep_prompt_depth = 3
     config.clip.activation = row.clip.activation
     config.clip.position_grid = row.clip.position_grid
+    config.clip.input_range = row.clip.input_range
+    if name == "mvfa":
+        config.clip.image_size = 36  # As published, no multiple of the patch.
     cup = data_root / "mine" / "cup" / "test"
     config.calibrate.input = str(cup / "good")
     config.calibrate.target_rate = 0.2

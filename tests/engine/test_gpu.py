@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import tiny_clip
 from jax._src.cudnn import fused_attention_stablehlo
@@ -29,6 +30,7 @@ from kanoclip_jax.engine.step import (
 )
 from kanoclip_jax.models.base import TrainBatch
 from kanoclip_jax.models.kanoclip import Kanoclip
+from kanoclip_jax.models.mvfa import Mvfa
 from kanoclip_jax.ops import lowering
 
 BATCH = 2
@@ -167,6 +169,39 @@ def test_the_training_step_lowers(method: Kanoclip, size: Size) -> None:
         method.prompts(method.frozen, ["bottle"]),
     )
     assert fused(program) == 0
+
+
+@pytest.mark.parametrize(
+    "size",
+    [LARGE._replace(pixels=238), LARGE_336],
+    ids=["290 tokens", "577 tokens"],
+    indirect=True,
+)
+def test_adapters_inside_the_tower_lower(method: Kanoclip, size: Size) -> None:
+    """MVFA's step differentiates image blocks: by cuDNN where their length is even."""
+    mvfa = Mvfa(method.clip, taps=(1, 2))
+    devices = Devices(BATCH, "batch", 1)
+    optimizer = optax.adam(1e-4)
+    params = mvfa.abstract_params
+    state = TrainState(
+        params,
+        jax.eval_shape(optimizer.init, params),
+        jax.ShapeDtypeStruct((), jnp.int32),
+    )
+    visual = jax.eval_shape(make_features(mvfa, devices), mvfa.frozen, images(size))
+    labels = jnp.zeros(BATCH, jnp.int32)
+    mask = jax.ShapeDtypeStruct((BATCH, size.pixels, size.pixels), jnp.uint8)
+    program = lower(
+        make_train_step(mvfa, optimizer, devices),
+        mvfa.frozen,
+        state,
+        visual,
+        TrainBatch(mask, labels, labels, labels > 0),
+        jax.ShapeDtypeStruct((1, 2, size.joint), jnp.float32),
+    )
+    even = visual.tokens.shape[1] % 2 == 0
+    assert (fused(program) > 0) == even
+    assert ("Backward" in program) == even
 
 
 def test_detection_and_text_lower(method: Kanoclip, size: Size) -> None:

@@ -107,6 +107,49 @@ def test_a_detector_of_an_authors_file(tiny_directory, settings, tmp_path) -> No
     assert found.anomaly_map.shape == (70, 50) and found.score == same.score
 
 
+def test_mvfa_s_adapters_bring_the_tower_they_were_for(
+    settings, data_root, tmp_path
+) -> None:
+    """Written by modules of theirs, as a file for one target is."""
+    torch = pytest.importorskip("torch")
+
+    def adapter() -> object:
+        down, up = torch.nn.Linear(64, 48, bias=False), torch.nn.Linear(48, 64, False)
+        layers = {"fc1": torch.nn.Sequential(down, torch.nn.LeakyReLU())}
+        layers["fc2"] = torch.nn.Sequential(up, torch.nn.LeakyReLU())
+        return torch.nn.ModuleDict(layers)
+
+    lists = {
+        part: torch.nn.ModuleList([adapter() for _ in range(4)])
+        for part in ("seg_adapters", "det_adapters")
+    }
+    file = tmp_path / "Brain.pth"
+    torch.save({name: part.state_dict() for name, part in lists.items()}, file)
+    config = settings(
+        checkpoint=str(file), predict__input=str(data_root / "mine/cup/test")
+    )
+    trained = load_trained(resolve(config), None)
+    tower = trained.config.clip
+    assert (tower.activation, tower.position_grid, tower.input_range) == (
+        "gelu",
+        "bicubic_antialias",
+        "unit",
+    )
+    assert (trained.config.method, trained.method.image_size) == ("mvfa", 240)
+    assert trained.identity()["clip.input_range"] == "unit"
+    for part in ("seg", "det"):
+        theirs = lists[f"{part}_adapters"][2]
+        for name, layer in (("down", "fc1"), ("up", "fc2")):
+            expected = theirs[layer][0].weight.detach().numpy().T
+            np.testing.assert_array_equal(trained.params[part][name][2], expected)
+    # What is named by hand holds: here a size that is no multiple of the patch.
+    config.clip.image_size = 36
+    by_hand = frozenset({"clip.image_size"})
+    assert engine.run("predict", config, tmp_path / "shown", by_hand) == 0
+    lines = (tmp_path / "shown" / "predictions.csv").read_text().splitlines()
+    assert len(lines) == 1 + 11
+
+
 def test_prompts_of_a_wider_clip_are_refused(settings, tmp_path) -> None:
     file = save(tmp_path / "epoch_15.pth", prompts(width=64))
     with pytest.raises(InputError, match="epoch_15.pth.*context.*64"):

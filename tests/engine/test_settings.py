@@ -42,6 +42,7 @@ def test_lists_are_split_at_commas():
     [
         ("train", "batch_size", -1, "train.batch_size is -1"),
         ("clip", "position_grid", "nearest", "bilinear, bicubic"),
+        ("clip", "input_range", "imagenet", "allowed: clip, unit"),
         ("knowledge", "action", "show", "build, inspect"),
         ("knowledge", "weighting", "most", "count, balanced"),
         ("eval", "resolution", "full", "eval.resolution is 'full'.*model, original"),

@@ -28,6 +28,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "probe": {"taps": "2,4"},
     "median": {"taps": "2,4"},
     "april_gan": {"taps": "2,4"},
+    "mvfa": {"taps": "2,4"},
 }
 CASES = [(name, {}) for name in METHODS] + [
     ("kanoclip", row["model"])

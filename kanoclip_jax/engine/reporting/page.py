@@ -1,8 +1,8 @@
-"""The report as one self-contained page: tables, curves, histograms and cases.
+"""The report as one self-contained page: tables, charts, curves and cases.
 
 What it holds is bounded: `DETAILED` classes with drawings of a few thousand characters
-and their share of `PICTURES`, besides a line or two of tables for every class. That is
-less than 8 MB up to a thousand classes.
+and their share of `PICTURES`, the charts of `comparison.MOST` datasets, and a line or two
+of tables for every class. That is less than 8 MB up to a thousand classes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from kanoclip_jax.engine.reporting.cases import KINDS
+from kanoclip_jax.engine.reporting.comparison import Chart
 from kanoclip_jax.engine.reporting.sections import (
     Report,
     Section,
@@ -24,6 +25,7 @@ from kanoclip_jax.engine.reporting.sections import (
 from kanoclip_jax.engine.reporting.tables import COLUMNS, Table, percent
 from kanoclip_jax.metrics.pixel import AUPRO_LIMIT
 from kanoclip_jax.viz.plots import plot_curves, plot_histograms
+from kanoclip_jax.viz.tradeoff import plot_tradeoff
 
 # Classes with curves and cases.
 DETAILED = 60
@@ -82,13 +84,14 @@ class Detail(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A section with its details."""
+    """A section with its details, or with titled charts."""
 
     anchor: str
     section: Section
     grids: Sequence[Grid]
     details: Sequence[Detail]
     run: str
+    charts: Sequence[tuple[str, Sequence[tuple[str, Markup]]]] = ()
 
 
 def render(report: Report, seen: Mapping[str, Seen], runs: Sequence[str] = ()) -> str:
@@ -156,7 +159,8 @@ def _part(
     result = report["datasets"].get(section.title)
     if result is None:
         grids = [_grid(table) for table in section.tables]
-        return Part(anchor, section, grids, [], ".")
+        charts = [(title, list(_charts(drawn))) for title, drawn in section.groups]
+        return Part(anchor, section, grids, [], ".", charts)
     links = {
         name: f"{anchor}c{number}"
         for number, name in enumerate(result["classes"])
@@ -211,6 +215,12 @@ def _plots(evidence: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             counts = {label: histogram[label] for label in ("normal", "anomalous")}
             drawn = plot_histograms(edges, counts, "score", log=log)
             yield f"Scores of {what}s", drawn
+
+
+def _charts(charts: Sequence[Chart]) -> Iterator[tuple[str, Markup]]:
+    for chart in charts:
+        drawn = plot_tradeoff(chart.points, chart.across, chart.up)
+        yield f"{chart.up} by {chart.across}", Markup(drawn)
 
 
 def _kinds(

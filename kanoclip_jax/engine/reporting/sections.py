@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from kanoclip_jax.engine.reporting import paper, tables
+from kanoclip_jax.engine.reporting import comparison, paper, tables
 from kanoclip_jax.engine.reporting.tables import Table
 
 Report = Mapping[str, Any]
@@ -17,12 +17,14 @@ class Section(NamedTuple):
         notes: what to know before reading the tables.
         tables: of cells; a dataset's last one is class by class.
         about: what to know of them.
+        groups: charts, where there is a page to draw them on.
     """
 
     title: str
     notes: Sequence[str] = ()
     tables: Sequence[Table] = ()
     about: str = ""
+    groups: Sequence[comparison.Group] = ()
 
 
 def title_of(report: Report) -> str:
@@ -53,6 +55,16 @@ def sections(report: Report) -> list[Section]:
         cited = any(paper.ablation(row, name) for row in rows for name in datasets)
         about = paper.ablation_note() if cited else ""
         found.append(Section("Row by row", tables=[tables.ablation(rows)], about=about))
+    if "average" in report and comparison.compares_methods(rows):
+        average = report["average"]
+        found.append(
+            Section(
+                "Methods compared",
+                tables=[comparison.table(rows, average)],
+                about=comparison.about(average),
+                groups=comparison.groups(rows, average),
+            )
+        )
     for name, result in datasets.items():
         own = []
         if "published" in result:

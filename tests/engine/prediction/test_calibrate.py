@@ -188,6 +188,7 @@ def stored(copied) -> Path:
         ("clip.image_size", 48),
         ("clip.dtype", "bfloat16"),
         ("clip.activation", "gelu"),
+        ("clip.input_range", "unit"),
         ("model.sigma", 2.0),
     ],
 )
