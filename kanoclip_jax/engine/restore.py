@@ -35,6 +35,7 @@ _PUBLISHED_CLIP = {
     "image_size": 518,
     "position_grid": "bilinear",
     "activation": "",
+    "input_range": "clip",
     "dtype": "auto",
 }
 
