@@ -42,6 +42,19 @@ ANOMALYCLIP = {
     "focal_gamma": 2.0,
 }
 
+# Prompts in both towers, in part made from the image: kanoclip_jax/models/adaclip.py.
+ADACLIP = {
+    "prompt_length": 5,
+    "prompt_depth": 4,  # blocks of both towers
+    "taps": "",
+    "hsf": True,  # mix the image feature with the centre of abnormal patches,
+    "clusters": 20,  # of five times as many patches,
+    "hsf_weight": 0.2,  # by this share
+    "temperature": 0.01,
+    "sigma": 4.0,
+    "focal_gamma": 2.0,
+}
+
 # No text and no training: kanoclip_jax/models/median.py.
 MEDIAN = {
     "taps": "",
@@ -76,6 +89,20 @@ ROWS = {
         "clip": {"activation": "", "position_grid": "bilinear"},
         "train": {"prompt_learning_rate": 1e-3, "epochs": 15, "full_epochs": 0},
     },
+    "adaclip": {
+        "method": "adaclip",
+        "model": ADACLIP,
+        "clip": {"activation": "gelu", "position_grid": "bicubic"},
+        # Its code takes one image a step, and its rates are for that.
+        "train": {
+            "prompt_learning_rate": 1e-2,
+            "learning_rate": 1e-2,
+            "weight_decay": 0.01,
+            "batch_size": 1,
+            "epochs": 5,
+            "full_epochs": 0,
+        },
+    },
     "probe": {
         "method": "probe",
         "model": PROBE,
@@ -84,4 +111,4 @@ ROWS = {
     "median": {"method": "median", "model": MEDIAN},
 }
 # In the order of the papers' tables; the last is the one that the tables are about.
-TABLE = "clip,clip_ac,winclip,april_gan,anomalyclip,kanoclip"
+TABLE = "clip,clip_ac,winclip,april_gan,anomalyclip,adaclip,kanoclip"

@@ -72,7 +72,11 @@ def test_what_rows_overrule_is_said(capsys) -> None:
     config.train.epochs = 1
     _say_what_rows_overrule(resolve(config), frozenset({"train.epochs"}))
     said = capsys.readouterr().out.splitlines()
-    assert [line.split()[1] for line in said] == ["april_gan", "anomalyclip"]
+    assert [line.split()[1] for line in said] == [
+        "april_gan",
+        "anomalyclip",
+        "adaclip",
+    ]
     assert "--config.row_settings.anomalyclip.train.epochs=" in said[1]
 
 
