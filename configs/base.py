@@ -175,6 +175,7 @@ def get_config(row: str = "") -> ConfigDict:
     config.train.prompt_learning_rate = 1e-3
     config.train.learning_rate = 1e-5  # of BiCA, projections and adapter
     config.train.adam_betas = (0.5, 0.999)
+    config.train.weight_decay = 0.0  # AdamW's, times the rate; 0 is Adam
     config.train.checkpoint_every = 200  # steps
     config.train.log_every = 10  # steps
     # Keep frozen features on disk: auto (if they fit), never, or a folder.

@@ -42,6 +42,19 @@ ANOMALYCLIP = {
     "focal_gamma": 2.0,
 }
 
+# Prompts in both towers, in part made from the image: kanoclip_jax/models/adaclip.py.
+ADACLIP = {
+    "prompt_length": 5,
+    "prompt_depth": 4,  # blocks of both towers
+    "taps": "",
+    "hsf": True,  # mix the image feature with the centre of abnormal patches,
+    "clusters": 20,  # of five times as many patches,
+    "hsf_weight": 0.2,  # by this share
+    "temperature": 0.01,
+    "sigma": 4.0,
+    "focal_gamma": 2.0,
+}
+
 # Adapters inside the image tower: kanoclip_jax/models/mvfa.py.
 MVFA = {
     "taps": "",  # blocks followed by adapters
@@ -92,6 +105,24 @@ ROWS = {
         },
         "train": {"prompt_learning_rate": 1e-3, "epochs": 15, "full_epochs": 0},
     },
+    "adaclip": {
+        "method": "adaclip",
+        "model": ADACLIP,
+        "clip": {
+            "activation": "gelu",
+            "position_grid": "bicubic",
+            "input_range": "clip",
+        },
+        # Its code takes one image a step, and its rates are for that.
+        "train": {
+            "prompt_learning_rate": 1e-2,
+            "learning_rate": 1e-2,
+            "weight_decay": 0.01,
+            "batch_size": 1,
+            "epochs": 5,
+            "full_epochs": 0,
+        },
+    },
     "mvfa": {
         "method": "mvfa",
         "model": MVFA,
@@ -113,4 +144,4 @@ ROWS = {
     "median": {"method": "median", "model": MEDIAN},
 }
 # In the order of the papers' tables; the last is the one that the tables are about.
-TABLE = "clip,clip_ac,winclip,april_gan,anomalyclip,mvfa,kanoclip"
+TABLE = "clip,clip_ac,winclip,april_gan,anomalyclip,adaclip,mvfa,kanoclip"

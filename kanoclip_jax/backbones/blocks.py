@@ -44,9 +44,9 @@ def block_mlp(
 
 
 def block_plain(
-    block: FlaxCLIPEncoderLayer, hidden: Float[Array, "b n d"]
+    block: FlaxCLIPEncoderLayer, hidden: Float[Array, "b n d"], *, causal: bool = False
 ) -> Float[Array, "b n d"]:
-    """Tokens after a block as CLIP's image tower has it."""
+    """Tokens after a block as CLIP's image tower has it, its text tower if `causal`."""
     normed = block.layer_norm1(hidden)
-    hidden += block_attention(block, *block_heads(block, normed))
+    hidden += block_attention(block, *block_heads(block, normed), causal=causal)
     return hidden + block_mlp(block, hidden)

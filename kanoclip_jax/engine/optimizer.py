@@ -1,4 +1,6 @@
-"""Adam with one learning rate for the prompts and one for everything else; its end."""
+"""Adam or AdamW, with a learning rate for prompts and one for everything else; its end."""
+
+import functools
 
 import jax
 import optax
@@ -11,6 +13,7 @@ def make_optimizer(
     prompt_learning_rate: float,
     learning_rate: float,
     betas: tuple[float, float],
+    weight_decay: float = 0.0,
 ) -> optax.GradientTransformation:
     """Adam as AnomalyCLIP's training (β = 0.5, 0.999; constant rate; no decay).
 
@@ -18,6 +21,8 @@ def make_optimizer(
         prompt_learning_rate: of the parameters under `prompts`.
         learning_rate: of all others.
         betas: Adam's.
+        weight_decay: AdamW's (Loshchilov and Hutter, 2019): with each step parameters
+            lose this share of them times the learning rate. AdaCLIP has 0.01.
     """
 
     def labels(params: Params) -> Params:
@@ -27,12 +32,13 @@ def make_optimizer(
         }
 
     first, second = betas
+    adam = functools.partial(optax.adam, b1=first, b2=second)
+    if weight_decay:
+        adam = functools.partial(
+            optax.adamw, b1=first, b2=second, weight_decay=weight_decay
+        )
     return optax.multi_transform(
-        {
-            "prompts": optax.adam(prompt_learning_rate, b1=first, b2=second),
-            "rest": optax.adam(learning_rate, b1=first, b2=second),
-        },
-        labels,
+        {"prompts": adam(prompt_learning_rate), "rest": adam(learning_rate)}, labels
     )
 
 

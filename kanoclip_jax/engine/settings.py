@@ -49,6 +49,7 @@ _POSITIVE = (
 _NOT_NEGATIVE = (
     "seed",
     "train.full_epochs",
+    "train.weight_decay",
     "knowledge.retries",
     "predict.highest",
     "export.batch_size",

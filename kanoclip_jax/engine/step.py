@@ -290,9 +290,7 @@ class Inference:
         Yields:
             Each batch as it came, and what was found in it.
         """
-        text = jax.tree.map(
-            lambda *rows: np.stack(rows), *(self.text(name) for name in class_names)
-        )
+        text = self._method.join([self.text(name) for name in class_names])
         waiting: list[Batch] = []
 
         def inputs() -> Iterator[tuple[np.ndarray, Text]]:

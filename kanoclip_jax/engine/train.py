@@ -131,6 +131,7 @@ class Run:
             prompt_learning_rate=config.train.prompt_learning_rate,
             learning_rate=config.train.learning_rate,
             betas=config.train.adam_betas,
+            weight_decay=config.train.weight_decay,
         )
         self.seconds = 0.0
         # The digest of what the knowledge loss learns from; empty where it is off.

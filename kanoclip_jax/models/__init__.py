@@ -5,6 +5,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.models.adaclip import AdaClip
 from kanoclip_jax.models.anomalyclip import AnomalyClip
 from kanoclip_jax.models.april_gan import AprilGan
 from kanoclip_jax.models.base import Method
@@ -22,6 +23,7 @@ METHODS: dict[str, type[Method]] = {
     "winclip": WinClip,
     "april_gan": AprilGan,
     "anomalyclip": AnomalyClip,
+    "adaclip": AdaClip,
     "mvfa": Mvfa,
     "kanoclip": Kanoclip,
     "median": Median,

@@ -167,6 +167,10 @@ class Method(abc.ABC):
     def text(self, frozen: Params, params: Params, classes: Classes) -> Text:
         """Features of each class, once for a list of classes."""
 
+    def join(self, rows: Sequence[Text]) -> Text:
+        """Rows of text, each encoded by itself, as one tree; on the host."""
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+
     @abc.abstractmethod
     def detect(
         self, frozen: Params, params: Params, visual: Visual, text: Text

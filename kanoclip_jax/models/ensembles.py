@@ -200,6 +200,9 @@ APRIL_TEMPLATES = (
     "this is one {} in the scene.",
 )
 
+# caoyunkang/AdaCLIP (Cao et al., ECCV 2024; MIT): the first of APRIL-GAN's.
+ADACLIP_TEMPLATES = APRIL_TEMPLATES[:4]
+
 _FLAWLESS = (
     "{}",
     "flawless {}",
@@ -218,8 +221,12 @@ WINCLIP = Ensemble(
     ("damaged {}", "{} with flaw", "{} with defect", "{} with damage"),
     WINCLIP_TEMPLATES,
 )
-APRIL_GAN = Ensemble(
-    _FLAWLESS,
-    ("damaged {}", "broken {}", "{} with flaw", "{} with defect", "{} with damage"),
-    APRIL_TEMPLATES,
+_FLAWED = (
+    "damaged {}",
+    "broken {}",
+    "{} with flaw",
+    "{} with defect",
+    "{} with damage",
 )
+APRIL_GAN = Ensemble(_FLAWLESS, _FLAWED, APRIL_TEMPLATES)
+ADACLIP = Ensemble(_FLAWLESS, _FLAWED, ADACLIP_TEMPLATES)

@@ -43,6 +43,26 @@ def layers() -> dict[str, dict[str, np.ndarray]]:
     return {"trainable_linearlayer": found}
 
 
+def modules() -> dict[str, np.ndarray]:
+    """AdaCLIP's flat layout, of the tiny CLIP's widths: 64, 32 and 48."""
+    rng = np.random.default_rng(2)
+    shapes: dict[str, tuple[int, ...]] = {"cls_token_layer.head.0.weight": (48, 48)}
+    shapes["cls_token_layer.head.0.bias"] = (48,)
+    for tower, width in (("visual", 64), ("text", 32)):
+        for index in range(2):
+            shapes[f"{tower}_prompter.static_prompts.{index}"] = (3, width)
+        for index in range(3):
+            head = f"dynamic_{tower}_prompt_generator.head.{index}"
+            shapes |= {f"{head}.weight": (width, 48), f"{head}.bias": (width,)}
+    for index in range(4):
+        head = f"patch_token_layer.head.{index}"
+        shapes |= {f"{head}.weight": (48, 64), f"{head}.bias": (48,)}
+    return {
+        f"clip_model.{name}": rng.normal(size=shape).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+
+
 def save(path: Path, content: dict) -> Path:
     """Write it as the authors do."""
     torch = pytest.importorskip("torch")
@@ -148,6 +168,34 @@ def test_mvfa_s_adapters_bring_the_tower_they_were_for(
     assert engine.run("predict", config, tmp_path / "shown", by_hand) == 0
     lines = (tmp_path / "shown" / "predictions.csv").read_text().splitlines()
     assert len(lines) == 1 + 11
+
+
+def test_adaclip_s_modules(settings, tmp_path) -> None:
+    torch = pytest.importorskip("torch")
+    content, file = modules(), tmp_path / "pretrained_all.pth"
+    torch.save({name: torch.tensor(value) for name, value in content.items()}, file)
+    trained = load_trained(resolve(settings(checkpoint=str(file))), None)
+    assert trained.config.method == "adaclip"
+    assert trained.method.prompt_length == 3 and trained.method.prompt_depth == 2
+    assert trained.method.clip.activation == "gelu"
+    assert trained.config.clip.position_grid == "bicubic"
+    for name, found in (
+        ("text_prompter.static_prompts.1", trained.params["prompts"]["text"][1]),
+        (
+            "dynamic_visual_prompt_generator.head.2.weight",
+            trained.params["dynamic"]["visual"]["kernel"][2].T,
+        ),
+        (
+            "patch_token_layer.head.3.bias",
+            trained.params["heads"]["patches"]["bias"][3],
+        ),
+        ("cls_token_layer.head.0.weight", trained.params["heads"]["cls"]["kernel"].T),
+    ):
+        np.testing.assert_array_equal(found, content[f"clip_model.{name}"])
+    del content["clip_model.cls_token_layer.head.0.bias"]
+    torch.save({name: torch.tensor(value) for name, value in content.items()}, file)
+    with pytest.raises(InputError, match="AdaCLIP.*cls_token_layer.head.0.bias"):
+        load_trained(resolve(settings(checkpoint=str(file))), None)
 
 
 def test_prompts_of_a_wider_clip_are_refused(settings, tmp_path) -> None:

@@ -75,7 +75,8 @@ def test_what_rows_overrule_is_said(capsys) -> None:
     config.train.epochs = 1
     _say_what_rows_overrule(resolve(config), frozenset({"train.epochs"}))
     said = capsys.readouterr().out.splitlines()
-    assert [line.split()[1] for line in said] == ["april_gan", "anomalyclip", "mvfa"]
+    rows = [line.split()[1] for line in said]
+    assert rows == ["april_gan", "anomalyclip", "adaclip", "mvfa"]
     assert "--config.row_settings.anomalyclip.train.epochs=" in said[1]
 
 

@@ -25,6 +25,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "context_length": 4,
     },
     "anomalyclip": {"context_length": 4, "deep_prompt_depth": 3},
+    "adaclip": {"prompt_length": 3, "clusters": 2},
     "probe": {"taps": "2,4"},
     "median": {"taps": "2,4"},
     "april_gan": {"taps": "2,4"},

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kanoclip_jax.models.ensembles import (
+    ADACLIP,
     APRIL_GAN,
     CLIP,
     CLIP_AC,
@@ -60,8 +61,14 @@ def test_templates_change_fastest() -> None:
             "a bad photo of a nut.",
             "this is one nut with damage in the scene.",
         ),
+        (
+            ADACLIP,
+            (28, 20),
+            "a bad photo of a nut.",
+            "a cropped photo of the nut with damage.",
+        ),
     ],
-    ids=["clip", "clip_ac", "winclip", "april_gan"],
+    ids=["clip", "clip_ac", "winclip", "april_gan", "adaclip"],
 )
 def test_numbers_of_sentences_and_the_outermost(
     ensemble: Ensemble, counts: tuple[int, int], first: str, last: str
@@ -92,6 +99,7 @@ def test_lists_are_the_published_ones(published: Path) -> None:
         (CLIP_AC, clip["clip_ac"]),
         (WINCLIP, json.loads((published / "prompts_winclip.json").read_text())),
         (APRIL_GAN, json.loads((published / "prompts_aprilgan.json").read_text())),
+        (ADACLIP, json.loads((published / "prompts_adaclip.json").read_text())),
     ):
         assert list(ensemble.normal) == told["states_normal"]
         assert list(ensemble.abnormal) == told["states_abnormal"]
@@ -105,6 +113,7 @@ def test_lists_are_the_published_ones(published: Path) -> None:
         (CLIP_AC, "parity_clip.npz", "clip_ac/"),
         (WINCLIP, "parity_winclip.npz", "text/"),
         (APRIL_GAN, "parity_aprilgan.npz", "text/"),
+        (ADACLIP, "parity_adaclip.npz", "text/"),
     ],
 )
 def test_sentences_are_those_that_the_public_code_encoded(

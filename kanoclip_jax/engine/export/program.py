@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from kanoclip_jax.engine.step import Inference
@@ -74,10 +73,7 @@ def make_program(
         method=method,
         frozen=jax.device_get(method.frozen),
         params=jax.device_get(params),
-        text=jax.tree.map(
-            lambda *rows: np.stack(rows),
-            *(inference.text(name) for name in class_names),
-        ),
+        text=method.join([inference.text(name) for name in class_names]),
         class_names=tuple(class_names),
         image_size=method.image_size,
     )
