@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -62,9 +63,10 @@ def attend(
             one.
     """
     tokens, keys, size = query.shape[1], key.shape[1], query.shape[-1]
-    if causal and tokens < keys:
-        mask = jnp.tril(jnp.ones((1, 1, tokens, keys), bool), keys - tokens)
-        return _plain(query, key, value, mask=mask)
+    if causal and (tokens < keys or lowering.target() == "onnx"):
+        # A constant: ONNX Runtime cannot choose between truth values, as JAX's own would.
+        mask = np.tril(np.ones((1, 1, tokens, keys), bool), keys - tokens)
+        return _plain(query, key, value, mask=jnp.asarray(mask))
     fewer = min(tokens, keys)
     if lowering.target() == "any" and fewer >= _FUSED_FROM and not causal:
         return jax.lax.platform_dependent(
