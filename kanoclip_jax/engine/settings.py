@@ -23,6 +23,8 @@ _LISTS = (
     "export.formats",
     "export.class_names",
 )
+# Datasets that are trained on as one: of a run's facts a single name, joined by commas.
+_JOINS = ("train.dataset", "train.second_dataset", "knowledge.dataset")
 _POSITIVE = (
     "seeds",
     "clip.image_size",
@@ -125,6 +127,8 @@ def resolve(
     with config.ignore_type():
         for key in _LISTS:
             _set(config, key, _split(_get(config, key)))
+        for key in _JOINS:
+            _set(config, key, ",".join(_distinct(key, datasets_of(_get(config, key)))))
         if not config.data.prepared:
             config.data.prepared = str(cache_directory())
         if config.data.workers < 0:
@@ -180,6 +184,11 @@ def check_choice(key: str, value: object) -> None:
     """
     if value not in _CHOICES[key]:
         raise InputError(f"{key} is {value!r}; allowed: {', '.join(_CHOICES[key])}")
+
+
+def datasets_of(joined: str) -> tuple[str, ...]:
+    """The datasets that are trained on as one, as `train.dataset` names them."""
+    return _split(joined)
 
 
 def use_compilation_cache(config: FrozenConfigDict) -> None:
@@ -272,6 +281,16 @@ def _split(value: object) -> tuple[str, ...]:
     # A comma-separated string: config_flags would take `folder:A,B` for bad Python.
     parts = value.split(",") if isinstance(value, str) else value
     return tuple(part.strip() for part in parts if part.strip())
+
+
+def _distinct(key: str, datasets: tuple[str, ...]) -> tuple[str, ...]:
+    for dataset in datasets:
+        if datasets.count(dataset) > 1:
+            raise InputError(
+                f"{key} names {dataset} {datasets.count(dataset)} times; allowed is "
+                "once: its pictures come once in an epoch"
+            )
+    return datasets
 
 
 def _check_url(url: str) -> None:
