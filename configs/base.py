@@ -43,7 +43,8 @@ def get_config(row: str = "") -> ConfigDict:
     # An Orbax checkpoint directory (newest step) or one step of it, for every mode but
     # train; empty means the working directory's own.
     config.checkpoint = ""
-    # Where there are rows: what was trained on MVTec AD and on VisA already.
+    # Where there are rows: what was trained on MVTec AD and on VisA already, alone or
+    # with the others of its train.dataset.
     config.checkpoint_mvtec = ""
     config.checkpoint_visa = ""
 
@@ -122,7 +123,8 @@ def get_config(row: str = "") -> ConfigDict:
     # What --mode=knowledge does: build writes WORKDIR/knowledge/DATASET.jsonl, inspect
     # shows what a knowledge base is like.
     config.knowledge.action = "build"
-    # A catalogue id or folder:PATH; empty is train.dataset with its train.classes.
+    # As train.dataset, of which inspect looks at one; empty is train.dataset with its
+    # train.classes.
     config.knowledge.dataset = ""
     # Who is asked: bundled (nobody), openai (a server of OpenAI's chat-completions
     # protocol: hosted, vLLM, Ollama, llama.cpp …) or template (the training masks).
@@ -160,10 +162,12 @@ def get_config(row: str = "") -> ConfigDict:
     config.data.workers = -1
 
     config.train = ConfigDict()
+    # A catalogue id or folder:PATH, or several as one, as in mvtec,colondb.
     config.train.dataset = "mvtec"
-    # Where there are rows: trained on for the evaluation of train.dataset itself.
+    # Where there are rows: trained on for the evaluation of train.dataset's own parts.
     config.train.second_dataset = ""
-    config.train.classes = ""  # keep these only; empty keeps all
+    # Keep these only, of whichever dataset has them; empty keeps all.
+    config.train.classes = ""
     config.train.epochs = 4
     # At full rates; then they halve with each further epoch. 0 is constant rates.
     config.train.full_epochs = 4

@@ -23,6 +23,7 @@ from data_pipelines.transforms import read_file
 
 NORMAL_FOLDERS = ("good", "ok", "normal", "no")
 MASK_FOLDERS = ("ground_truth", "masks")
+_PREFIX = "folder:"
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,13 @@ class FolderSource(Source):
         if i not in self._keys:
             self._keys[i] = hashlib.sha256(read_file(self._files[i][0])).hexdigest()
         return self._keys[i]
+
+
+def folder_of(dataset: str) -> Path | None:
+    """Returns where `folder:PATH` lies, None for an id of another kind."""
+    if not dataset.startswith(_PREFIX):
+        return None
+    return Path(dataset.removeprefix(_PREFIX)).expanduser()
 
 
 def open_folder(

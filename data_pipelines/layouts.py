@@ -44,6 +44,14 @@ def find_folder(folder: Path, *names: str) -> Path | None:
     return next((path for path in found if path.is_dir()), None)
 
 
+def find_path(folder: Path, path: str) -> Path | None:
+    """Follows a path of sub-folders, each whatever its case; None where it ends."""
+    inner: Path | None = folder
+    for part in path.split("/"):
+        inner = inner and find_folder(inner, part)
+    return inner
+
+
 def find_start(folder: Path, is_start: Callable[[Path], bool]) -> Path:
     """Descends through extra top folders to where a dataset's content begins.
 

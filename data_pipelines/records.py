@@ -66,6 +66,11 @@ class Source(abc.ABC):
     def __len__(self) -> int:
         return len(self.index)
 
+    @property
+    def parts(self) -> tuple["Source", ...]:
+        """The datasets that it is made of: itself, where it is not a join."""
+        return (self,)
+
     @abc.abstractmethod
     def __getitem__(self, i: int) -> Record:
         """Reads record `i`; raises DataError where its files cannot be read."""

@@ -1,4 +1,4 @@
-"""The only door to data: opens a catalogue dataset or a user's folder as a source."""
+"""The only door to data: opens catalogue datasets and users' folders as sources."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,15 +6,22 @@ from typing import Literal, get_args
 
 from data_pipelines.catalog import CATALOG, find_card
 from data_pipelines.errors import DataError
-from data_pipelines.folder import NORMAL_FOLDERS, open_folder
+from data_pipelines.folder import NORMAL_FOLDERS, folder_of, open_folder
+from data_pipelines.joined import JoinedSource, share_classes
 from data_pipelines.layouts import naming_unreadable
 from data_pipelines.records import Entry, Record, Source
 
-__all__ = ["ClassNames", "Entry", "Record", "Source", "open_source"]
+__all__ = [
+    "ClassNames",
+    "Entry",
+    "JoinedSource",
+    "Record",
+    "Source",
+    "open_source",
+    "share_classes",
+]
 
 ClassNames = Literal["display", "raw"]
-
-_FOLDER_PREFIX = "folder:"
 
 
 def open_source(
@@ -59,8 +66,8 @@ def open_source(
             f"class_names is {class_names!r}; allowed are "
             f"{' and '.join(get_args(ClassNames))}"
         )
-    if dataset.startswith(_FOLDER_PREFIX):
-        path = Path(dataset.removeprefix(_FOLDER_PREFIX)).expanduser()
+    path = folder_of(dataset)
+    if path is not None:
         with naming_unreadable(path):
             folder = open_folder(
                 path,

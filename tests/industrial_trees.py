@@ -93,6 +93,16 @@ def write_sdd_anomalyclip(root: Path) -> Path:
     return folder
 
 
+def write_dtd(root: Path, normal: int, anomalous: int) -> Path:
+    """As many images in all, dealt out to the classes."""
+    top = root / "dtd_synthetic/DTD-Synthetic"
+    classes = list(CATALOG["dtd_synthetic"].classes)
+    for i, name in enumerate(classes):
+        counts = (len(range(i, total, len(classes))) for total in (normal, anomalous))
+        write_mvtec_like(top / name, *counts, kinds=("good", "bad"))
+    return top
+
+
 def write_dagm(root: Path, *classes: str) -> Path:
     """DAGM's test split: the defective images lie among the others."""
     top = root / "dagm/DAGM_KaggleUpload"

@@ -1,6 +1,9 @@
 """The medical datasets' original layouts as tiny trees, written from their cards."""
 
+import io
 import os
+
+from PIL import Image
 
 from data_pipelines.catalog import CATALOG
 
@@ -32,6 +35,30 @@ ORIGINAL = {
         "COVID-19 Radiography Database/COVID-19/COVID-19 ({}).png",
         "",
     ),
+    "isic": (
+        "",
+        "ISBI2016_ISIC_Part1_Test_Data/ISIC_000{:04d}.jpg",
+        "ISBI2016_ISIC_Part1_Test_GroundTruth/ISIC_000{:04d}_Segmentation.png",
+    ),
+    "colondb": ("", "CVC-ColonDB/images/{}.png", "CVC-ColonDB/masks/{}.png"),
+    "clinicdb": (
+        "",
+        "CVC-ClinicDB/Original/{}.tif",
+        "CVC-ClinicDB/Ground Truth/{}.tif",
+    ),
+    "tn3k": (
+        "",
+        "Thyroid Dataset/tn3k/test-image/{:04d}.jpg",
+        "Thyroid Dataset/tn3k/test-mask/{:04d}.jpg",
+    ),
+}
+# Of images and masks, where they are not PNG files.
+FORMATS = {
+    "br35h": ("JPEG", "PNG"),
+    "brainmri_kaggle": ("JPEG", "PNG"),
+    "isic": ("JPEG", "PNG"),
+    "clinicdb": ("TIFF", "TIFF"),
+    "tn3k": ("JPEG", "JPEG"),
 }
 # What lies beside it in the archives and is not read.
 BESIDE = {
@@ -56,6 +83,19 @@ BESIDE = {
         "COVID-19 Radiography Database/NORMAL.metadata.xlsx",
         "COVID-19 Radiography Database/README.md.txt",
     ),
+    "isic": (
+        "ISBI2016_ISIC_Part1_Training_Data/ISIC_0000000.jpg",
+        "ISBI2016_ISIC_Part1_Training_GroundTruth/ISIC_0000000_Segmentation.png",
+        "ISBI2016_ISIC_Part3_Test_GroundTruth.csv",
+    ),
+    "colondb": (),
+    "clinicdb": ("CVC-ClinicDB/README.txt",),
+    "tn3k": (
+        "Thyroid Dataset/tn3k/trainval-image/0000.jpg",
+        "Thyroid Dataset/tn3k/trainval-mask/0000.jpg",
+        "Thyroid Dataset/tn3k/tn3k-trainval-fold0.json",
+        "Thyroid Dataset/tg3k/thyroid-image/0000.jpg",
+    ),
 }
 
 
@@ -65,15 +105,23 @@ def write_original(folder, dataset, put, image, mask):
     if dataset == "headct":
         write_headct(folder, put, image, [0] * normal + [1] * anomalous)
         return
-    jpeg = dataset in ("br35h", "brainmri_kaggle")
-    data = image(90, kind="JPEG" if jpeg else "PNG")
+    kind, mask_kind = FORMATS.get(dataset, ("PNG", "PNG"))
+    data = image(90, kind=kind)
     good, bad, label = ORIGINAL[dataset]
-    put_many(put, folder, good, normal, data)
+    if good:
+        put_many(put, folder, good, normal, data)
     put_many(put, folder, bad, anomalous, data)
     if label:
-        put_many(put, folder, label, anomalous, mask())
+        put_many(put, folder, label, anomalous, reencode(mask(), mask_kind))
     for path in BESIDE[dataset]:
         put(folder / path, data)
+
+
+def reencode(data, kind):
+    """The same pixels in another format, but for what JPEG makes of them."""
+    file = io.BytesIO()
+    Image.open(io.BytesIO(data)).save(file, kind)
+    return file.getvalue()
 
 
 def put_many(put, folder, name, number, data):

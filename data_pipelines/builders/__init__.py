@@ -5,8 +5,15 @@ from data_pipelines.builders.bmad import BrainMriBuilder, LiverCtBuilder, RescBu
 from data_pipelines.builders.btad import BtadBuilder
 from data_pipelines.builders.covid19 import Covid19Builder
 from data_pipelines.builders.dagm import DagmBuilder
+from data_pipelines.builders.dtd import DtdSyntheticBuilder
 from data_pipelines.builders.headct import HeadCtBuilder
 from data_pipelines.builders.kinds import Br35hBuilder, BrainMriKaggleBuilder
+from data_pipelines.builders.lesions import (
+    ClinicDbBuilder,
+    ColonDbBuilder,
+    IsicBuilder,
+    Tn3kBuilder,
+)
 from data_pipelines.builders.mpdd import MpddBuilder
 from data_pipelines.builders.mvtec import MvtecBuilder
 from data_pipelines.builders.prepared import open_prepared
@@ -31,6 +38,7 @@ BUILDERS: dict[str, type[AnomalyBuilder]] = {
         SddThirdsBuilder,
         SddAnomalyclipBuilder,
         DagmBuilder,
+        DtdSyntheticBuilder,
         BrainMriBuilder,
         LiverCtBuilder,
         RescBuilder,
@@ -38,6 +46,10 @@ BUILDERS: dict[str, type[AnomalyBuilder]] = {
         BrainMriKaggleBuilder,
         HeadCtBuilder,
         Covid19Builder,
+        IsicBuilder,
+        ColonDbBuilder,
+        ClinicDbBuilder,
+        Tn3kBuilder,
         TexturesTrainBuilder,
         TexturesEvalBuilder,
     )

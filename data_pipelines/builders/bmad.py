@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from data_pipelines.builders.base import FileBuilder, Survey, survey_items
-from data_pipelines.layouts import find_folder, list_images, make_items
+from data_pipelines.layouts import find_folder, find_path, list_images, make_items
 
 # Below `test`: where the images lie, and where their masks may. The authors arranged
 # each dataset in its own way, in this order; others repackage all in the first.
@@ -90,16 +90,8 @@ def _find_kind(folder: Path, kind: str) -> tuple[Path | None, Path | None]:
     """Finds the folders of a kind's images and masks, None where there is none."""
     test = find_folder(folder, "test")
     for images, masks in _ARRANGEMENTS if test else ():
-        found = _descend(test, images.format(kind=kind))
+        found = find_path(test, images.format(kind=kind))
         if found:
-            choices = (_descend(test, path.format(kind=kind)) for path in masks)
+            choices = (find_path(test, path.format(kind=kind)) for path in masks)
             return found, next((path for path in choices if path), None)
     return None, None
-
-
-def _descend(folder: Path, path: str) -> Path | None:
-    """Follows a path whatever its case."""
-    inner: Path | None = folder
-    for part in path.split("/"):
-        inner = inner and find_folder(inner, part)
-    return inner

@@ -21,7 +21,7 @@ from data_pipelines.layouts import Item, is_below, list_images
 from data_pipelines.records import Entry
 
 _META = "meta.json"
-_MASK_ENDINGS = ("", "_mask", "_label")
+_MASK_ENDINGS = ("", "_mask", "_label", "_Segmentation")
 
 
 @dataclass(frozen=True)

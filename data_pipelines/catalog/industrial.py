@@ -206,4 +206,45 @@ SDD_ANOMALYCLIP = _sdd_card(
     "https://github.com/zqhang/AnomalyCLIP/issues/19",
 )
 
-CARDS = (MVTEC, VISA, MPDD, BTAD, SDD, SDD_THIRDS, SDD_ANOMALYCLIP, DAGM)
+DTD_SYNTHETIC = Card(
+    id="dtd_synthetic",
+    title="DTD-Synthetic",
+    description="Photographs of twelve textures with painted defects.",
+    domain="industrial",
+    classes={
+        "Blotchy_099": "blotchy texture",
+        "Fibrous_183": "fibrous texture",
+        "Marbled_078": "marbled texture",
+        "Matted_069": "matted texture",
+        "Mesh_114": "mesh texture",
+        "Perforated_037": "perforated texture",
+        "Stratified_154": "stratified texture",
+        "Woven_001": "woven texture",
+        "Woven_068": "woven texture",
+        "Woven_104": "woven texture",
+        "Woven_125": "woven texture",
+        "Woven_127": "woven texture",
+    },
+    has_masks=True,
+    split="test",
+    counts={},
+    licence="none stated; the photographs of DTD are for research",
+    citation="Aota et al., Zero-Shot Versus Many-Shot: Unsupervised Texture Anomaly "
+    "Detection, WACV 2023; Cimpoi et al., Describing Textures in the Wild, CVPR 2014",
+    homepage="https://drive.google.com/drive/folders/10OyPzvI3H6llCZBxKxFlKWt1Pw1tkMK1",
+    size="2504 PNG files, 1304 of them in the test split",
+    # AnomalyCLIP's table of datasets; class by class nobody says.
+    total=(357, 947),
+)
+
+CARDS = (
+    MVTEC,
+    VISA,
+    MPDD,
+    BTAD,
+    SDD,
+    SDD_THIRDS,
+    SDD_ANOMALYCLIP,
+    DAGM,
+    DTD_SYNTHETIC,
+)

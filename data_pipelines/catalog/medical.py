@@ -118,4 +118,83 @@ COVID19 = Card(
     size="about 1 GB",
 )
 
-CARDS = (BRAINMRI, LIVERCT, RESC, BR35H, BRAINMRI_KAGGLE, HEADCT, COVID19)
+ISIC = Card(
+    id="isic",
+    title="ISIC 2016",
+    description="Dermoscopic images of skin lesions, all of them outlined (task 1).",
+    domain="medical",
+    classes={"skin": "skin"},
+    has_masks=True,
+    split="test of task 1",
+    counts={"skin": (0, 379)},
+    licence="CC0",
+    citation="Gutman et al., Skin Lesion Analysis toward Melanoma Detection: A Challenge "
+    "at ISBI 2016, hosted by ISIC, arXiv:1605.01397, 2016",
+    homepage="https://challenge.isic-archive.com/data/#2016",
+    size="379 JPEG files of up to 12 megapixels",
+)
+
+COLONDB = Card(
+    id="colondb",
+    title="CVC-ColonDB",
+    description="Frames of colonoscopies with one outlined polyp each.",
+    domain="medical",
+    classes={"colon": "colon"},
+    has_masks=True,
+    split="all",
+    counts={"colon": (0, 380)},
+    licence="none stated: see its page",
+    citation="Bernal et al., Towards Automatic Polyp Detection with a Polyp Appearance "
+    "Model, Pattern Recognition 45, 2012; Tajbakhsh et al., Automated Polyp Detection "
+    "in Colonoscopy Videos Using Shape and Context Information, IEEE TMI 35, 2016",
+    homepage="http://mv.cvc.uab.es/projects/colon-qa/cvccolondb; all 380 frames: the "
+    "test sets of https://github.com/DengPingFan/PraNet",
+    size="380 PNG files of 574x500 px",
+)
+
+CLINICDB = Card(
+    id="clinicdb",
+    title="CVC-ClinicDB",
+    description="Frames of colonoscopies with outlined polyps (MICCAI 2015).",
+    domain="medical",
+    classes={"colon": "colon"},
+    has_masks=True,
+    split="all",
+    counts={"colon": (0, 612)},
+    licence="none stated: see its page",
+    citation="Bernal et al., WM-DOVA Maps for Accurate Polyp Highlighting in "
+    "Colonoscopy: Validation vs. Saliency Maps from Physicians, Computerized Medical "
+    "Imaging and Graphics 43, 2015",
+    homepage="https://polyp.grand-challenge.org/CVCClinicDB/",
+    size="612 TIFF files of 384x288 px",
+)
+
+TN3K = Card(
+    id="tn3k",
+    title="TN3K",
+    description="Ultrasound images of thyroids with outlined nodules.",
+    domain="medical",
+    classes={"thyroid": "thyroid"},
+    has_masks=True,
+    split="test",
+    counts={"thyroid": (0, 614)},
+    licence="none stated: see its page",
+    citation="Gong et al., Multi-Task Learning for Thyroid Nodule Segmentation with "
+    "Thyroid Region Prior, ISBI 2021",
+    homepage="https://github.com/haifangong/TRFE-Net-for-thyroid-nodule-segmentation",
+    size="614 JPEG files in the test split",
+)
+
+CARDS = (
+    BRAINMRI,
+    LIVERCT,
+    RESC,
+    BR35H,
+    BRAINMRI_KAGGLE,
+    HEADCT,
+    COVID19,
+    ISIC,
+    COLONDB,
+    CLINICDB,
+    TN3K,
+)

@@ -1,6 +1,7 @@
 """From settings to things: the backbone, the method and the sources of a run."""
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from ml_collections import FrozenConfigDict
 from data_pipelines.errors import AbsentError
 from data_pipelines.sources import Source, open_source
 from kanoclip_jax.backbones import load_clip
+from kanoclip_jax.engine.settings import datasets_of
 from kanoclip_jax.engine.sharding import first_alone
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models import build_method, method_class
@@ -122,43 +124,58 @@ def open_targets(config: FrozenConfigDict) -> Targets:
     return targets
 
 
-def refuse_training_dataset(config: FrozenConfigDict, trained_on: str) -> None:
+def refuse_training_dataset(
+    config: FrozenConfigDict, trained_on: str, targets: Sequence[str] | None = None
+) -> None:
     """Zero-shot means that the target was not trained on.
 
+    Args:
+        config: where datasets lie, and whether it matters.
+        trained_on: one dataset, or several with commas between.
+        targets: what is evaluated on; `eval.datasets` where None.
+
     Raises:
-        InputError: an evaluation dataset is the training dataset, under any name.
+        InputError: an evaluation dataset is a training dataset, under any name.
     """
-    if config.eval.allow_training_dataset or not trained_on:
+    if config.eval.allow_training_dataset:
         return
-    forbidden = place(config, trained_on)
-    for dataset in config.eval.datasets:
-        if dataset == trained_on or place(config, dataset) == forbidden:
+    forbidden = {place(config, name): name for name in datasets_of(trained_on)}
+    for dataset in config.eval.datasets if targets is None else targets:
+        same = forbidden.get(place(config, dataset))
+        if same:
+            more = f" with others: {trained_on}" if same != trained_on else ""
             raise InputError(
-                f"{dataset} was trained on ({trained_on}), so evaluating on it is not "
+                f"{dataset} was trained on ({same}{more}), so evaluating on it is not "
                 "zero-shot; name others with --config.eval.datasets, or pass "
                 "--config.eval.allow_training_dataset=True"
             )
 
 
-def refuse_evaluation_dataset(config: FrozenConfigDict, dataset: str) -> None:
+def refuse_evaluation_dataset(config: FrozenConfigDict, datasets: str) -> None:
     """Knowledge comes from pictures and masks that are not evaluated on.
 
+    Args:
+        config: what is evaluated on, where datasets lie, and whether it matters.
+        datasets: one dataset, or several with commas between.
+
     Raises:
-        InputError: the dataset is one of the evaluation datasets under any name, or
-            one of the two lies in the other.
+        InputError: one is one of the evaluation datasets under any name, or one of the
+            two lies in the other.
     """
     if config.knowledge.allow_evaluation_dataset:
         return
-    own = place(config, dataset)
-    for target in config.eval.datasets:
-        other = place(config, target)
-        nested = own.is_relative_to(other) or other.is_relative_to(own)
-        if dataset == target or own == other or (nested and other.exists()):
-            raise InputError(
-                f"{dataset} is evaluated on (eval.datasets has {target}), so knowledge "
-                "from it is not zero-shot; name another --config.knowledge.dataset, or "
-                "pass --config.knowledge.allow_evaluation_dataset=True"
-            )
+    for dataset in datasets_of(datasets):
+        own = place(config, dataset)
+        for target in config.eval.datasets:
+            other = place(config, target)
+            nested = own.is_relative_to(other) or other.is_relative_to(own)
+            if dataset == target or own == other or (nested and other.exists()):
+                raise InputError(
+                    f"{dataset} is evaluated on (eval.datasets has {target}), so "
+                    "knowledge from it is not zero-shot; name another "
+                    "--config.knowledge.dataset, or pass "
+                    "--config.knowledge.allow_evaluation_dataset=True"
+                )
 
 
 def class_names(source: Source) -> list[str]:

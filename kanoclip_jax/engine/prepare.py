@@ -10,6 +10,7 @@ from data_pipelines.errors import AbsentError
 from data_pipelines.sources import Source
 from kanoclip_jax.backbones.convert import to_safetensors
 from kanoclip_jax.backbones.locate import locate
+from kanoclip_jax.engine.auxiliary import classes_by_dataset
 from kanoclip_jax.engine.build import open_dataset
 
 
@@ -22,8 +23,9 @@ def main(
         AbsentError: none of the datasets is there.
     """
     del workdir, overrides
-    train = (config.train.dataset, config.train.second_dataset)
-    wanted = {name: config.train.classes for name in train if name}
+    wanted: dict[str, tuple[str, ...]] = {}
+    for joined in (config.train.dataset, config.train.second_dataset):
+        wanted |= classes_by_dataset(config, joined, config.train.classes)
     for name in config.eval.datasets:
         wanted.setdefault(name, config.eval.classes)
     absent: list[AbsentError] = []

@@ -29,6 +29,8 @@ _LISTS = (
     "export.formats",
     "export.class_names",
 )
+# Datasets that are trained on as one: of a run's facts a single name, joined by commas.
+_JOINS = ("train.dataset", "train.second_dataset", "knowledge.dataset")
 _POSITIVE = (
     "seeds",
     "clip.image_size",
@@ -120,6 +122,8 @@ def resolve(
     with config.ignore_type():
         for key in _LISTS:
             put(config, key, split(get(config, key)))
+        for key in _JOINS:
+            put(config, key, ",".join(_distinct(key, datasets_of(get(config, key)))))
         if not config.data.prepared:
             config.data.prepared = str(cache_directory())
         if config.data.workers < 0:
@@ -167,6 +171,11 @@ def check_choice(key: str, value: object) -> None:
     """
     if value not in _CHOICES[key]:
         raise InputError(f"{key} is {value!r}; allowed: {', '.join(_CHOICES[key])}")
+
+
+def datasets_of(joined: str) -> tuple[str, ...]:
+    """The datasets that are trained on as one, as `train.dataset` names them."""
+    return split(joined)
 
 
 def use_compilation_cache(config: FrozenConfigDict) -> None:
@@ -253,6 +262,16 @@ def to_dict(config: FrozenConfigDict) -> dict:
 def _is_material(key: str) -> bool:
     section = f"{key.partition('.')[0]}."
     return key in _MATERIAL or not {key, section} & set(_IMMATERIAL)
+
+
+def _distinct(key: str, datasets: tuple[str, ...]) -> tuple[str, ...]:
+    for dataset in datasets:
+        if datasets.count(dataset) > 1:
+            raise InputError(
+                f"{key} names {dataset} {datasets.count(dataset)} times; allowed is "
+                "once: its pictures come once in an epoch"
+            )
+    return datasets
 
 
 def _check_url(url: str) -> None:

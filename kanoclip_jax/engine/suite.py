@@ -14,17 +14,23 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from data_pipelines.errors import AbsentError, DataError
 from kanoclip_jax.engine import evaluate, train
-from kanoclip_jax.engine.build import load_method, open_dataset, open_targets, place
+from kanoclip_jax.engine.auxiliary import open_auxiliary
+from kanoclip_jax.engine.build import (
+    load_method,
+    open_targets,
+    place,
+    refuse_training_dataset,
+)
 from kanoclip_jax.engine.dotted import flatten
 from kanoclip_jax.engine.reporting.comparison import averages
 from kanoclip_jax.engine.reporting.report import to_terminal, write_report
 from kanoclip_jax.engine.rows import replace_model
-from kanoclip_jax.engine.settings import resolve
+from kanoclip_jax.engine.settings import datasets_of, resolve
 from kanoclip_jax.engine.sharding import first_alone
 from kanoclip_jax.engine.workdir import Workdir, file_name
 from kanoclip_jax.errors import InputError
 
-_FACTS = ("published", "notes")
+_FACTS = ("published", "published_elsewhere", "notes")
 
 
 class Part(NamedTuple):
@@ -103,8 +109,11 @@ def _groups(
     for auxiliary in list(groups):
         if mode == "eval" or _checkpoint(config, auxiliary):
             continue
+        # Of the second set too, before hours are spent on the first.
+        if len(datasets_of(auxiliary)) > 1 and _some_row_learns(config):
+            refuse_training_dataset(config, auxiliary, groups[auxiliary])
         try:
-            open_dataset(config, auxiliary, config.train.classes)
+            open_auxiliary(config, auxiliary, config.train.classes)
         except DataError as error:
             if not _some_row_learns(config):
                 continue
@@ -122,13 +131,32 @@ def _groups(
 
 
 def _auxiliary(config: FrozenConfigDict, target: str) -> str:
-    """What to train on for a target: never the target itself."""
+    """What to train on for a target: the second, where it is a part of the first."""
     first, second = config.train.dataset, config.train.second_dataset
-    return second if second and place(config, target) == place(config, first) else first
+    parts = {place(config, part) for part in datasets_of(first)}
+    return second if second and place(config, target) in parts else first
 
 
 def _checkpoint(config: FrozenConfigDict, auxiliary: str) -> str:
-    return config.get(f"checkpoint_{auxiliary}", "")
+    """What was trained on these datasets already, by the one that names it."""
+    key = _checkpoint_key(config, auxiliary)
+    return config[key] if key else ""
+
+
+def _checkpoint_key(config: FrozenConfigDict, auxiliary: str) -> str:
+    """Which of the settings `checkpoint_DATASET` is meant; empty where none is set.
+
+    Raises:
+        InputError: two are.
+    """
+    keys = [f"checkpoint_{part}" for part in datasets_of(auxiliary)]
+    found = [key for key in keys if config.get(key)]
+    if len(found) > 1:
+        raise InputError(
+            f"{' and '.join(found)} are both set, and {auxiliary} is trained on as one; "
+            "set one of them"
+        )
+    return "".join(found)
 
 
 def _parts(
@@ -138,7 +166,7 @@ def _parts(
     for auxiliary in groups:
         if _checkpoint(config, auxiliary) and (len(rows) > 1 or config.seeds > 1):
             raise InputError(
-                f"checkpoint_{auxiliary} is one checkpoint, and there are {len(rows)} "
+                f"{_checkpoint_key(config, auxiliary)} is one checkpoint, and there are {len(rows)} "
                 f"rows and {config.seeds} seeds; evaluate it with one row "
                 "(configs/NAME.py:ROW) and --config.seeds=1"
             )

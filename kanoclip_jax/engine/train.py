@@ -10,11 +10,11 @@ from tqdm import tqdm
 
 from data_pipelines.pipeline import steps_per_run
 from data_pipelines.sources import Source
+from kanoclip_jax.engine.auxiliary import open_auxiliary, refuse_without_masks
 from kanoclip_jax.engine.batches import filled_cache, train_batches
 from kanoclip_jax.engine.build import (
     class_names,
     load_method,
-    open_dataset,
     open_targets,
     refuse_training_dataset,
 )
@@ -93,12 +93,8 @@ def run(config: FrozenConfigDict, workdir: Path) -> dict[str, Any]:
 
 
 def _open_auxiliary(config: FrozenConfigDict) -> Source:
-    source = open_dataset(config, config.train.dataset, config.train.classes)
-    if not source.has_masks:
-        raise InputError(
-            f"{config.train.dataset} has no masks; training needs them, so name a "
-            "dataset with masks in --config.train.dataset"
-        )
+    source = open_auxiliary(config, config.train.dataset, config.train.classes)
+    refuse_without_masks(source)
     return source
 
 

@@ -7,7 +7,12 @@ from pathlib import Path
 
 from ml_collections import FrozenConfigDict
 
-from kanoclip_jax.engine.settings import differing_keys, is_suite, to_dict
+from kanoclip_jax.engine.settings import (
+    datasets_of,
+    differing_keys,
+    is_suite,
+    to_dict,
+)
 from kanoclip_jax.engine.sharding import is_first
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.files import write_atomically
@@ -78,10 +83,13 @@ class Workdir:
 
 
 def file_name(dataset: str) -> str:
-    """A dataset's id as a part of a file's name.
+    """A dataset's id as a part of a file's name, of several joined the ids with `+`.
 
     A folder of the user's own goes by its own name and a hash of where it lies.
     """
+    parts = datasets_of(dataset)
+    if len(parts) > 1:
+        return "+".join(map(file_name, parts))
     if not dataset.startswith("folder:"):
         return dataset
     folder = Path(dataset.removeprefix("folder:")).expanduser().resolve()

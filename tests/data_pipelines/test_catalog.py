@@ -27,6 +27,12 @@ def test_counts_add_up_to_the_published_totals(dataset, classes, normal, anomalo
     assert sum(a for _, a in card.counts.values()) == anomalous
 
 
+def test_counts_without_classes():
+    card = CATALOG["dtd_synthetic"]
+    assert len(card.classes) == 12 and not card.counts
+    assert card.total == (357, 947)
+
+
 def test_prompt_names():
     assert CATALOG["mvtec"].classes["metal_nut"] == "metal nut"
     assert CATALOG["mvtec"].classes["grid"] == "metal grid"

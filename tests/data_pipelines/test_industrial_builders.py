@@ -54,6 +54,25 @@ def test_complete_btad_below_its_archives_top_folder(root, open_dataset):
         )
 
 
+def test_complete_dtd_synthetic(root, open_dataset, caplog):
+    top = trees.write_dtd(root, 357, 947)
+    source = open_dataset("dtd_synthetic", strict=True)
+    assert len(source.classes) == 12 and masks_fit(source)
+    assert sum(normal for normal, _ in count(source).values()) == 357
+    assert {entry.defect for entry in source.index} == {"good", "bad"}
+    assert source.prompt_names["Woven_104"] == "woven texture"
+    assert source.strays == () and not caplog.records
+    for name in ("test/bad/000.png", "ground_truth/bad/000_mask.png"):
+        (top / "Mesh_114" / name).unlink()
+    trees.put(top / "Mesh_114/test/worse/0.png", trees.picture(trees.SIZE, "PNG"))
+    source = open_dataset("dtd_synthetic")
+    assert source.strays == ("Mesh_114/test/worse",)
+    (difference,) = source.differences
+    assert (
+        "357 normal and 946 anomalous images, published are 357 and 947" in difference
+    )
+
+
 def test_an_unknown_folder_of_btad_is_named_and_not_anomalous(
     root, open_dataset, caplog
 ):
@@ -84,6 +103,7 @@ def test_an_unknown_kind_without_masks_is_refused(root, open_dataset):
         ("mpdd", "github.com/stepanje/MPDD"),
         ("btad", "{01,02,03}/test/{ok,ko}/"),
         ("dagm", "Class{1..10}/Test/"),
+        ("dtd_synthetic", "{Woven_001,…}/{test/{good,bad}"),
         ("sdd", "kos{01..50}/Part"),
         ("sdd_thirds", "kos{01..50}/Part"),
         ("sdd_anomalyclip", "electrical commutators/"),

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipelines.builders.meta import make_meta_builder
@@ -197,6 +197,7 @@ def numbered(tmp_path_factory, put, image, mask):
     return folder
 
 
+@settings(deadline=None)
 @given(st.permutations(("1", "10", "100", "2")))
 def test_only_the_right_order_of_masks_is_accepted(numbered, stems):
     rows = [
@@ -211,6 +212,29 @@ def test_only_the_right_order_of_masks_is_accepted(numbered, stems):
     else:
         with pytest.raises(DataError, match="pair masks by name"):
             builder.survey_folder(numbered, ("brain",))
+
+
+def test_a_shifted_list_of_isic_is_refused(
+    tmp_path, write_meta, open_dataset, put, image, mask
+):
+    """AnomalyCLIP's generator expects the images of a kind below `skin/test`."""
+    folder = tmp_path / "root/isic"
+    masks = "skin/ISBI2016_ISIC_Part1_Test_GroundTruth/ISIC_{}_Segmentation.png"
+    images = "skin/test/bad/ISIC_{}.jpg"
+    for number in (3, 12):
+        put(folder / images.format(number), image(number))
+        put(folder / masks.format(number), mask())
+    rows = [
+        entry(images.format(a), masks.format(b), "bad", 1, "skin")
+        for a, b in ((3, 3), (12, 12))
+    ]
+    write_meta("isic", {"skin": rows})
+    source = open_dataset("isic")
+    assert [e.label for e in source.index] == [1, 1] and source.mask(0) == mask()
+    rows[0]["mask_path"] = masks.format(12)
+    write_meta("isic", {"skin": rows})
+    with pytest.raises(DataError, match="ISIC_3.jpg the mask ISIC_12_Segm.*by name"):
+        open_dataset("isic")
 
 
 def test_masks_whose_names_tell_nothing(images, write_meta, open_dataset, put, mask):

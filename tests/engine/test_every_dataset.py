@@ -11,6 +11,8 @@ import pytest
 from data_pipelines.catalog import CATALOG
 from kanoclip_jax import engine
 
+# They have no normal images.
+LESIONS = ("isic", "colondb", "clinicdb", "tn3k")
 IDS = [name for name in CATALOG if CATALOG[name].domain != "synthetic"]
 
 
@@ -38,6 +40,8 @@ def write_all(root: Path) -> None:
     trees.write_mpdd(root)
     trees.write_btad(root)
     trees.write_dagm(root, *CATALOG["dagm"].classes)
+    classes = len(CATALOG["dtd_synthetic"].classes)
+    trees.write_dtd(root, 2 * classes, 3 * classes)
     trees.write_sdd(root / "sdd", parts=5, defective=3, both=0)
     trees.write_sdd_anomalyclip(root)
     for name in IDS:
@@ -53,11 +57,12 @@ def write_all(root: Path) -> None:
 
 @pytest.fixture
 def small_catalogue(monkeypatch) -> None:
-    """Two normal and three anomalous images in every class."""
+    """Two normal images, where there are any, and three anomalous ones in a class."""
     for name in IDS:
         card = CATALOG[name]
-        counts = dict.fromkeys(card.classes, (2, 3))
-        monkeypatch.setitem(CATALOG, name, dataclasses.replace(card, counts=counts))
+        counts = dict.fromkeys(card.classes, (0 if name in LESIONS else 2, 3))
+        small = dataclasses.replace(card, counts=counts, total=None)
+        monkeypatch.setitem(CATALOG, name, small)
 
 
 @pytest.mark.slow
@@ -87,9 +92,10 @@ def test_from_the_original_layout_to_the_report(
         assert list(result["classes"]) == list(card.classes)
         for row in result["classes"].values():
             # A quarter of the good thirds of five strips, and the defective ones.
-            counts = (3, 3) if name == "sdd_thirds" else (2, 3)
-            assert (row["normal"], row["anomalous"]) == counts, name
-            assert row["image_auroc"] is not None
+            counts = {"sdd_thirds": (3, 3)} | dict.fromkeys(LESIONS, (0, 3))
+            assert (row["normal"], row["anomalous"]) == counts.get(name, (2, 3)), name
+            for metric in ("image_auroc", "image_ap", "image_f1max"):
+                assert (row[metric] is None) == (name in LESIONS), name
             assert (row["pixel_aupro"] is not None) == card.has_masks, name
     page = (tmp_path / "run" / "report.md").read_text()
     assert "Beside the paper" in page and "BraTS 2021" in page

@@ -41,12 +41,25 @@ NAMED = {
     "btad": ["concentric ring part", "striped surface", "oval ring"],
     "sdd": ["electrical commutator"],
     "dagm": ["textured surface"],
+    "dtd_synthetic": [
+        "blotchy texture",
+        "fibrous texture",
+        "marbled texture",
+        "matted texture",
+        "mesh texture",
+        "perforated texture",
+        "stratified texture",
+        "woven texture",
+    ],
     "medical": [
         "brain MRI scan",
         "liver CT scan",
         "retinal OCT scan",
         "chest X-ray",
         "head CT scan",
+        "skin",
+        "colon",
+        "thyroid",
     ],
 }
 QUESTIONS = {

@@ -14,10 +14,8 @@ import jax
 from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
-from kanoclip_jax.engine.build import (
-    open_dataset,
-    refuse_evaluation_dataset,
-)
+from kanoclip_jax.engine.auxiliary import open_auxiliary
+from kanoclip_jax.engine.build import refuse_evaluation_dataset
 from kanoclip_jax.engine.knowledge.asking import Asking, Outcome
 from kanoclip_jax.engine.knowledge.training import topics_of
 from kanoclip_jax.engine.workdir import file_name
@@ -35,7 +33,9 @@ _GIVE_UP = 20
 def main(
     config: FrozenConfigDict, workdir: Path, overrides: frozenset[str] = frozenset()
 ) -> int:
-    """Write the knowledge of one dataset; exit status 1 where questions failed.
+    """Write the knowledge of a dataset; exit status 1 where questions failed.
+
+    Several that are trained on as one go into one file.
 
     Raises:
         InputError: a dataset or a provider that cannot be used.
@@ -51,12 +51,14 @@ def main(
     asking = Asking()
     provider = make_provider(config, asking)
     own = dataset == config.train.dataset
-    source = open_dataset(config, dataset, config.train.classes if own else ())
-    if config.knowledge.provider == "template" and not source.has_masks:
-        raise InputError(
-            f"{dataset} has no masks, from which provider template makes its sentences; "
-            "name a dataset with masks, or another --config.knowledge.provider"
-        )
+    source = open_auxiliary(config, dataset, config.train.classes if own else ())
+    for part in source.parts if config.knowledge.provider == "template" else ():
+        if not part.has_masks:
+            raise InputError(
+                f"{part.dataset} has no masks, from which provider template makes its "
+                "sentences; name a dataset with masks, or another "
+                "--config.knowledge.provider"
+            )
     questions = provider.questions(topics_of(source))
     path = workdir / "knowledge" / f"{file_name(dataset)}.jsonl"
     with Ledger(path) as ledger:

@@ -21,6 +21,7 @@ from kanoclip_jax.engine.build import load_method, open_dataset, place
 from kanoclip_jax.engine.knowledge import table as knowledge_table
 from kanoclip_jax.engine.knowledge.training import gather_records, knowledge_folder
 from kanoclip_jax.engine.restore import load_trained
+from kanoclip_jax.engine.settings import datasets_of
 from kanoclip_jax.engine.workdir import Workdir, file_name
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.knowledge.means import CachedEncoder, knowledge_means
@@ -107,9 +108,15 @@ def find_subject(config: FrozenConfigDict) -> Subject:
     """The dataset whose knowledge is asked for, with its masks where those may be read.
 
     Raises:
+        InputError: several are named.
         DataError: a folder that is not there, or an unknown dataset or class.
     """
     dataset = config.knowledge.dataset or config.train.dataset
+    if len(datasets_of(dataset)) > 1:
+        raise InputError(
+            f"{dataset} are several datasets, and one is looked at at a time; name one "
+            "of them with --config.knowledge.dataset"
+        )
     classes = () if config.knowledge.dataset else config.train.classes
     evaluated = {place(config, target) for target in config.eval.datasets}
     allowed = config.knowledge.allow_evaluation_dataset

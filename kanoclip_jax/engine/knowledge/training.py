@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
-from data_pipelines.sources import Source
+from data_pipelines.sources import JoinedSource, Source
 from data_pipelines.transforms import decode_image, decode_mask, decode_within
 from kanoclip_jax.backbones import Clip
 from kanoclip_jax.errors import InputError
@@ -50,19 +50,23 @@ class SourcePicture:
 
 
 def topics_of(source: Source) -> list[Topic]:
-    """What providers may be asked about: each class, and its anomalous images."""
+    """What providers may be asked about: each class, and its anomalous images.
+
+    Those of a join are its parts', under the names that they have there.
+    """
     return [
         Topic(
-            dataset=source.dataset,
+            dataset=part.dataset,
             class_name=name,
-            name=source.prompt_names[name],
+            name=part.prompt_names[name],
             pictures=tuple(
-                SourcePicture(source, i)
-                for i, entry in enumerate(source.index)
+                SourcePicture(part, i)
+                for i, entry in enumerate(part.index)
                 if entry.label == 1 and entry.class_name == name
             ),
         )
-        for name in source.classes
+        for part in source.parts
+        for name in part.classes
     ]
 
 
@@ -85,8 +89,7 @@ def training_knowledge(
 
     See `gather_records` for where the sentences come from.
     """
-    names = {name: source.prompt_names[name] for name in source.classes}
-    records = gather_records(config, source.dataset, names, source)
+    records = _records_of(config, source)
     means = knowledge_means(
         records,
         source.classes,
@@ -97,9 +100,30 @@ def training_knowledge(
     sentences = sorted(
         [record.class_name, record.source, record.text]
         for record in records
-        if record.polarity == "abnormal" and record.class_name in names
+        if record.polarity == "abnormal" and record.class_name in source.classes
     )
     return Knowledge(means, hashlib.sha256(json.dumps(sentences).encode()).hexdigest())
+
+
+def _records_of(config: FrozenConfigDict, source: Source) -> list[Record]:
+    """The sentences of a source's classes; of a join, those of each part by itself."""
+    if not isinstance(source, JoinedSource):
+        names = {name: source.prompt_names[name] for name in source.classes}
+        return gather_records(config, source.dataset, names, source)
+    found = []
+    ids = {part.dataset for part in source.parts}
+    for part, new_names in zip(source.parts, source.names, strict=True):
+        names = {name: part.prompt_names[name] for name in part.classes}
+        records = gather_records(config, part.dataset, names, part)
+        for name, new in new_names.items():
+            called = [record for record in records if record.class_name == name]
+            # A file of sentences may know another part's class of that name too.
+            others = ids - {part.dataset}
+            own = [record for record in called if record.dataset not in others]
+            found += [
+                dataclasses.replace(record, class_name=new) for record in own or called
+            ]
+    return found
 
 
 def gather_records(

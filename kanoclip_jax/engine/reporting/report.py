@@ -60,7 +60,7 @@ def make_report(
 def with_facts(
     dataset: str, result: Mapping[str, Any], differences: Sequence[str]
 ) -> dict[str, Any]:
-    """A dataset's result with the paper's figures, and what a comparison must know.
+    """A dataset's result with published figures, and what a comparison must know.
 
     Args:
         dataset: its id.
@@ -71,6 +71,12 @@ def with_facts(
     rows = paper.figures(dataset)
     if rows:
         facts["published"] = {name: row._asdict() for name, row in rows.items()}
+    others = paper.elsewhere(dataset)
+    if others:
+        facts["published_elsewhere"] = {
+            table.name: {"source": table.source, "methods": table.rows}
+            for table in others
+        }
     notes = paper.notes(dataset)
     if differences:
         more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""

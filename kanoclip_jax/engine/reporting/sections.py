@@ -1,6 +1,6 @@
 """The parts of a report in reading order, for Markdown, the terminal and the page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kanoclip_jax.engine.reporting import comparison, paper, tables
@@ -53,8 +53,10 @@ def sections(report: Report) -> list[Section]:
         found.append(Section("Beside the paper", tables=[table], about=about))
     if len(rows) > 1:
         cited = any(paper.ablation(row, name) for row in rows for name in datasets)
-        about = paper.ablation_note() if cited else ""
-        found.append(Section("Row by row", tables=[tables.ablation(rows)], about=about))
+        about = [paper.ablation_note()] if cited else []
+        about += _sources_of_rows(rows, datasets)
+        table = tables.ablation(rows)
+        found.append(Section("Row by row", tables=[table], about=" ".join(about)))
     if "average" in report and comparison.compares_methods(rows):
         average = report["average"]
         found.append(
@@ -66,23 +68,47 @@ def sections(report: Report) -> list[Section]:
             )
         )
     for name, result in datasets.items():
-        own = []
+        own, sources = [], []
+        ours, titles = _rows_of(report, name)
         if "published" in result:
-            ours = {
-                row: r["datasets"][name]
-                for row, r in rows.items()
-                if name in r["datasets"]
-            }
-            titles = {row: rows[row]["title"] for row in ours}
-            if not ours:
-                ours, titles = (
-                    {report["method"]: result},
-                    {report["method"]: report["title"]},
-                )
             own.append(tables.beside_paper(ours, titles, result["published"]))
+        for called, other in result.get("published_elsewhere", {}).items():
+            # Of methods that are not here, KAnoCLIP's own paper says enough.
+            if set(titles.values()) & set(other["methods"]):
+                own.append(tables.beside_other(ours, titles, other["methods"], called))
+                sources.append(f"{called}'s paper: {other['source']}.")
         own.append(tables.by_class(result, report.get("std", {}).get(name)))
-        found.append(Section(name, result.get("notes", ()), own))
+        found.append(Section(name, result.get("notes", ()), own, " ".join(sources)))
     if report.get("absent"):
         notes = [f"{name}: {why}" for name, why in report["absent"].items()]
         found.append(Section("Not evaluated", notes))
     return found
+
+
+def _sources_of_rows(rows: Mapping[str, Any], datasets: Iterable[str]) -> Iterator[str]:
+    """Where figures beside rows are from that KAnoCLIP's paper does not have."""
+    titles = {content["title"] for content in rows.values()}
+    found = dict.fromkeys(
+        (table.name, table.source)
+        for name in datasets
+        for table in paper.elsewhere(name)
+        if titles & (table.rows.keys() - paper.figures(name).keys())
+    )
+    for called, source in found:
+        yield f"{called}'s figures: {source}."
+
+
+def _rows_of(
+    report: Report, dataset: str
+) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
+    """The results of a dataset by row, and the titles of the rows' methods."""
+    rows = report.get("rows", {})
+    ours = {
+        row: content["datasets"][dataset]
+        for row, content in rows.items()
+        if dataset in content["datasets"]
+    }
+    if ours:
+        return ours, {row: rows[row]["title"] for row in ours}
+    method = report["method"]
+    return {method: report["datasets"][dataset]}, {method: report["title"]}

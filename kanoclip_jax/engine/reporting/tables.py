@@ -1,4 +1,4 @@
-"""Tables of results, in percent: per class, beside the paper, the ablation."""
+"""Tables of results, in percent: per class, beside papers, the ablation."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -67,9 +67,40 @@ def beside_paper(
     return rows
 
 
+def beside_other(
+    results: Mapping[str, Result],
+    titles: Mapping[str, str],
+    theirs: Mapping[str, Values],
+    name: str,
+) -> Table:
+    """Our rows of one dataset below another paper's, in the metrics that it has.
+
+    Args:
+        results: our results by row.
+        titles: of the rows' methods.
+        theirs: the dataset's published figures by method, then by metric.
+        name: by which the paper is known.
+    """
+    metrics = list(next(iter(theirs.values())))
+    rows = [["method", *(COLUMNS[key] for key in metrics)]]
+    for method, cell in theirs.items():
+        rows.append(
+            [f"{method} ({name}'s paper)", *(percent(cell[key]) for key in metrics)]
+        )
+    for row, result in results.items():
+        mean, own = result["mean"], theirs.get(titles[row])
+        called = named(row, titles[row])
+        rows.append([f"{called} (here)", *(percent(mean[key]) for key in metrics)])
+        if own is not None:
+            rows.append(
+                [f"{called}, Δ", *(_difference(mean[k], own[k]) for k in metrics)]
+            )
+    return rows
+
+
 def named(row: str, title: str) -> str:
     """A row as readers know it: by its method, and what it changes of that."""
-    plain = title.lower().replace("-", "_").replace(" ", "_")
+    plain = title.lower().replace("-", "_").replace(" ", "_").replace("+", "_plus")
     return title if row in (plain, plain.replace("_", "")) else f"{title}: {row}"
 
 
@@ -143,9 +174,9 @@ def ablation(rows: Mapping[str, Any]) -> Table:
 def _published(
     row: str, content: Mapping[str, Any], dataset: str
 ) -> paper.Figures | None:
-    """The paper's figures for a row: as a part of its ablation, or as a method."""
+    """Published figures for a row: as a part of the ablation, or as a method."""
     found = paper.ablation(row, dataset)
-    return found or paper.figures(dataset).get(content["title"])
+    return found or paper.figures_of(content["title"], dataset)
 
 
 def percent(value: float | None, spread: float | None = None) -> str:

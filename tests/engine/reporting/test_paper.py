@@ -1,5 +1,9 @@
 """The paper's figures: complete, in fractions, and where they belong."""
 
+import numpy as np
+import pytest
+
+from configs import crane as crane_config
 from data_pipelines.catalog import CATALOG
 from kanoclip_jax.engine.reporting import paper, report, tables
 
@@ -25,7 +29,70 @@ def test_every_dataset_of_the_paper_has_seven_rows() -> None:
         assert all((row.pixel_auroc is not None) == masks for row in rows.values())
 
 
-def result(image: float, pixel: float | None) -> dict:
+def test_another_paper_s_table() -> None:
+    (table,) = paper.elsewhere("dtd_synthetic")
+    assert table.name == "Crane" and "2504.11055" in table.source
+    assert table.rows["Crane+"] == {
+        "image_auroc": 0.958,
+        "image_ap": 0.982,
+        "image_f1max": 0.946,
+        "pixel_auroc": 0.988,
+        "pixel_aupro_200": 0.96,
+        "pixel_f1max": 0.718,
+    }
+    assert paper.elsewhere("brainmri") == paper.elsewhere("folder:/mine") == []
+    # One method, two papers: KAnoCLIP's first.
+    assert paper.figures_of("APRIL-GAN", "dagm") == (0.944, 0.924)
+    (crane,) = paper.elsewhere("dagm")
+    assert crane.rows["APRIL-GAN"]["pixel_auroc"] == 0.824
+    assert paper.figures_of("Crane", "isic") == (None, 0.881)
+    assert paper.figures_of("Crane", "liverct") is None
+
+
+@pytest.mark.parametrize(
+    ("method", "industrial", "brain", "outlined"),
+    [
+        (
+            "Crane",
+            [92.6, 93.7, 90.3, 96.1, 89.0, 51.9],
+            [95.7, 96.2, 92.2],
+            [83.5, 66.6, 48.2],
+        ),
+        (
+            "Crane+",
+            [92.5, 93.5, 90.1, 96.4, 92.3, 54.0],
+            [95.7, 96.7, 91.4],
+            [86.4, 72.0, 51.8],
+        ),
+    ],
+)
+def test_crane_s_rows_average_to_its_own_averages(
+    method, industrial, brain, outlined
+) -> None:
+    """Whose figures have one more digit than those of the rows."""
+    names = crane_config.DATASETS.split(",")
+    assert len(names) == 14 and set(names) <= set(CATALOG)
+    rows = [list(paper.elsewhere(name)[0].rows[method].values()) for name in names]
+
+    def average(chosen, metrics):
+        return 100 * np.mean([row[metrics] for row in chosen], axis=0)
+
+    exact = {"rtol": 0, "atol": 0.101}
+    np.testing.assert_allclose(average(rows[:7], slice(6)), industrial, **exact)
+    np.testing.assert_allclose(average(rows[7:10], slice(3)), brain, **exact)
+    np.testing.assert_allclose(average(rows[10:], slice(3, 6)), outlined, **exact)
+    for name, row in zip(names, rows, strict=True):
+        assert all(value is not None for value in row[3:]) == CATALOG[name].has_masks
+        assert (row[0] is None) == (name in names[10:])
+
+
+def test_crane_s_suite() -> None:
+    config = crane_config.get_config()
+    assert config.rows == "crane,crane_plus"
+    assert (config.train.dataset, config.train.second_dataset) == ("mvtec", "visa")
+
+
+def result(image: float | None, pixel: float | None) -> dict:
     row = dict.fromkeys(tables.COLUMNS, None) | {"normal": 1, "anomalous": 2}
     row |= {"image_auroc": image, "pixel_auroc": pixel}
     return {"classes": {"tubes": row}, "mean": row}
@@ -56,6 +123,46 @@ def test_ours_stand_beside_the_paper_s() -> None:
     assert cells("KAnoCLIP (here)")[1:] == ["80.0", "98.0", "+2.2", "−0.3"]
     assert any("not the published one" in x and "not 32 / 69" in x for x in lines)
     assert "- btad: BTAD is not there" in lines
+
+
+def test_ours_stand_beside_another_paper_s() -> None:
+    facts = report.with_facts("clinicdb", result(None, 0.9), [])
+    row = {
+        "datasets": {"clinicdb": facts},
+        "std": {"clinicdb": result(None, None)},
+        "runs": {"111": "x"},
+        "title": "Crane+",
+        "parameters": 1234,
+        "images_per_second": None,
+    }
+    made = report.make_report(
+        {"clinicdb": facts},
+        method="crane_plus",
+        title="Crane+",
+        parameters=1234,
+        images_per_second=None,
+        checkpoint=None,
+        clip={"name": "demo", "fingerprint": "f" * 64},
+        train_seconds=1,
+        eval_seconds=1,
+        absent={},
+    )
+    rows = {"crane": row | {"title": "Crane"}, "crane_plus": row}
+    for content in (made, made | {"rows": rows, "std": row["std"]}):
+        shown = report.to_markdown(content)
+        lines = [
+            [cell.strip() for cell in line.strip("|").split("|")]
+            for line in shown.splitlines()
+        ]
+        cells = {line[0]: line[1:] for line in lines}
+        assert cells["Crane+ (Crane's paper)"] == [*"–––", "88.3", "74.5", "47.9"]
+        assert cells["Crane+ (here)"] == [*"–––", "90.0", "–", "–"]
+        assert cells["Crane+, Δ"] == [*"–––", "+1.7", "–", "–"]
+        assert "Crane's paper: Crane, arXiv 2504.11055, Table 1" in shown
+    assert cells["Crane+"][:3] == ["– / 90.0", "– / 88.3", "– / +1.7"]
+    assert "Crane's figures: Crane, arXiv" in shown
+    # Of a method that the paper does not have, nothing is shown.
+    assert "Crane" not in report.to_markdown(made | {"title": "KAnoCLIP"})
 
 
 def test_medical_tables_say_that_protocols_are_mixed() -> None:
