@@ -9,6 +9,8 @@ from kanoclip_jax.models.anomalyclip import AnomalyClip
 from kanoclip_jax.models.april_gan import AprilGan
 from kanoclip_jax.models.base import Method
 from kanoclip_jax.models.clip import ClipAC, PlainClip
+from kanoclip_jax.models.crane import Crane
+from kanoclip_jax.models.crane_plus import CranePlus
 from kanoclip_jax.models.kanoclip import Kanoclip
 from kanoclip_jax.models.median import Median
 from kanoclip_jax.models.probe import Probe
@@ -21,6 +23,8 @@ METHODS: dict[str, type[Method]] = {
     "winclip": WinClip,
     "april_gan": AprilGan,
     "anomalyclip": AnomalyClip,
+    "crane": Crane,
+    "crane_plus": CranePlus,
     "kanoclip": Kanoclip,
     "median": Median,
     "probe": Probe,
