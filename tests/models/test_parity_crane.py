@@ -137,8 +137,18 @@ def make(clip: Clip, guide: Dino) -> Callable[..., Crane]:
     return build
 
 
-def look(method: Crane, reference: Reference) -> Visual:
-    return jax.jit(method.visual)(method.frozen, reference["image/u8"])
+@pytest.fixture(scope="module")
+def look(reference: CraneReference) -> Callable[[Crane], Visual]:
+    """Features of the references' images, once for each way to see them."""
+    seen: dict[str, Visual] = {}
+
+    def of(method: Crane) -> Visual:
+        key = str(method.visual_options())
+        if key not in seen:
+            seen[key] = jax.jit(method.visual)(method.frozen, reference["image/u8"])
+        return seen[key]
+
+    return of
 
 
 # --- The guide
@@ -156,65 +166,78 @@ def test_guide(reference: CraneReference, guide: Dino) -> None:
 # --- The image tower
 
 
-def streams(
-    clip: Clip, reference: Reference, with_values: bool = True, **options: Any
-) -> eattn.Streams:
-    options = {"first": FIRST, "products": "qq+kk+vv"} | options
-    return clip.module.apply(
-        {"params": clip.params},
-        clip.normalise(reference["image/u8"]),
-        method=lambda module, pixels: eattn.walk(
-            module, pixels, with_values=with_values, **options
-        ),
-    )
+@pytest.fixture(scope="module")
+def streams(clip: Clip, reference: CraneReference) -> dict[str, eattn.Streams]:
+    """The walk with each of the products, and once with D-Attn's values."""
+
+    def every(module: DualPathCLIP, pixels: jax.Array) -> dict[str, eattn.Streams]:
+        return {
+            products: eattn.walk(module, pixels, first=FIRST, products=products)
+            for products in PRODUCTS
+        } | {
+            "values": eattn.walk(
+                module, pixels, first=FIRST, products=PRODUCTS[4], with_values=True
+            ),
+            "late": eattn.walk(module, pixels, first=FIRST + 1, products=PRODUCTS[4]),
+        }
+
+    def run(params: Any, images: jax.Array) -> Any:
+        return clip.module.apply(
+            {"params": params}, clip.normalise(images), method=every
+        )
+
+    return jax.jit(run)(clip.params, reference["image/u8"])
 
 
-@pytest.mark.parametrize("with_values", [False, True])
-def test_streams(clip: Clip, reference: CraneReference, with_values: bool) -> None:
-    found = streams(clip, reference, with_values)
-    close(found.cls, reference["visual/cls"])
-    close(found.patches, reference["visual/eattn_stream"][-1, :, 1:])
-    assert (found.values is None) != with_values
+@pytest.fixture(scope="module")
+def leave(clip: Clip) -> Callable[[Any], np.ndarray]:
+    """Unit features of tokens of the last block."""
+
+    def run(tokens: Any) -> np.ndarray:
+        left = clip.module.apply({"params": clip.params}, tokens, method="leave")
+        return unit(left)
+
+    return run
 
 
-@pytest.mark.parametrize("products", PRODUCTS)
-def test_products(
-    make: Callable[..., Crane], reference: CraneReference, products: str
-) -> None:
-    found = look(make(attention=products), reference)
-    close(unit(found.taps[:, 0]), unit(reference[f"attention/{products}"]))
+def test_streams(streams: Any, reference: CraneReference) -> None:
+    for name in ("values", "qq+kk+vv"):
+        close(streams[name].cls, reference["visual/cls"])
+        close(streams[name].patches, reference["visual/eattn_stream"][-1, :, 1:])
+    assert streams["vv"].values is None
+
+
+def test_products(streams: Any, leave: Any, reference: CraneReference) -> None:
+    for products in PRODUCTS:
+        found = leave(streams[products].patches)
+        close(found, unit(reference[f"attention/{products}"]))
 
 
 def test_all_four_taps_of_crane_are_one(
-    make: Callable[..., Crane], reference: CraneReference
+    make: Callable[..., Crane], look: Any, reference: CraneReference
 ) -> None:
-    found = unit(look(make(), reference).taps[:, 0])
+    found = unit(look(make()).taps[:, 0])
     for tap in reference["crane/taps"]:
         close(found, unit(tap))
     apart(found, unit(reference["crane/taps_if_distinct"][0]), 0.1)
-    # An average of the three attentions is none of theirs, nor a path from elsewhere.
-    apart(unit(look(make(eattn_start=4), reference).taps[:, 0]), unit(tap), 0.01)
 
 
-def test_sums_of_attentions(clip: Clip, reference: CraneReference) -> None:
-    """A third of the sum misses: it is no average."""
+def test_another_walk_misses(
+    streams: Any, leave: Any, reference: CraneReference
+) -> None:
+    """An average of the attentions, and a path that begins a block later."""
     path, expected = reference["visual/eattn_stream"], unit(reference["crane/taps"][3])
     third = path[0, :, 1:] + (path[-1] - path[0])[:, 1:] / 3
-    apart(
-        unit(clip.module.apply({"params": clip.params}, third, method="leave")),
-        expected,
-        0.05,
-    )
+    apart(leave(third), expected, 0.05)
+    apart(leave(streams["late"].patches), expected, 0.01)
 
 
 # --- D-Attn
 
 
 def test_values_come_from_a_half_updated_stream(
-    clip: Clip, reference: CraneReference
+    clip: Clip, streams: Any, reference: CraneReference
 ) -> None:
-    found = streams(clip, reference).values
-
     def values(module: DualPathCLIP, stream: np.ndarray) -> jax.Array:
         block = module.blocks[-1]
         return block.self_attn.v_proj(block.layer_norm1(stream[:, 1:]))
@@ -222,33 +245,28 @@ def test_values_come_from_a_half_updated_stream(
     def of(stream: np.ndarray) -> jax.Array:
         return clip.module.apply({"params": clip.params}, stream, method=values)
 
+    found = streams["values"].values
     close(found, of(reference["crane_plus/value_input"]))
     for whole in reference["visual/original_stream"][-2:]:
         apart(found, of(whole), 0.1)
 
 
 def test_guided_attention_is_centred_over_the_batch_or_the_image(
-    make: Callable[..., Crane], reference: CraneReference
+    make: Callable[..., Crane], look: Any, reference: CraneReference
 ) -> None:
     method = make("crane_plus")
-    found = look(method, reference)
+    found = look(method)
     guided, own = reference["crane_plus/taps"]
     close(unit(found.taps[:, 0]), unit(guided))
     close(unit(found.taps[:, 1]), unit(own))
     close(found.cls, reference["visual/cls"])
-    alone = look(dataclasses.replace(method, centring="image"), reference)
-    expected = reference["crane_plus/dattn_one_by_one"]
-    close(unit(alone.taps[:, 0]), unit(expected))
-    apart(unit(alone.taps[:, 0]), unit(guided), 0.01)
-    # One image is what it is among others.
-    one = jax.jit(dataclasses.replace(method, centring="image").visual)(
-        method.frozen, reference["image/u8"][1:2]
-    )
-    close(one.taps[0], alone.taps[1])
+    alone = unit(look(make("crane_plus", centring="image")).taps[:, 0])
+    close(alone, unit(reference["crane_plus/dattn_one_by_one"]))
+    apart(alone, unit(guided), 0.01)
 
 
 def test_guided_attention_of_the_published_features(
-    clip: Clip, reference: CraneReference
+    clip: Clip, streams: Any, reference: CraneReference
 ) -> None:
     seen = reference["dino/features"].transpose(0, 2, 3, 1).reshape(4, 36, 48)
     weights = eattn.guided_attention(jnp.asarray(seen), 1.2, 3.0, "batch")
@@ -256,25 +274,23 @@ def test_guided_attention_of_the_published_features(
     mean = (lengths @ lengths.swapaxes(1, 2)).mean()
     assert mean == pytest.approx(float(reference["crane_plus/similarity_mean"]), 1e-5)
     found = clip.module.apply(
-        {"params": clip.params},
-        streams(clip, reference).values,
-        weights,
-        method=eattn.spread,
+        {"params": clip.params}, streams["values"].values, weights, method=eattn.spread
     )
     close(found, reference["crane_plus/dattn_raw"])
 
 
-def test_a_guide_of_another_grid(clip: Clip, reference: CraneReference) -> None:
+def test_a_guide_of_another_grid(
+    clip: Clip, streams: Any, leave: Any, reference: CraneReference
+) -> None:
     seen = reference["dino/features_8x8"].transpose(0, 2, 3, 1).reshape(4, 64, 24)
     weights = eattn.guided_attention(jnp.asarray(seen), 1.2, 3.0, "batch")
-    found = streams(clip, reference)
-
-    def leave(module: DualPathCLIP, found: eattn.Streams) -> jax.Array:
-        guided = eattn.spread(module, resize_tokens(found.values, 8), weights)
-        return module.leave(jnp.stack([guided, resize_tokens(found.patches, 8)]))
-
-    taps = clip.module.apply({"params": clip.params}, found, method=leave)
-    close(unit(taps), unit(reference["crane_plus/taps_8x8"]))
+    values = resize_tokens(streams["values"].values, 8)
+    guided = clip.module.apply(
+        {"params": clip.params}, values, weights, method=eattn.spread
+    )
+    own = resize_tokens(streams["values"].patches, 8)
+    expected = reference["crane_plus/taps_8x8"]
+    close(np.stack([leave(guided), leave(own)]), unit(expected))
 
 
 # --- Text
@@ -303,23 +319,26 @@ def test_text(
     make: Callable[..., Crane], reference: CraneReference, params: Any, half: bool
 ) -> None:
     method = make(round_deep=half)
+    waiting = dataclasses.replace(method, context_at_test=True)
     classes = method.prompts({}, ["cup", "plate"])
-    found = jax.jit(method.text)(method.frozen, params, classes)
+
+    @jax.jit
+    def run(frozen: Any, params: Any, cls: jax.Array) -> tuple[jax.Array, jax.Array]:
+        sentences = waiting.text(frozen, params, classes)
+        rows = jax.tree.map(lambda leaf: leaf[jnp.array([0, 1, 0, 1])], sentences)
+        seen = waiting._look(frozen, params, Visual(cls, cls), rows)
+        return method.text(frozen, params, classes), seen
+
+    own, cls = method.frozen, reference["visual/cls"]
+    found, seen = run(own, params, cls)
     ending = "" if half else "_without_half"
     expected = unit(reference[f"text/static{ending}"])
     close(found, np.repeat(expected, 2, axis=0), 5e-6)
+    close(seen, unit(reference[f"text/context{ending}"]), 5e-6)
     other = reference["text/static_without_half" if half else "text/static"]
     apart(found[:1], unit(other), 2e-5)
-    visual = Visual(jnp.asarray(reference["visual/cls"]), jnp.zeros(()))
-    waiting = dataclasses.replace(method, context_at_test=True)
-    sentences = jax.jit(waiting.text)(method.frozen, params, classes)
-    rows = jax.tree.map(lambda leaf: leaf[jnp.array([0, 1, 0, 1])], sentences)
-    look = jax.jit(method._look)
-    seen = look(method.frozen, params, visual, rows)
-    close(seen, unit(reference[f"text/context{ending}"]), 5e-6)
-    # Neither another image's feature nor none at all.
-    turned = visual._replace(cls=visual.cls[::-1])
-    apart(look(method.frozen, params, turned, rows), np.asarray(seen), 1e-3)
+    # Another image's feature makes another text; none at all, a third.
+    apart(run(own, params, cls[::-1])[1], np.asarray(seen), 1e-3)
     apart(seen, np.repeat(expected, 4, axis=0), 0.1)
 
 
@@ -331,15 +350,19 @@ def test_the_image_s_token_stands_before_the_words_and_is_of_unit_length(
     expected = unit(reference["text/context"])
     token = unit(reference["visual/cls"])
     close(token, reference["text/context_token"])
+    encode = jax.jit(method._encode)
 
-    def encode(ids: Any, end: Any, tokens: Any) -> jax.Array:
-        ids, end = (np.repeat(part[None], 4, axis=0) for part in (ids, end))
-        return method._encode(method.frozen, params, ids, end, tokens)
+    def of(sentences: Any, tokens: Any) -> jax.Array:
+        ids, end = (np.repeat(part[None], 4, axis=0) for part in sentences)
+        return encode(method.frozen, params, ids, end, tokens)
 
-    close(encode(*classes.looking, token), expected, 5e-6)
-    apart(encode(*classes.looking, reference["visual/cls"]), expected, 0.05)
-    # Over a word, where nobody made room for it.
-    apart(encode(*classes.plain, token), expected, 0.05)
+    close(of(classes.looking, token), expected, 5e-6)
+    apart(of(classes.looking, reference["visual/cls"]), expected, 0.05)
+    # Behind the words, where the end would be.
+    ids, end = classes.looking
+    late = ids.copy()
+    late[:, 13:-1] = ids[:, 14:]
+    apart(of((late, end), token), expected, 0.05)
 
 
 def test_rounding_survives_compilation(reference: CraneReference) -> None:
@@ -355,51 +378,71 @@ def test_rounding_survives_compilation(reference: CraneReference) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("text", ["static", "context"])
 @pytest.mark.parametrize("aggregation", ["soft", "logit"])
 def test_detection(
     make: Callable[..., Crane],
+    look: Any,
     reference: CraneReference,
-    params: Any,
     name: str,
-    text: str,
     aggregation: str,
 ) -> None:
-    method = make(name, aggregation=aggregation, context_at_test=text == "context")
-    known = reference.named(f"detect/{name}/{text}/{aggregation}/")
-    visual = look(method, reference)
-    classes = method.prompts({}, ["cup"])
-    rows = jax.tree.map(
-        lambda leaf: jnp.repeat(leaf, 4, axis=0),
-        jax.jit(method.text)(method.frozen, params, classes),
-    )
-    features = jnp.asarray(known["text"]) * jnp.ones((4, 1, 1))
-    logits, image = method._compare(visual, features)
-    expected = known["pixel_logits"].transpose(1, 0, 3, 2)
-    close(logits, expected[:, -1:] if name == "crane" else expected)
-    close(image, known["fused"])
-    found = jax.jit(method.detect)(method.frozen, params, visual, rows)
-    close(found.score, known["score"])
-    close(found.anomaly_map, known["map_smoothed"])
-    sharp = dataclasses.replace(method, sigma=0.0)
-    found = jax.jit(sharp.detect)(method.frozen, params, visual, rows)
-    close(found.anomaly_map, known["map"])
-    other = {"soft": "logit", "logit": "soft"}[aggregation]
-    apart(found.anomaly_map, reference[f"detect/{name}/{text}/{other}/map"], 0.1)
+    method = make(name, aggregation=aggregation)
+    visual = look(method)
+
+    @jax.jit
+    def run(text: jax.Array) -> Any:
+        found = [
+            dataclasses.replace(method, sigma=sigma).detect({}, {}, visual, text)
+            for sigma in (0.0, 4.0)
+        ]
+        return method._compare(visual, text), *found
+
+    for text in ("static", "context"):
+        known = reference.named(f"detect/{name}/{text}/{aggregation}/")
+        (logits, image), sharp, smooth = run(known["text"] * np.ones((4, 1, 1), "f4"))
+        expected = known["pixel_logits"].transpose(1, 0, 3, 2)
+        close(logits, expected[:, -1:] if name == "crane" else expected)
+        close(image, known["fused"])
+        close(smooth.score, known["score"])
+        close(sharp.anomaly_map, known["map"])
+        close(smooth.anomaly_map, known["map_smoothed"])
+        other = {"soft": "logit", "logit": "soft"}[aggregation]
+        other = reference[f"detect/{name}/{text}/{other}/map"]
+        apart(sharp.anomaly_map, other, 0.1)
 
 
-def test_pooling(make: Callable[..., Crane], reference: CraneReference) -> None:
-    """By the mean of logits, of unit rows that are not made so again."""
+def test_texts_of_each_image_at_test(
+    make: Callable[..., Crane], look: Any, reference: CraneReference, params: Any
+) -> None:
+    method = make(context_at_test=True)
+
+    @jax.jit
+    def run(frozen: Any, params: Any, visual: Visual) -> Any:
+        text = method.text(frozen, params, method.prompts(frozen, ["cup"]))
+        rows = jax.tree.map(lambda leaf: jnp.repeat(leaf, 4, axis=0), text)
+        return method.detect(frozen, params, visual, rows)
+
+    found = run(method.frozen, params, look(method))
+    close(found.score, reference["detect/crane/context/soft/score"])
+    close(found.anomaly_map, reference["detect/crane/context/soft/map_smoothed"])
+    apart(found.score, reference["detect/crane/static/soft/score"], 0.1)
+
+
+def test_pooling(
+    make: Callable[..., Crane], look: Any, reference: CraneReference
+) -> None:
+    """By the mean of logits, of unit rows whose mean is not made unit again."""
     method = make("crane_plus")
-    visual = look(method, reference)
-    text = jnp.asarray(reference["text/static"]) * jnp.ones((4, 1, 1))
-    found = method._compare(visual, text)
-    weights = jax.nn.softmax(found.logits.mean(1), axis=1)[:, 1]
-    mean = unit(visual.taps).mean(1)
-    pooled = unit(np.einsum("bn,bnd->bd", weights, mean))
-    expected = reference["detect/crane_plus/static/soft/pooled"]
-    close(pooled, expected)
-    apart(unit(np.einsum("bn,bnd->bd", weights, unit(mean))), expected, 1e-3)
+    taps = unit(look(method).taps)
+    logits = reference["detect/crane_plus/static/soft/pixel_logits"].mean(0)
+    weights = jax.nn.softmax(logits, axis=-1)[..., 1]
+    pooled = unit(np.einsum("bn,bnd->bd", weights, taps.mean(1)))
+    close(pooled, reference["detect/crane_plus/static/soft/pooled"])
+    text = reference["text/static"] * np.ones((4, 1, 1), "f4")
+    found = method._compare(look(method), jnp.asarray(text)).image
+    close(found, unit(pooled + unit(reference["visual/cls"])))
+    again = unit(np.einsum("bn,bnd->bd", weights, unit(taps.mean(1))))
+    apart(again, pooled, 1e-3)
 
 
 # --- Training
@@ -415,12 +458,13 @@ def gradients(reference: Reference, prefix: str, step: int = 0) -> dict[str, Any
 def training(
     request: pytest.FixtureRequest,
     make: Callable[..., Crane],
+    look: Any,
     reference: CraneReference,
 ) -> Any:
     """Features centred over the batch, for an objective that would refuse them."""
     name = request.param
     method = make(name)
-    visual = look(method, reference)
+    visual = look(method)
     if name == "crane_plus":
         method = dataclasses.replace(method, centring="image")
     batch = TrainBatch(

@@ -121,6 +121,7 @@ class Detector:
         checkpoint: str | os.PathLike,
         *,
         clip: str = "",
+        guide: str = "",
         dtype: str = "",
         batch_size: int = 1,
         calibration: str | os.PathLike = AUTO,
@@ -131,6 +132,7 @@ class Detector:
         Args:
             checkpoint: an Orbax checkpoint directory (newest step) or one step of it.
             clip: where the backbone's weights lie now; as in training where empty.
+            guide: likewise those of a second one.
             dtype: of the tower's computation: `float32`, `bfloat16` or `auto`; as in
                 training where empty.
             batch_size: see `Detector`.
@@ -141,16 +143,15 @@ class Detector:
             InputError: no such checkpoint, another backbone, or a wrong option.
         """
         step = locate_step(Path(checkpoint))
-        given = {"name": clip, "dtype": dtype}
+        given = {"clip.name": clip, "clip.dtype": dtype, "guide.name": guide}
         given = {key: value for key, value in given.items() if value}
         if dtype:
             check_choice("clip.dtype", dtype)
-        config = ConfigDict(read_meta(step)["config"])
+        # Older checkpoints know no second backbone.
+        config = ConfigDict({"guide": {"name": ""}} | read_meta(step)["config"])
         config.checkpoint = str(step)
-        config.clip.update(given)
-        trained = load_trained(
-            FrozenConfigDict(config), None, frozenset(f"clip.{key}" for key in given)
-        )
+        config.update_from_flattened_dict(given)
+        trained = load_trained(FrozenConfigDict(config), None, frozenset(given))
         return cls(
             trained, batch_size=batch_size, calibration=calibration, min_area=min_area
         )
