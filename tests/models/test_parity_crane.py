@@ -504,25 +504,6 @@ def test_objective(training: Any, reference: CraneReference, params: Any) -> Non
     assert differentiate(params, mixed)[0][0] == differentiate(params, three)[0][0]
 
 
-def test_losses_of_the_grid_are_those_of_all_pixels(
-    training: Any, reference: CraneReference, params: Any
-) -> None:
-    """And not those of maps up-sampled bilinearly."""
-    batch = training[2]
-    states = np.random.default_rng(0).dirichlet([1, 1], (4, 2, 36))
-    states = states.transpose(0, 1, 3, 2).astype(np.float32)
-    focal, dice = nearest_terms(jnp.asarray(states), batch, 84, 2.0)
-    pixels = states.reshape(4, 2, 2, 6, 6).repeat(14, 3).repeat(14, 4).astype(float)
-    mask = batch.mask[:, None]
-    sure = np.where(mask, pixels[:, :, 1], pixels[:, :, 0])
-    likely = (1 - 1e-5) * sure + 1e-5 * (1 - sure) + 1e-5
-    close(focal, (-((1 - likely) ** 2) * np.log(likely)).mean((0, 2, 3)))
-    abnormal = (1 - pixels[:, :, 0] + pixels[:, :, 1]) / 2
-    both = 2 * (abnormal * mask).sum((2, 3)) + 1
-    share = both / (abnormal.sum((2, 3)) + mask.sum((2, 3)) + 1)
-    close(dice, (1 - share).mean(0))
-
-
 def test_three_steps(training: Any, reference: CraneReference, params: Any) -> None:
     """As published but for the gradient of deep tokens, rounded there for each image."""
     name, _, _, differentiate = training
