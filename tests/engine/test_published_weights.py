@@ -146,7 +146,7 @@ def test_crane_s_prompts_are_those_of_either_crane(
     assert f"published weights of {trained.method.title}" in said
     assert "another CLIP" not in said
     # Nobody else's, whatever the command line says.
-    config.method, config.model = "anomalyclip", {}
+    config.method, config.model = "anomalyclip", base.get_config("anomalyclip").model
     with pytest.raises(InputError, match=r"weights of Crane, and --config\.method=ano"):
         load_trained(resolve(config), None, frozenset({"method"}))
 
