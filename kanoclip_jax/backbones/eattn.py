@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from kanoclip_jax.backbones.blocks import block_attention, block_heads, block_mlp
@@ -126,7 +127,8 @@ def guided_attention(
     logits = gamma * (cosine - beta * mean)
     alike = logits >= 0
     alone = ~alike.any(-1, keepdims=True)
-    alike |= alone & jnp.eye(tokens.shape[1], dtype=bool)
+    # A constant: runtimes of ONNX know no operation for it.
+    alike |= alone & np.eye(tokens.shape[1], dtype=bool)
     return jax.nn.softmax(jnp.where(alike, logits, -jnp.inf), axis=-1)
 
 
