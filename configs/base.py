@@ -65,6 +65,12 @@ def get_config(row: str = "") -> ConfigDict:
     # Of the tower's computation: float32, bfloat16, or auto (bfloat16 on accelerators).
     config.clip.dtype = "auto"
 
+    # The second backbone, of a method that has one (crane_plus): a DINOv2, by a Hugging
+    # Face id, a local directory in that format, or the authors' .pth. It reads the same
+    # pixels in the same dtype.
+    config.guide = ConfigDict()
+    config.guide.name = "facebook/dinov2-with-registers-base"
+
     # The keywords of the method's constructor (kanoclip_jax/models/kanoclip.py).
     config.model = ConfigDict()
     config.model.knpl = True

@@ -63,6 +63,34 @@ MVFA = {
     "focal_gamma": 2.0,
 }
 
+# Learned prompts that look at the image in training: kanoclip_jax/models/crane.py.
+CRANE = {
+    "eattn_start": 0,  # first E-Attn block, from 1; 0 is depth // 4
+    "attention": "qq+kk+vv",  # or qq+kk, vv, kk, qq, (q+k+v)^2
+    "context_length": 12,
+    "deep_prompt_depth": 9,
+    "deep_prompt_length": 4,
+    "round_deep": True,  # deep prompts to float16, as its weights were trained
+    "word": "object",
+    "context_in_training": True,  # texts read the image's own feature
+    "context_at_test": False,
+    "aggregation": "soft",  # mean of probabilities; logit: of logits
+    "temperature": 0.07,
+    "loss_temperature": 0.01,  # of the image's cross-entropy
+    "sigma": 4.0,
+    "local_weight": 8.0,
+    "global_weight": 0.2,
+    "focal_gamma": 2.0,
+}
+# With a DINOv2 as guide, see `guide` in configs/base.py: …/models/crane_plus.py.
+CRANE_PLUS = CRANE | {
+    "aggregation": "logit",  # soft for DAGM and medical datasets
+    "local_weight": 2.0,  # of each of two taps
+    "beta": 1.2,
+    "gamma": 3.0,
+    "centring": "image",  # batch as published, which cannot be trained with
+}
+
 # No text and no training: kanoclip_jax/models/median.py.
 MEDIAN = {
     "taps": "",
@@ -78,6 +106,15 @@ PROBE = {
     "focal_gamma": 2.0,
 }
 
+_CRANE_RUN = {
+    "clip": {"activation": "", "position_grid": "bilinear", "input_range": "clip"},
+    "train": {
+        "prompt_learning_rate": 1e-3,
+        "adam_betas": (0.6, 0.999),
+        "epochs": 5,
+        "full_epochs": 0,
+    },
+}
 # What a row of each method changes.
 ROWS = {
     "clip": {"method": "clip", "model": CLIP},
@@ -136,6 +173,8 @@ ROWS = {
         # The published 50 are of other sets, and the best of them on the target is kept.
         "train": {"learning_rate": 1e-4, "epochs": 50, "full_epochs": 0},
     },
+    "crane": {"method": "crane", "model": CRANE} | _CRANE_RUN,
+    "crane_plus": {"method": "crane_plus", "model": CRANE_PLUS} | _CRANE_RUN,
     "probe": {
         "method": "probe",
         "model": PROBE,
@@ -144,4 +183,6 @@ ROWS = {
     "median": {"method": "median", "model": MEDIAN},
 }
 # In the order of the papers' tables; the last is the one that the tables are about.
-TABLE = "clip,clip_ac,winclip,april_gan,anomalyclip,adaclip,mvfa,kanoclip"
+TABLE = (
+    "clip,clip_ac,winclip,april_gan,anomalyclip,adaclip,mvfa,crane,crane_plus,kanoclip"
+)

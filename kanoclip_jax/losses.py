@@ -22,7 +22,14 @@ def focal_loss(
     mask: Integer[Array, "b h w"],
     gamma: float = 2.0,
 ) -> Float[Array, " b"]:
-    """Focal loss on softmax probabilities, mean over pixels, for each image.
+    """Focal loss on softmax probabilities, mean over pixels, for each image."""
+    return jnp.mean(focal_terms(states, mask, gamma), axis=(1, 2))
+
+
+def focal_terms(
+    states: Float[Array, "b 2 *n"], mask: Integer[Array, "b *n"], gamma: float = 2.0
+) -> Float[Array, "b *n"]:
+    """What each pixel adds to the focal loss.
 
     Without class weights, as AnomalyCLIP's loss.py: the one-hot target is clamped to
     [1e-5, 1 - 1e-5] and 1e-5 is added to p_t (Lin et al., 2017).
@@ -33,7 +40,7 @@ def focal_loss(
     # p_t may exceed 1 by the smoothing: a fractional power of a negative is NaN, and so
     # is the gradient of a power below 1 at zero.
     miss = jnp.maximum(1 - likelihood, 1e-12)
-    return jnp.mean(-(miss**gamma) * jnp.log(likelihood), axis=(1, 2))
+    return -(miss**gamma) * jnp.log(likelihood)
 
 
 def dice_loss(

@@ -1,7 +1,7 @@
 """Fixtures that several packages' tests share: one tiny CLIP, written and loaded once."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 # Tiny programs run once: compiling them well takes longer than running them.
@@ -11,9 +11,10 @@ import jax
 import numpy as np
 import pytest
 import tiny_clip
+import tiny_dino
 from chat_server import ChatServer, chat_server
 
-from kanoclip_jax.backbones import Clip, load_clip
+from kanoclip_jax.backbones import Clip, Dino, load_clip, load_dino
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -52,6 +53,37 @@ def clip(tiny_directory: Path) -> Clip:
 def wide_clip(tiny_directory: Path) -> Clip:
     """The same at 72 px: 9 × 9 patches."""
     return load_clip(str(tiny_directory), 72)
+
+
+@pytest.fixture(scope="session")
+def even_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny CLIP whose joint space is as wide as its text tower; read it only."""
+    config = tiny_clip.change(projection_dim=32)
+    for section in ("text_config", "vision_config"):
+        config[section]["projection_dim"] = 32
+    return tiny_clip.write_directory(tmp_path_factory.mktemp("even") / "tiny", config)
+
+
+@pytest.fixture(scope="session")
+def guide_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny DINOv2 on disk, of patches of 4 px; read it only."""
+    return tiny_dino.write_directory(tmp_path_factory.mktemp("guide") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def backbones(
+    clip: Clip, even_directory: Path, guide_directory: Path
+) -> Callable[[str], dict[str, Clip | Dino]]:
+    """Makes what a method is built around, by its name."""
+    even = load_clip(str(even_directory))
+    guide = load_dino(str(guide_directory), even.image_size)
+
+    def of(method: str) -> dict[str, Clip | Dino]:
+        # Crane's texts read the image's feature, so it must be as wide as a word.
+        known = {"crane": {"clip": even}, "crane_plus": {"clip": even, "guide": guide}}
+        return known.get(method, {"clip": clip})
+
+    return of
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Where a CLIP's files are: a bundled model, a local directory or the Hugging Face hub."""
+"""Where a backbone's files are: bundled, in a local directory or on the Hugging Face hub."""
 
 import functools
 import json
@@ -19,7 +19,8 @@ DEMO = Path(__file__).parent / "demo"
 WEIGHTS = ("model.safetensors", "flax_model.msgpack", "pytorch_model.bin")
 INDEX = "model.safetensors.index.json"
 # Endings of files that `read_torch_archive` reads.
-TORCH = (".bin", ".pt")
+TORCH = (".bin", ".pt", ".pth")
+_GUIDE_WEIGHTS = (WEIGHTS[0], WEIGHTS[2])
 _TOKENIZER = ("vocab.json", "merges.txt")
 _BESIDE = (
     "preprocessor_config.json",
@@ -81,16 +82,61 @@ def weights_file(directory: Path) -> Path | None:
     return None
 
 
+def locate_guide(name: str) -> Path:
+    """The file of weights of a DINOv2, with its `config.json` beside it if it has one.
+
+    Args:
+        name: a local directory as transformers writes it, the authors' own `.pth`, or a
+            Hugging Face id (taken from the local cache, or fetched).
+
+    Raises:
+        InputError: no such model, saying which files are wanted and where they can
+            come from.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    wanted = f"config.json and one of {', '.join(_GUIDE_WEIGHTS)}"
+    if path.is_dir():
+        for file in _GUIDE_WEIGHTS:
+            if (path / file).is_file() and (path / "config.json").is_file():
+                return path / file
+        raise InputError(f"{name} holds no DINOv2: a directory needs {wanted}")
+    try:
+        published, fetch = _reach(name)
+        fetch("config.json")
+        for file in _GUIDE_WEIGHTS:
+            found = _if_there(fetch, file, published)
+            if found:
+                return Path(found)
+        raise EntryNotFoundError(f"none of {', '.join(_GUIDE_WEIGHTS)} is there")
+    except (OSError, HFValidationError, EntryNotFoundError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"no DINOv2 {name!r} here ({type(error).__name__}: {reason}); wanted: "
+            f"{wanted}. Fetch them where there is a network (`huggingface-cli download "
+            f"{name}`), copy the folder here and pass --config.guide.name=FOLDER, or "
+            "the authors' dinov2_vitb14_reg4_pretrain.pth; --config.method=crane does "
+            "without a guide"
+        ) from None
+
+
+def _reach(name: str) -> tuple[set[str] | None, functools.partial]:
+    """What a model's page lists, None where it cannot be asked, and how to get a file.
+
+    One short question decides between hub and cache; a download by itself would retry
+    for half a minute before it admits that there is no network.
+    """
+    try:
+        published = {s.rfilename for s in model_info(name, timeout=10).siblings}
+    except (OSError, OfflineModeIsEnabled):
+        return None, functools.partial(hf_hub_download, name, local_files_only=True)
+    return published, functools.partial(hf_hub_download, name)
+
+
 def _fetch(name: str) -> Path:
     try:
-        # One short question decides between hub and cache; a download by itself would
-        # retry for half a minute before it admits that there is no network.
-        try:
-            published = {s.rfilename for s in model_info(name, timeout=10).siblings}
-            fetch = functools.partial(hf_hub_download, name)
-        except (OSError, OfflineModeIsEnabled):
-            published = None
-            fetch = functools.partial(hf_hub_download, name, local_files_only=True)
+        published, fetch = _reach(name)
         for file in ("config.json", *_BESIDE):
             _if_there(fetch, file, published)
         described = _if_there(fetch, openclip.CONFIG, published)

@@ -141,6 +141,7 @@ class DualPathCLIP(FlaxCLIPModule):
         end: Int[Array, " p"],
         context: Float[Array, "k w"] | None = None,
         deep: Float[Array, "j m w"] | None = None,
+        inserted: Float[Array, "p w"] | None = None,
     ) -> Float[Array, "p joint"]:
         """Encode prompts, with learned vectors in place of the tokens after the start.
 
@@ -150,11 +151,14 @@ class DualPathCLIP(FlaxCLIPModule):
         exact.
 
         Args:
-            token_ids: start token, `k` placeholders, words, end token, padding.
+            token_ids: start token, `k` placeholders (and one more for what is inserted),
+                words, end token, padding.
             end: position of each prompt's end token.
             context: learned context (eq. 1), put at positions 1 … k of every prompt.
             deep: with a context, tokens that overwrite positions 1 … m, m ≤ k, at the
                 entrance of blocks 2 … j + 1, as AnomalyCLIP's compound prompts.
+            inserted: behind the context, a vector for each prompt in place of position
+                k + 1's token, as Crane's feature of the image.
 
         Returns:
             Text features in the joint space, not normalised.
@@ -163,6 +167,9 @@ class DualPathCLIP(FlaxCLIPModule):
         positions = text.embeddings.position_embedding(jnp.arange(token_ids.shape[1]))
         shared = 0 if context is None else 1 + context.shape[0]
         words = text.embeddings.token_embedding(token_ids[:, shared:])
+        if inserted is not None:
+            first = inserted[:, None].astype(words.dtype)
+            words = jnp.concatenate([first, words[:, 1:]], 1)
         words = (words + positions[shared:]).astype(self.dtype)
         if shared:
             start = text.embeddings.token_embedding(token_ids[:1, :1])

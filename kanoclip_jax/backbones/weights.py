@@ -146,7 +146,7 @@ def load_clip(
         section.hidden_act = activation or section.hidden_act
     expected = _expected_shapes(config)
     flat = _read_weights(weights_file(directory), expected)
-    fingerprint = _fingerprint(flat)
+    fingerprint = digest(flat)
     vision.image_size = image_size
     flat[_POSITIONS] = resize_position_grid(
         flat[_POSITIONS], image_size // vision.patch_size, position_grid
@@ -277,7 +277,7 @@ def _read_weights(
             tree = flax.serialization.msgpack_restore(path.read_bytes())
             flat = flax.traverse_util.flatten_dict(tree.get("params", tree))
         else:
-            named = _read_torch_names(path)
+            named = read_tensors(path)
             if is_openclip(path.parent):
                 named = openclip.rename(named)
             flat = dict(
@@ -313,7 +313,8 @@ def _read_weights(
     return {key: np.asarray(flat[key], np.float32) for key in sorted(expected)}
 
 
-def _read_torch_names(path: Path) -> dict[str, Any]:
+def read_tensors(path: Path) -> dict[str, Any]:
+    """Named tensors of a file, torch's or safetensors'; of an index, those of all."""
     if path.name == INDEX:
         files = sorted(set(json.loads(path.read_text())["weight_map"].values()))
         merged: dict[str, Any] = {}
@@ -331,10 +332,11 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
 
 
-def _fingerprint(flat: _Flat) -> str:
-    digest = hashlib.sha256()
+def digest(flat: _Flat) -> str:
+    """sha256 of weights and their names, in float32: the same from any file format."""
+    found = hashlib.sha256()
     for key in sorted(flat):
-        digest.update("/".join(key).encode())
-        digest.update(str(flat[key].shape).encode())
-        digest.update(np.ascontiguousarray(flat[key]))
-    return digest.hexdigest()
+        found.update("/".join(key).encode())
+        found.update(str(flat[key].shape).encode())
+        found.update(np.ascontiguousarray(flat[key]))
+    return found.hexdigest()

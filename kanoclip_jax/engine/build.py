@@ -12,7 +12,8 @@ from ml_collections import FrozenConfigDict
 
 from data_pipelines.errors import AbsentError
 from data_pipelines.sources import Source, open_source
-from kanoclip_jax.backbones import load_clip
+from kanoclip_jax.backbones import Clip, Dino, load_clip, load_dino
+from kanoclip_jax.backbones.locate import locate, locate_guide
 from kanoclip_jax.engine.settings import datasets_of
 from kanoclip_jax.engine.sharding import first_alone
 from kanoclip_jax.errors import InputError
@@ -21,6 +22,7 @@ from kanoclip_jax.models.base import Method
 
 # The runs of a suite read one CLIP; two where a method reads it its own way.
 _load_clip = functools.lru_cache(maxsize=2)(load_clip)
+_load_dino = functools.lru_cache(maxsize=1)(load_dino)
 
 
 class Targets(NamedTuple):
@@ -36,20 +38,51 @@ class Targets(NamedTuple):
 
 
 def load_method(config: FrozenConfigDict) -> Method:
-    """The method around its frozen backbones."""
-    dtype = config.clip.dtype
-    if dtype == "auto":
-        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    clip = _load_clip(
+    """The method around its frozen backbones; no other is read."""
+    found = {
+        field: _BACKBONES[field](config)
+        for field in method_class(config.method).backbones
+    }
+    return build_method(config.method, config.model.to_dict(), **found)
+
+
+def locate_backbones(config: FrozenConfigDict) -> None:
+    """Say what is missing before hours of work, not after.
+
+    Raises:
+        InputError: a backbone that the method reads is not there.
+    """
+    for field in method_class(config.method).backbones:
+        _LOCATED[field](config[field].name)
+
+
+def _clip(config: FrozenConfigDict) -> Clip:
+    return _load_clip(
         config.clip.name,
         config.clip.image_size,
         position_grid=config.clip.position_grid,
         activation=config.clip.get("activation", ""),
         input_range=config.clip.get("input_range", "clip"),
         multiple=method_class(config.method).whole_patches,
-        dtype=jnp.dtype(dtype),
+        dtype=_dtype(config),
     )
-    return build_method(config.method, config.model.to_dict(), clip=clip)
+
+
+def _guide(config: FrozenConfigDict) -> Dino:
+    """It sees the pixels that CLIP sees."""
+    return _load_dino(config.guide.name, config.clip.image_size, dtype=_dtype(config))
+
+
+def _dtype(config: FrozenConfigDict) -> jnp.dtype:
+    dtype = config.clip.dtype
+    if dtype == "auto":
+        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return jnp.dtype(dtype)
+
+
+# By the fields of methods that hold them.
+_BACKBONES = {"clip": _clip, "guide": _guide}
+_LOCATED = {"clip": locate, "guide": locate_guide}
 
 
 def open_dataset(

@@ -108,6 +108,7 @@ def evaluate(
         images_per_second=pace.rate,
         checkpoint=None if checkpoint is None else str(checkpoint),
         clip=method.backbone_identity()["clip"],
+        guide=method.backbone_identity().get("guide"),
         train_seconds=train_seconds,
         eval_seconds=time.monotonic() - started,
         absent=targets.absent,

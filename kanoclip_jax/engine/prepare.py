@@ -9,15 +9,16 @@ from data_pipelines.catalog import CATALOG
 from data_pipelines.errors import AbsentError
 from data_pipelines.sources import Source
 from kanoclip_jax.backbones.convert import to_safetensors
-from kanoclip_jax.backbones.locate import locate
+from kanoclip_jax.backbones.locate import locate, locate_guide
 from kanoclip_jax.engine.auxiliary import classes_by_dataset
 from kanoclip_jax.engine.build import open_dataset
+from kanoclip_jax.models import method_class
 
 
 def main(
     config: FrozenConfigDict, workdir: Path, overrides: frozenset[str] = frozenset()
 ) -> int:
-    """Prepare every dataset that the configuration names, and the backbone.
+    """Prepare every dataset that the configuration names, and the backbones.
 
     Raises:
         AbsentError: none of the datasets is there.
@@ -44,6 +45,8 @@ def main(
     directory = to_safetensors(config.clip.name, folder)
     if directory != locate(config.clip.name):
         print(f"\nCLIP converted; from now on: --config.clip.name={directory}")
+    if "guide" in method_class(config.method).backbones:
+        print(f"\nguide: {locate_guide(config.guide.name)}")
     return 0
 
 

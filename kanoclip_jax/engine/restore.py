@@ -24,8 +24,8 @@ from kanoclip_jax.engine.checkpoint import (
 from kanoclip_jax.engine.settings import adopt
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.models import all_methods
-from kanoclip_jax.models.base import Method, Params
+from kanoclip_jax.models import all_methods, method_class
+from kanoclip_jax.models.base import Method, Params, Published
 
 # What torch writes; Orbax checkpoints are folders.
 _ARCHIVES = (".pth", ".pt")
@@ -99,12 +99,13 @@ def saved_settings(checkpoint: str | os.PathLike) -> ConfigDict:
         InputError: there is none.
     """
     if os.fspath(checkpoint).endswith(_ARCHIVES):
-        own = {"method": "", "model": {}, "clip": _PUBLISHED_CLIP}
-        return ConfigDict(own | {"checkpoint": os.fspath(checkpoint)})
-    step = locate_step(Path(checkpoint))
-    config = ConfigDict(read_meta(step)["config"])
-    config.checkpoint = str(step)
-    return config
+        place = os.fspath(checkpoint)
+        saved = {"method": "", "model": {}, "clip": _PUBLISHED_CLIP}
+    else:
+        place = str(locate_step(Path(checkpoint)))
+        saved = read_meta(Path(place))["config"]
+    # Older checkpoints know no second backbone.
+    return ConfigDict({"guide": {"name": ""}} | saved | {"checkpoint": place})
 
 
 def load_trained(
@@ -147,11 +148,15 @@ def _published(
 ) -> Trained:
     """An authors' file: it brings its method, and the reading of the tower it was for.
 
+    Where several methods save alike, it is the configured one's.
+
     Raises:
-        InputError: it is no known method's, or of another backbone.
+        InputError: it is no known method's, not that of the method that the command
+            line names, or of another backbone.
     """
     tensors = read_nested_archive(file)
-    for name, kind in all_methods():
+    asked = {config.method: method_class(config.method)} if config.method else {}
+    for name, kind in (asked | dict(all_methods())).items():
         try:
             found = kind.from_archive(tensors)
         except (KeyError, ValueError, TypeError, AttributeError) as error:
@@ -171,12 +176,34 @@ def _published(
             f"{file} holds {', '.join(sorted(tensors)[:3])}, which is the layout of no "
             f"published checkpoint that is known here; known: {', '.join(known)}"
         )
+    if "method" in overrides and name != config.method:
+        raise InputError(
+            f"{file} holds weights of {kind.title}, and --config.method={config.method} "
+            f"names another; leave that out, or give {name}"
+        )
     own = {"model": dict(found.settings), "clip": dict(kind.published_tower)}
     config = adopt(config, {"method": name, **own}, overrides)
     method = load_method(config)
     compare(describe(found.params), describe(method.abstract_params), file)
     print(f"{file}: published weights of {kind.title}")
+    _say_if_another_clip(found, method, file)
     return Trained(config, method, found.params, file, {})
+
+
+def _say_if_another_clip(found: Published, method: Method, file: Path) -> None:
+    """A file may repeat how its CLIP embeds words, which is like no other CLIP's."""
+    table = method.clip.params["text_model"]["embeddings"]["token_embedding"]
+    table = np.asarray(table["embedding"], np.float32)
+    for token, row in sorted(found.embeddings.items()):
+        # As far as half precision tells.
+        same = token < len(table) and np.allclose(table[token], row, 2e-3, 1e-5)
+        if not same:
+            print(
+                f"{file} was trained with another CLIP than {method.clip.name!r} (token "
+                f"{token} is embedded otherwise), so what it finds with this one is no "
+                "figure of its authors'"
+            )
+            return
 
 
 def _untrained(config: FrozenConfigDict, workdir: Workdir | None) -> Trained:

@@ -17,7 +17,7 @@ from kanoclip_jax.engine.rows import (
     take_recipe,
 )
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.models import parse_settings
+from kanoclip_jax.models import method_class, parse_settings
 
 _LISTS = (
     "rows",
@@ -69,6 +69,8 @@ _CHOICES = {
     "eval.resolution": ("model", "original"),
     "calibrate.criterion": ("rate", "f1"),
 }
+# What a checkpoint brings: its method, and the backbones that it was trained with.
+_OF_A_METHOD = ("model.", "clip.", "guide.")
 # A large backbone's programs are some 10 MB each.
 _COMPILED_BYTES = 2 * 2**30
 # What a run may be continued with a different value of; with a dot, a whole section.
@@ -233,7 +235,7 @@ def adopt(
     mine, theirs = flatten(plain(merged.to_dict())), flatten(saved)
     with merged.ignore_type(), merged.unlocked():
         for key in sorted(theirs):
-            belongs = key == "method" or key.startswith(("model.", "clip."))
+            belongs = key == "method" or key.startswith(_OF_A_METHOD)
             if not belongs or key in overrides or mine.get(key) == theirs[key]:
                 continue
             value = theirs[key]
@@ -246,12 +248,23 @@ def adopt(
 
 def differing_keys(old: dict, new: dict) -> list[str]:
     """Dotted keys that matter to a result and differ between two resolved configs."""
+    unused = _unused_backbones(old) & _unused_backbones(new)
     old, new = flatten(old), flatten(new)
     return [
         key
         for key in sorted(old.keys() | new.keys())
         if _is_material(key) and old.get(key) != new.get(key)
+        if key.partition(".")[0] not in unused
     ]
+
+
+def _unused_backbones(config: dict) -> set[str]:
+    """Sections of backbones that no row of a configuration reads."""
+    rows = config.get("row_settings", {})
+    changes = [rows.get(row, {}) for row in config.get("rows", ())]
+    names = {config["method"], *(change.get("method") for change in changes)} - {None}
+    read = {field for name in names for field in method_class(name).backbones}
+    return {"clip", "guide"} - read
 
 
 def to_dict(config: FrozenConfigDict) -> dict:

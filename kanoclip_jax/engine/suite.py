@@ -17,6 +17,7 @@ from kanoclip_jax.engine import evaluate, train
 from kanoclip_jax.engine.auxiliary import open_auxiliary
 from kanoclip_jax.engine.build import (
     load_method,
+    locate_backbones,
     open_targets,
     place,
     refuse_training_dataset,
@@ -70,6 +71,7 @@ def main(
     """
     groups, absent = _groups(mode, config)
     parts = list(_parts(config, workdir, groups))
+    _locate_backbones(parts)
     _say_what_rows_overrule(config, overrides)
     folder = Workdir(workdir)
     if mode == "train":
@@ -207,6 +209,16 @@ def _some_row_learns(config: FrozenConfigDict) -> bool:
         load_method(_changed(config, row, changes, {"rows": (), "seeds": 1})).learns
         for row, changes in _rows(config).items()
     )
+
+
+def _locate_backbones(parts: Sequence[Part]) -> None:
+    for row, config in {part.row: part.config for part in parts}.items():
+        try:
+            locate_backbones(config)
+        except InputError as error:
+            raise InputError(
+                f"row {row}: {error}. Or leave the row out of --config.rows"
+            ) from None
 
 
 def _say_what_rows_overrule(

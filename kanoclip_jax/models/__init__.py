@@ -10,6 +10,8 @@ from kanoclip_jax.models.anomalyclip import AnomalyClip
 from kanoclip_jax.models.april_gan import AprilGan
 from kanoclip_jax.models.base import Method
 from kanoclip_jax.models.clip import ClipAC, PlainClip
+from kanoclip_jax.models.crane import Crane
+from kanoclip_jax.models.crane_plus import CranePlus
 from kanoclip_jax.models.kanoclip import Kanoclip
 from kanoclip_jax.models.median import Median
 from kanoclip_jax.models.mvfa import Mvfa
@@ -25,6 +27,8 @@ METHODS: dict[str, type[Method]] = {
     "anomalyclip": AnomalyClip,
     "adaclip": AdaClip,
     "mvfa": Mvfa,
+    "crane": Crane,
+    "crane_plus": CranePlus,
     "kanoclip": Kanoclip,
     "median": Median,
     "probe": Probe,

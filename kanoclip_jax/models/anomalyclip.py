@@ -30,7 +30,7 @@ from kanoclip_jax.models.base import (
     Terms,
     TrainBatch,
 )
-from kanoclip_jax.models.learned_prompts import LearnedPrompts
+from kanoclip_jax.models.learned_prompts import LearnedPrompts, read_published
 from kanoclip_jax.models.local import local_terms
 from kanoclip_jax.models.settings import check_positive, check_range
 from kanoclip_jax.nn import anomaly_map
@@ -211,21 +211,4 @@ class AnomalyClip(LearnedPrompts, Method):
         own = ("ctx_pos", "compound_prompt_projections.0.weight")
         if not isinstance(learner, Mapping) or not all(key in learner for key in own):
             return None
-        deep = [key for key in learner if key.startswith("compound_prompts_text.")]
-        deep.sort(key=lambda key: int(key.rpartition(".")[2]))
-        context = [learner[key].reshape(learner[key].shape[-2:]) for key in _CONTEXTS]
-        prompts = {
-            "context": np.stack(context).astype(np.float32),
-            "deep": np.stack([learner[key] for key in deep]).astype(np.float32),
-        }
-        _, length, _ = prompts["context"].shape
-        depth, overwritten, _ = prompts["deep"].shape
-        settings = {
-            "context_length": length,
-            "deep_prompt_depth": depth + 1,
-            "deep_prompt_length": overwritten,
-        }
-        return Published({"prompts": prompts}, settings)
-
-
-_CONTEXTS = ("ctx_pos", "ctx_neg")
+        return read_published(learner)

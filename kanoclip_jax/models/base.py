@@ -39,10 +39,12 @@ class Published(NamedTuple):
     Attributes:
         params: the trainable tree.
         settings: of the method, as the file's shapes have them.
+        embeddings: what its CLIP embeds tokens as, by id; none where it does not say.
     """
 
     params: Params
     settings: Mapping[str, Any]
+    embeddings: Mapping[int, np.ndarray] = {}
 
 
 class TrainBatch(NamedTuple):

@@ -1,8 +1,15 @@
-"""What methods with learned prompts share: their learner, and the check of its settings."""
+"""What methods with learned prompts share: learner, settings, and published files."""
+
+from collections.abc import Mapping
+
+import numpy as np
 
 from kanoclip_jax.backbones import Clip
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.models.base import Published
 from kanoclip_jax.nn.prompt_learner import PromptLearner
+
+_CONTEXTS = ("ctx_pos", "ctx_neg")
 
 
 class LearnedPrompts:
@@ -42,3 +49,26 @@ class LearnedPrompts:
             deep_depth=self.deep_prompt_depth,
             deep_length=self.deep_prompt_length,
         )
+
+
+def read_published(learner: Mapping[str, np.ndarray]) -> Published:
+    """Two contexts and deep prompts as AnomalyCLIP's code saves them, and Crane's.
+
+    Args:
+        learner: named tensors, of which others than these are not read.
+    """
+    deep = [key for key in learner if key.startswith("compound_prompts_text.")]
+    deep.sort(key=lambda key: int(key.rpartition(".")[2]))
+    context = [learner[key].reshape(learner[key].shape[-2:]) for key in _CONTEXTS]
+    prompts = {
+        "context": np.stack(context).astype(np.float32),
+        "deep": np.stack([learner[key] for key in deep]).astype(np.float32),
+    }
+    _, length, _ = prompts["context"].shape
+    depth, overwritten, _ = prompts["deep"].shape
+    settings = {
+        "context_length": length,
+        "deep_prompt_depth": depth + 1,
+        "deep_prompt_length": overwritten,
+    }
+    return Published({"prompts": prompts}, settings)

@@ -325,6 +325,23 @@ def test_deep_prompts_overwrite_the_beginning_of_later_blocks(
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_a_vector_of_its_own_stands_between_a_prompt_s_context_and_words(
+    clip: Clip, tiny_weights: dict[str, np.ndarray]
+) -> None:
+    draw = np.random.default_rng(8)
+    context = draw.normal(size=(3, 32)).astype(np.float32)
+    deep = draw.normal(size=(2, 2, 32)).astype(np.float32)
+    own = draw.normal(size=(len(PROMPTS), 32)).astype(np.float32)
+    tokens = clip.tokenizer(PROMPTS, placeholders=4)
+    found = encode_text(clip, tokens.ids, tokens.end, context, deep, own)
+    embedded = tiny_weights["text_model.embeddings.token_embedding.weight"][tokens.ids]
+    embedded[:, 1:4], embedded[:, 4] = context, own
+    expected = numpy_clip.text_feature(
+        embedded, tokens.end, tiny_weights, tiny_clip.CONFIG, deep
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_weights_rounded_once_are_those_rounded_in_every_call(
     clip: Clip, tiny_directory: Path
 ) -> None:

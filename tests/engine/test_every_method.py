@@ -3,10 +3,20 @@
 import json
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
+import tiny_dino
 
 from configs import base, methods
 from kanoclip_jax import engine
+from kanoclip_jax.engine.build import load_method
+from kanoclip_jax.engine.checkpoint import Checkpoints
+from kanoclip_jax.engine.prediction.detector import Detector
+from kanoclip_jax.engine.restore import load_trained
+from kanoclip_jax.engine.settings import resolve, to_dict
+from kanoclip_jax.engine.step import TrainState
+from kanoclip_jax.errors import InputError
 
 # Of the tiny CLIP of the tests.
 TAPS = {"april_gan", "median", "probe"}
@@ -19,14 +29,19 @@ def report_of(workdir: Path) -> dict:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_every_mode(name, settings, data_root, tmp_path, capsys) -> None:
+def test_every_mode(
+    name, settings, data_root, even_directory, guide_directory, tmp_path, capsys
+) -> None:
     row = base.get_config(name)
     config = settings(train__epochs=1)
     config.method, config.model = name, row.model
     if "taps" in config.model:
         config.model.taps = "1,2,3,4" if name == "april_gan" else "2,4"
-    if name == "anomalyclip":
+    if "deep_prompt_depth" in config.model:
         config.model.deep_prompt_depth = 3
+    if name.startswith("crane"):
+        config.clip.name = str(even_directory)
+        config.guide.name = str(guide_directory)
     config.clip.activation = row.clip.activation
     config.clip.position_grid = row.clip.position_grid
     config.clip.input_range = row.clip.input_range
@@ -66,3 +81,36 @@ def test_every_mode(name, settings, data_root, tmp_path, capsys) -> None:
     manifest = json.loads((workdir / "export" / "manifest.json").read_text())
     assert (workdir / "export" / "model.onnx").is_file()
     assert manifest["identity"]["method"] == name
+
+
+def test_a_checkpoint_names_its_guide(
+    settings, even_directory, guide_directory, tmp_path
+) -> None:
+    """It is found again where it was, and no other takes its place."""
+    config = settings(method="crane_plus")
+    config.model = base.get_config("crane_plus").model
+    config.clip.name, config.guide.name = str(even_directory), str(guide_directory)
+    config = resolve(config)
+    method = load_method(config)
+    params = jax.jit(method.init)(jax.random.key(0), {})
+    meta = {"config": to_dict(config), **method.backbone_identity(), "dataset": "mvtec"}
+    checkpoints = Checkpoints(tmp_path / "run")
+    checkpoints.save(TrainState(params, {"count": np.zeros(())}, np.int32(7)), meta)
+    checkpoints.close()
+
+    there = settings(checkpoint=str(tmp_path / "run"))
+    trained = load_trained(resolve(there), None)
+    assert trained.method.guide.name == str(guide_directory)
+    assert trained.identity()["guide.fingerprint"] == method.guide.fingerprint
+    there.guide.name = str(tiny_dino.write_directory(tmp_path / "moved"))
+    by_hand = frozenset({"guide.name"})
+    again = load_trained(resolve(there), None, by_hand)
+    assert again.method.guide.name == there.guide.name
+    assert again.identity() == trained.identity()
+    other = tiny_dino.draw_weights(seed=4)
+    other = tiny_dino.write_directory(tmp_path / "other", weights=other)
+    there.guide.name = str(other)
+    with pytest.raises(InputError, match=r"the GUIDE .*name the former.*guide\.name"):
+        load_trained(resolve(there), None, by_hand)
+    with pytest.raises(InputError, match=r"the GUIDE .*name the former.*guide\.name"):
+        Detector.load(tmp_path / "run", guide=str(other))

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_clip
 
+from configs import base
 from kanoclip_jax import engine
+from kanoclip_jax.backbones import load_clip
 from kanoclip_jax.engine.prediction.detector import Detector
 from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.settings import resolve
@@ -210,14 +213,88 @@ def test_a_layout_of_nobody_is_refused(settings, tmp_path) -> None:
         load_trained(resolve(settings(checkpoint=str(file))), None)
 
 
-def test_crane_s_prompts_are_not_taken_for_anomalyclip_s(settings) -> None:
-    """The same names, but prompts for texts that look at the picture."""
+def crane_prompts(embeddings: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+    """Crane's layout: AnomalyCLIP's without projections, and tokens of its CLIP."""
+    learner = {
+        name: tensor
+        for name, tensor in prompts()["prompt_learner"].items()
+        if "projections" not in name
+    }
+    for side, words in (("pos", [7, 8]), ("neg", [9, 7, 8])):
+        ids = np.zeros((1, 1, 77), np.int32)
+        ids[..., 0], ids[..., 1 + CONTEXT : 1 + CONTEXT + len(words)] = 5, words
+        learner[f"tokenized_prompts_{side}"] = ids
+        learner[f"token_prefix_{side}"] = embeddings[ids[..., :1]]
+        learner[f"token_suffix_{side}"] = embeddings[ids[..., 1 + CONTEXT :]]
+    return {"prompt_learner": learner}
+
+
+@pytest.mark.parametrize("method", ["kanoclip", "crane", "crane_plus"])
+def test_crane_s_prompts_are_those_of_either_crane(
+    settings, even_directory, guide_directory, tmp_path, capsys, method
+) -> None:
+    """Their files are alike, so the configured method says which it is to be."""
+    clip = load_clip(str(even_directory))
+    table = clip.params["text_model"]["embeddings"]["token_embedding"]["embedding"]
+    content = crane_prompts(np.asarray(table))
+    file = save(tmp_path / "epoch_5.pth", content)
+    config = settings(checkpoint=str(file), clip__name=str(even_directory))
+    config.guide.name = str(guide_directory)
+    if method != "kanoclip":
+        config.method, config.model = method, base.get_config(method).model
+    trained = load_trained(resolve(config), None)
+    name = "crane" if method == "kanoclip" else method
+    assert trained.config.method == name
+    assert trained.config.model.deep_prompt_depth == DEEP + 1
+    context = content["prompt_learner"]["ctx_pos"][0, 0]
+    np.testing.assert_array_equal(trained.params["prompts"]["context"][0], context)
+    said = capsys.readouterr().out
+    assert f"published weights of {trained.method.title}" in said
+    assert "another CLIP" not in said
+    # Nobody else's, whatever the command line says.
+    config.method, config.model = "anomalyclip", base.get_config("anomalyclip").model
+    with pytest.raises(InputError, match=r"weights of Crane, and --config\.method=ano"):
+        load_trained(resolve(config), None, frozenset({"method"}))
+
+
+@pytest.mark.slow
+def test_crane_s_published_prompts_run_on_any_clip_of_their_width(
+    settings, data_root, tmp_path, capsys
+) -> None:
     shared = os.environ.get("KANOCLIP_SHARED")
     if not shared:
         pytest.skip("KANOCLIP_SHARED is unset: no published file to read")
     file = Path(shared) / "methods" / "parity" / "crane_epoch_5.pth"
-    with pytest.raises(InputError, match="layout of no published checkpoint"):
+    with pytest.raises(InputError, match="feature, 48 wide.*text tower, 32 wide"):
         load_trained(resolve(settings(checkpoint=str(file))), None)
+    # As wide as a ViT-L's text, and otherwise tiny.
+    config = tiny_clip.change(
+        projection_dim=768,
+        text_config={
+            "hidden_size": 768,
+            "num_attention_heads": 12,
+            "num_hidden_layers": 2,
+            "projection_dim": 768,
+        },
+        vision_config={"projection_dim": 768},
+    )
+    wide = tiny_clip.write_directory(tmp_path / "wide", config)
+    config = settings(
+        checkpoint=str(file),
+        clip__name=str(wide),
+        predict__input=str(data_root / "mine/cup/test"),
+        export__formats="onnx",
+        export__class_names="cup",
+    )
+    assert engine.run("eval", config, tmp_path / "eval") == 0
+    said = capsys.readouterr().out
+    assert "published weights of Crane" in said
+    assert "was trained with another CLIP than" in said
+    report = report_of(tmp_path / "eval")
+    assert (report["method"], report["parameters"]) == ("crane", 43008)
+    assert engine.run("predict", config, tmp_path / "shown") == 0
+    assert engine.run("export", config, tmp_path / "shown") == 0
+    assert (tmp_path / "shown" / "export" / "model.onnx").is_file()
 
 
 def test_a_file_that_calls_something_is_refused(settings, tmp_path) -> None:

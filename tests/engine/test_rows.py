@@ -61,6 +61,14 @@ def test_what_a_row_cannot_mean(rows: str, words: str) -> None:
         of(rows)
 
 
+def test_a_row_brings_its_method_s_optimiser() -> None:
+    found = of("crane,adapter")
+    assert found["crane"].train.adam_betas == (0.6, 0.999)
+    assert (found["crane"].train.epochs, found["crane"].train.full_epochs) == (5, 0)
+    assert found["adapter"].train.adam_betas == (0.5, 0.999)
+    assert resolve(base.get_config("crane_plus")).train.adam_betas == (0.6, 0.999)
+
+
 def test_the_configured_method_s_row_is_the_settings_as_given() -> None:
     config = industrial.get_config("april_gan")
     config.train.epochs, config.model.temperature = 15, 0.07

@@ -80,6 +80,18 @@ def test_differences_that_matter():
     ]
 
 
+def test_a_guide_matters_to_those_who_have_one():
+    here, there = base.get_config("crane_plus"), base.get_config("crane_plus")
+    there.guide.name = "mine"
+    here, there = resolve(here), resolve(there)
+    assert differing_keys(to_dict(here), to_dict(there)) == ["guide.name"]
+    assert adopt(here, to_dict(there), frozenset()).guide.name == "mine"
+    # A run that began before there were guides goes on.
+    new = to_dict(resolve(base.get_config()))
+    old = {key: value for key, value in new.items() if key != "guide"}
+    assert differing_keys(old, new) == []
+
+
 def test_a_checkpoint_wins_over_the_file_and_loses_to_the_command_line():
     trained = base.get_config()
     trained.model.sigma = 2.0

@@ -19,21 +19,41 @@ from safetensors.numpy import save_file
 from kanoclip_jax.backbones import Clip, load_clip
 
 
+def shared_folder() -> Path:
+    """What stands beside the project; a test that asks in vain is skipped."""
+    shared = os.environ.get("KANOCLIP_SHARED")
+    if not shared:
+        pytest.skip("KANOCLIP_SHARED is unset: no references to compare with")
+    return Path(shared)
+
+
 class Reference(Mapping[str, np.ndarray]):
     """One file of references.
 
     Attributes:
+        file: how it is called.
         config: sizes of its CLIP.
     """
 
+    file = "parity_{}.npz"
+
     def __init__(self, name: str) -> None:
-        shared = os.environ.get("KANOCLIP_SHARED")
-        if not shared:
-            pytest.skip("KANOCLIP_SHARED is unset: no references to compare with")
-        self._shared = Path(shared)
+        self._shared = shared_folder()
         folder = self._shared / "methods" / "parity"
-        self._arrays = np.load(folder / f"parity_{name}.npz")
-        self.config: dict[str, Any] = ast.literal_eval(str(self["config"]))
+        self._arrays = np.load(folder / self.file.format(name))
+        self.config = self.read_config()
+
+    def read_config(self) -> dict[str, Any]:
+        """Sizes by name."""
+        return ast.literal_eval(str(self["config"]))
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Of its CLIP, under open_clip's names."""
+        return {
+            key.removeprefix("sd/"): np.require(self[key], np.float32, "C")
+            for key in self
+            if key.startswith("sd/")
+        }
 
     def __getitem__(self, key: str) -> np.ndarray:
         return self._arrays[key]
@@ -56,6 +76,7 @@ class Reference(Mapping[str, np.ndarray]):
                 "layers": config["vision_layers"],
                 "width": config["vision_width"],
                 "patch_size": config["patch"],
+                "head_width": config.get("head_width", 64),
             },
             "text_cfg": {
                 "context_length": 77,
@@ -68,12 +89,7 @@ class Reference(Mapping[str, np.ndarray]):
         folder.mkdir()
         path = folder / "open_clip_config.json"
         path.write_text(json.dumps({"model_cfg": described}))
-        tensors = {
-            key.removeprefix("sd/"): np.require(self[key], np.float32, "C")
-            for key in self
-            if key.startswith("sd/")
-        }
-        save_file(tensors, folder / "open_clip_model.safetensors")
+        save_file(self.weights(), folder / "open_clip_model.safetensors")
         for name in ("vocab.json", "merges.txt"):
             shutil.copy(self._shared / "clip" / "dinov2s-clip" / name, folder)
         return load_clip(str(folder), config["image_size"], **options)

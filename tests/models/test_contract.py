@@ -1,6 +1,7 @@
 """What the engine relies on, of every method and of KAnoCLIP's rows."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -26,6 +27,8 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "anomalyclip": {"context_length": 4, "deep_prompt_depth": 3},
     "adaclip": {"prompt_length": 3, "clusters": 2},
+    "crane": {"context_length": 4, "deep_prompt_depth": 3},
+    "crane_plus": {"context_length": 4, "deep_prompt_depth": 3},
     "probe": {"taps": "2,4"},
     "median": {"taps": "2,4"},
     "april_gan": {"taps": "2,4"},
@@ -42,9 +45,9 @@ NAMES = ["bottle", "metal nut", ""]
 @pytest.fixture(
     params=CASES, ids=lambda case: f"{case[0]}-{'-'.join(case[1]) or 'all'}"
 )
-def method(request: pytest.FixtureRequest, clip: Clip) -> Method:
+def method(request: pytest.FixtureRequest, backbones: Callable[[str], dict]) -> Method:
     name, changes = request.param
-    return build_method(name, SMALL.get(name, {}) | changes, clip=clip)
+    return build_method(name, SMALL.get(name, {}) | changes, **backbones(name))
 
 
 def run(method: Method, images: np.ndarray, params: Any = None) -> Any:
@@ -118,10 +121,13 @@ def test_training_moves_all_parameters_and_no_backbone(
     assert loss(frozen, params, other)[0] == pytest.approx(float(value), rel=1e-5)
 
 
-def test_features_are_shared_by_those_who_compute_them_alike(clip: Clip) -> None:
+def test_features_are_shared_by_those_who_compute_them_alike(
+    clip: Clip, backbones: Callable[[str], dict]
+) -> None:
     """Other passes are kept apart, and a method that says nothing shares with none."""
     built = {
-        name: build_method(name, SMALL.get(name, {}), clip=clip) for name in METHODS
+        name: build_method(name, SMALL.get(name, {}), **backbones(name))
+        for name in METHODS
     }
     seen = {name: str(method.visual_settings()) for name, method in built.items()}
     assert seen.pop("clip") == seen["clip_ac"]
@@ -142,11 +148,14 @@ def test_features_are_shared_by_those_who_compute_them_alike(clip: Clip) -> None
     assert exact.visual_settings() != one.visual_settings()
 
 
-def test_sections_of_the_configurations_are_the_constructors(clip: Clip) -> None:
+def test_sections_of_the_configurations_are_the_constructors(
+    backbones: Callable[[str], dict],
+) -> None:
     """Every setting stands in configs, with its default, and no other does."""
     for name, row in methods.ROWS.items():
-        built = build_method(row["method"], row["model"], clip=clip)
-        plain = build_method(row["method"], {}, clip=clip)
+        own = backbones(row["method"])
+        built = build_method(row["method"], row["model"], **own)
+        plain = build_method(row["method"], {}, **own)
         for key in row["model"]:
             assert getattr(built, key) == getattr(plain, key), (name, key)
         assert set(row["model"]) == set(annotations(type(built)))

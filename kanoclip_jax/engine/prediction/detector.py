@@ -120,6 +120,7 @@ class Detector:
         checkpoint: str | os.PathLike,
         *,
         clip: str = "",
+        guide: str = "",
         image_size: int = 0,
         dtype: str = "",
         batch_size: int = 1,
@@ -132,6 +133,7 @@ class Detector:
             checkpoint: an Orbax checkpoint directory (newest step), one step of it, or
                 an authors' `.pth`.
             clip: where the backbone's weights lie now; as in training where empty.
+            guide: likewise those of a second one.
             image_size: side of the square that pictures are squashed to; as in training
                 where 0, and 518 for an authors' file.
             dtype: of the tower's computation: `float32`, `bfloat16` or `auto`; as in
@@ -143,15 +145,18 @@ class Detector:
         Raises:
             InputError: no such checkpoint, another backbone, or a wrong option.
         """
-        given = {"name": clip, "image_size": image_size, "dtype": dtype}
+        given = {
+            "clip.name": clip,
+            "clip.image_size": image_size,
+            "clip.dtype": dtype,
+            "guide.name": guide,
+        }
         given = {key: value for key, value in given.items() if value}
         if dtype:
             check_choice("clip.dtype", dtype)
         config = saved_settings(checkpoint)
-        config.clip.update(given)
-        trained = load_trained(
-            FrozenConfigDict(config), None, frozenset(f"clip.{key}" for key in given)
-        )
+        config.update_from_flattened_dict(given)
+        trained = load_trained(FrozenConfigDict(config), None, frozenset(given))
         return cls(
             trained, batch_size=batch_size, calibration=calibration, min_area=min_area
         )

@@ -18,6 +18,7 @@ from kanoclip_jax.engine.reporting.comparison import Chart
 from kanoclip_jax.engine.reporting.sections import (
     Report,
     Section,
+    backbones,
     origin,
     sections,
     title_of,
@@ -114,12 +115,12 @@ def render(report: Report, seen: Mapping[str, Seen], runs: Sequence[str] = ()) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    clip, seconds = report["clip"], report["seconds"]
+    seconds = report["seconds"]
     return environment.get_template("page.html").render(
         title=f"{title_of(report)}: {', '.join(report['datasets'])}",
         method=title_of(report),
         facts=(
-            f"CLIP {clip['name']}, weights {clip['fingerprint'][:16]}",
+            backbones(report),
             origin(report),
             f"training {seconds['train']:.0f} s, evaluation {seconds['eval']:.0f} s",
         ),

@@ -9,6 +9,7 @@ from kanoclip_jax.engine.reporting import evidence, page, paper, tables
 from kanoclip_jax.engine.reporting.sections import (
     Report,
     Section,
+    backbones,
     origin,
     sections,
     title_of,
@@ -26,6 +27,7 @@ def make_report(
     images_per_second: float | None,
     checkpoint: str | None,
     clip: Mapping[str, str],
+    guide: Mapping[str, str] | None = None,
     train_seconds: float,
     eval_seconds: float,
     absent: Mapping[str, str],
@@ -40,6 +42,7 @@ def make_report(
         images_per_second: of the evaluation loop, metrics included.
         checkpoint: where its parameters are, None where it learns nothing.
         clip: `name` of the backbone and `fingerprint` of its weights.
+        guide: likewise of a second one, if there is one.
         train_seconds: wall time,
         eval_seconds: likewise.
         absent: datasets that were asked for and are not there, with what to do.
@@ -54,6 +57,7 @@ def make_report(
         "clip": dict(clip),
         "seconds": {"train": round(train_seconds, 3), "eval": round(eval_seconds, 3)},
     }
+    report |= {"guide": dict(guide)} if guide else {}
     return report | ({"absent": dict(absent)} if absent else {})
 
 
@@ -111,11 +115,11 @@ def write_report(workdir: Workdir, report: Report, runs: Sequence[Path] = ()) ->
 
 def to_markdown(report: Report) -> str:
     """The report as a page: beside the paper's figures first, then class by class."""
-    clip, seconds = report["clip"], report["seconds"]
+    seconds = report["seconds"]
     lines = [
         f"# {title_of(report)}",
         "",
-        f"CLIP `{clip['name']}`, weights `{clip['fingerprint'][:16]}`  ",
+        f"{backbones(report, '`')}  ",
         f"{origin(report, '`')}  ",
         f"training {seconds['train']:.0f} s, evaluation {seconds['eval']:.0f} s",
     ]

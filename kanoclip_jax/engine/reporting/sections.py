@@ -43,6 +43,17 @@ def origin(report: Report, quote: str = "") -> str:
     )
 
 
+def backbones(report: Report, quote: str = "") -> str:
+    """What was frozen: CLIP, and the guide of a method that has one."""
+    named = {"CLIP": report["clip"], "guide": report.get("guide")}
+    return "; ".join(
+        f"{title} {quote}{found['name']}{quote}, weights "
+        f"{quote}{found['fingerprint'][:16]}{quote}"
+        for title, found in named.items()
+        if found
+    )
+
+
 def sections(report: Report) -> list[Section]:
     """The report's parts, in reading order; those of datasets bear their ids."""
     datasets, rows = report["datasets"], report.get("rows", {})
