@@ -84,7 +84,8 @@ def test_what_rows_overrule_is_said(capsys) -> None:
     _say_what_rows_overrule(resolve(config), frozenset({"train.epochs"}))
     said = capsys.readouterr().out.splitlines()
     rows = [line.split()[1] for line in said]
-    assert rows == ["april_gan", "anomalyclip", "adaclip", "mvfa"]
+    learn = ["april_gan", "anomalyclip", "adaclip", "mvfa", "crane", "crane_plus"]
+    assert rows == learn
     assert "--config.row_settings.anomalyclip.train.epochs=" in said[1]
 
 
@@ -94,3 +95,12 @@ def test_rows_that_learn_nothing_need_no_training_dataset(settings, tmp_path) ->
     assert engine.run("train", config, tmp_path / "run") == 0
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert [row["title"] for row in report["rows"].values()] == ["CLIP", "patch median"]
+
+
+def test_a_missing_backbone_is_said_before_the_first_row_runs(
+    settings, tmp_path
+) -> None:
+    config = settings(rows="median,crane_plus", guide__name=str(tmp_path))
+    with pytest.raises(InputError, match="row crane_plus: .*no DINOv2.*leave the row"):
+        engine.run("train", config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
