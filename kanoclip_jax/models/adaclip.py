@@ -11,7 +11,8 @@ runs anew for each image, 48 sentences too.
 
 | | here | published code |
 |---|---|---|
-| k-means of `hsf` | deterministic (`ops/clusters.py`) | scikit-learn's, without a seed |
+| k-means of `hsf` | deterministic (`ops/clusters.py`); `hsf=False` leaves it out | scikit-learn's, without a seed |
+| order of the most abnormal patches | by logits | by probabilities, which are equal where they are 1 |
 | batch | of any size; 1 in this method's row | 1, others raise |
 | dice | over the pixels of an image | over each of its rows, for a batch of 1 loses an axis |
 | training data | one dataset | two: ColonDB beside MVTec AD, ClinicDB beside VisA |
@@ -33,11 +34,7 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from kanoclip_jax import losses
 from kanoclip_jax.backbones import Clip, DualPathCLIP
-from kanoclip_jax.backbones.prompted import (
-    plain_image,
-    prompted_image,
-    prompted_text,
-)
+from kanoclip_jax.backbones.prompted import plain_image, prompted_image, prompted_text
 from kanoclip_jax.backbones.taps import tapped_blocks
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models import ensembles
@@ -209,10 +206,10 @@ class AdaClip(Method):
             np.stack([row.end for row in rows]),
         )
 
-    def dynamic_prompts(
+    def image_prompts(
         self, params: Params, cls: Float[Array, "b joint"]
     ) -> dict[str, Float[Array, "b j k _"]]:
-        """Of each tower, what an image adds to the static prompts, with them."""
+        """Of each tower, the static prompts with what an image adds to them."""
         cls = cls.astype(jnp.float32)
         return {
             tower: params["prompts"][tower]
@@ -240,7 +237,7 @@ class AdaClip(Method):
             text: with the sentences of each one's class.
             again: compute blocks again where a gradient comes back.
         """
-        prompts = self.dynamic_prompts(params, visual.cls)
+        prompts = self.image_prompts(params, visual.cls)
 
         def walk(module: DualPathCLIP) -> tuple[Array, Array, Array]:
             image = (visual.tokens, prompts["visual"], self.tapped)

@@ -78,7 +78,7 @@ def test_the_plain_pass_and_what_is_made_from_it(case: Case) -> None:
         reference["visual/positional_embedding_resized"],
         1e-5,
     )
-    prompts = case.method.dynamic_prompts(params, case.visual.cls)
+    prompts = case.method.image_prompts(params, case.visual.cls)
     for index in range(2):
         own = f"image{index}/"
         close(case.visual.cls[index], reference[f"{own}plain_cls"][0], 5e-5)
@@ -106,7 +106,7 @@ def test_prompted_taps(case: Case) -> None:
             method=prompted_image,
         )
 
-    prompts = case.method.dynamic_prompts(case.params, case.visual.cls)["visual"]
+    prompts = case.method.image_prompts(case.params, case.visual.cls)["visual"]
     found = jax.jit(walk)(case.frozen, case.visual, prompts)
     close(found.cls, case.both("prompted_cls"), 1e-4)
     for index, tap in enumerate(TAPS):
