@@ -1,6 +1,7 @@
 """Entry point: `python launch.py --config=configs/NAME.py [--mode=…] [--config.KEY=…]`."""
 
 import os
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -62,11 +63,32 @@ def main(argv: list[str]) -> int:
 def _refuse(error: Exception, *, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
-    # A KeyError quotes its message.
-    quoted = isinstance(error, KeyError) and error.args
-    message = " ".join(str(error.args[0] if quoted else error).split())
+    message = " ".join(_said(error).split())
     print(f"error: {message or type(error).__name__}", file=sys.stderr)
     return 2
+
+
+def _said(error: Exception) -> str:
+    """An error in words; of what the flags' library raises, what it means."""
+    # A KeyError quotes its message.
+    quoted = isinstance(error, KeyError) and error.args
+    message = str(error.args[0] if quoted else error)
+    # absl quotes what a configuration raised with its traceback; its last line says it.
+    flag, traced, trace = message.partition(" Error whilst parsing config file:")
+    if traced:
+        return f"{flag} {trace.strip().splitlines()[-1].partition(': ')[2]}"
+    # Of a key that is not there it says no more than its last part, in quotes.
+    missing = re.fullmatch(
+        r"\W*'(\w+)\\?'\W*(?:n?(Did you mean.*?\?))?\W*", message, re.DOTALL
+    )
+    for flag in (argument.partition("=")[0] for argument in sys.argv):
+        if missing and f".{missing[1]}" in flag and flag.startswith("--config."):
+            return (
+                f"{flag} is no setting of this configuration. {missing[2] or ''} "
+                "configs/base.py has them all, and another method's come with its row: "
+                "--config=configs/NAME.py:METHOD"
+            )
+    return message
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ ROWS = {
 ROW_SETTINGS = {
     **{name: {"model": changes} for name, changes in ROWS.items()},
     "both": {"model": {"paths": "both"}},
+    "kanoclip": {"model": {}},
     **methods.ROWS,
 }
 

@@ -9,6 +9,7 @@ import collections
 import io
 import math
 import pickle
+import pickletools
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,16 @@ _STORAGE_DTYPES = {
 }
 # The authors' files have two levels: a part of the model, and its tensors.
 _DEEPEST = 8
+# Of what a pickle puts on its stack, the kinds that matter here.
+_MARK = object()
+_KINDS = {
+    pickletools.markobject: _MARK,
+    pickletools.pyunicode: str,
+    pickletools.pybytes_or_str: str,
+}
+_SETS = ("EMPTY_SET", "ADDITEMS", "FROZENSET")
+_PUTS = ("PUT", "BINPUT", "LONG_BINPUT")
+_GETS = ("GET", "BINGET", "LONG_BINGET")
 
 
 class _Sealed:
@@ -95,8 +106,13 @@ def _rebuild_parameter(data: _Tensor, *_: object) -> _Tensor:
     return data
 
 
+def _empty_dict() -> collections.OrderedDict:
+    """An OrderedDict as pickles begin it: what it holds follows."""
+    return collections.OrderedDict()
+
+
 _ALLOWED = {
-    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("collections", "OrderedDict"): _Rebuild(_empty_dict),
     ("torch._utils", "_rebuild_tensor_v2"): _Rebuild(_rebuild_tensor),
     ("torch._utils", "_rebuild_parameter"): _Rebuild(_rebuild_parameter),
 } | {("torch", name): _StorageType(dtype) for name, dtype in _STORAGE_DTYPES.items()}
@@ -106,7 +122,9 @@ class _TensorUnpickler(pickle.Unpickler):
     """Resolves the allow-listed globals and the archive's own storages only."""
 
     def __init__(self, archive: zipfile.ZipFile, prefix: str) -> None:
-        super().__init__(io.BytesIO(archive.read(f"{prefix}data.pkl")))
+        data = archive.read(f"{prefix}data.pkl")
+        _check_hashing(data)
+        super().__init__(io.BytesIO(data))
         self._archive, self._prefix = archive, prefix
         self._storages: dict[str, _Storage] = {}
 
@@ -122,10 +140,52 @@ class _TensorUnpickler(pickle.Unpickler):
         kind, storage_type, key, _, _ = pid
         if kind != "storage" or not isinstance(storage_type, _StorageType):
             raise pickle.UnpicklingError("it refers to something that is no storage")
+        if not isinstance(key, str):
+            raise pickle.UnpicklingError("it refers to a storage by no name")
         if key not in self._storages:
             data = self._archive.read(f"{self._prefix}data/{key}")
             self._storages[key] = _Storage(np.frombuffer(data, storage_type.content))
         return self._storages[key]
+
+
+def _check_hashing(data: bytes) -> None:
+    """Refuse a pickle that hashes anything but strings, before it is loaded.
+
+    The hash of a tuple of tuples descends into all of them, without a limit: some
+    200,000 levels end the process, and a few dozen of pairs never end.
+    """
+    stack: list[object] = []
+    memo: dict[object, object] = {}
+    for opcode, argument, _ in pickletools.genops(data):
+        name = opcode.name
+        if name in _SETS:
+            raise pickle.UnpicklingError("it holds a set, which no tensor archive does")
+        if name in _PUTS:
+            memo[argument] = stack[-1]
+        elif name == "MEMOIZE":
+            memo[len(memo)] = stack[-1]
+        elif name in _GETS:
+            stack.append(memo[argument])
+        else:
+            taken = _pop(stack, opcode.stack_before)
+            if name in ("SETITEM", "SETITEMS", "DICT"):
+                keys = taken[1:2] if name == "SETITEM" else taken[::2]
+                if any(key is not str for key in keys):
+                    raise pickle.UnpicklingError("it has a key that is no name")
+            stack += [_KINDS.get(kind, object) for kind in opcode.stack_after]
+
+
+def _pop(stack: list[object], before: list[pickletools.StackObject]) -> list[object]:
+    """What an opcode takes from the stack; of that with a mark, what lies above it."""
+    if pickletools.markobject in before:
+        mark = len(stack) - 1 - stack[::-1].index(_MARK)
+        taken = stack[mark + 1 :]
+        del stack[mark - before.index(pickletools.markobject) :]
+    else:
+        first = len(stack) - len(before)
+        taken = stack[first:]
+        del stack[first:]
+    return taken
 
 
 def read_torch_archive(path: Path) -> dict[str, np.ndarray]:

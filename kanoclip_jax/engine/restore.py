@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import FrozenConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from kanoclip_jax.backbones.archive import read_nested_archive
 from kanoclip_jax.engine.build import load_method
@@ -23,11 +24,20 @@ from kanoclip_jax.engine.checkpoint import (
 from kanoclip_jax.engine.settings import adopt
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.models import METHODS
+from kanoclip_jax.models import all_methods
 from kanoclip_jax.models.base import Method, Params
 
 # What torch writes; Orbax checkpoints are folders.
 _ARCHIVES = (".pth", ".pt")
+# The tower that authors' files were trained with, where their method says no better.
+_PUBLISHED_CLIP = {
+    "name": "openai/clip-vit-large-patch14-336",
+    "image_size": 518,
+    "position_grid": "bilinear",
+    "activation": "",
+    "input_range": "clip",
+    "dtype": "auto",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +88,25 @@ class Trained:
         }
 
 
+def saved_settings(checkpoint: str | os.PathLike) -> ConfigDict:
+    """What a checkpoint alone says of how it is to run.
+
+    Args:
+        checkpoint: an Orbax checkpoint directory (newest step), one step of it, or an
+            authors' file.
+
+    Raises:
+        InputError: there is none.
+    """
+    if os.fspath(checkpoint).endswith(_ARCHIVES):
+        own = {"method": "", "model": {}, "clip": _PUBLISHED_CLIP}
+        return ConfigDict(own | {"checkpoint": os.fspath(checkpoint)})
+    step = locate_step(Path(checkpoint))
+    config = ConfigDict(read_meta(step)["config"])
+    config.checkpoint = str(step)
+    return config
+
+
 def load_trained(
     config: FrozenConfigDict,
     workdir: Workdir | None,
@@ -122,7 +151,7 @@ def _published(
         InputError: it is no known method's, or of another backbone.
     """
     tensors = read_nested_archive(file)
-    for name, kind in METHODS.items():
+    for name, kind in all_methods():
         try:
             found = kind.from_archive(tensors)
         except (KeyError, ValueError, TypeError, AttributeError) as error:
@@ -135,7 +164,7 @@ def _published(
     else:
         known = [
             kind.title
-            for kind in METHODS.values()
+            for _, kind in all_methods()
             if kind.from_archive.__func__ is not Method.from_archive.__func__
         ]
         raise InputError(

@@ -1,8 +1,6 @@
 """From flags to settings: lists split, defaults filled in, wrong values refused early."""
 
-import ast
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,15 @@ from urllib.parse import urlsplit
 import jax
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from kanoclip_jax.engine.dotted import flatten, get, plain, put, split
+from kanoclip_jax.engine.rows import (
+    by_hand,
+    define_rows,
+    replace_model,
+    take_recipe,
+)
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.models import parse_settings
 
 _LISTS = (
     "rows",
@@ -60,18 +66,6 @@ _CHOICES = {
     "eval.resolution": ("model", "original"),
     "calibrate.criterion": ("rate", "f1"),
 }
-# What all rows of a table have in common.
-_COMMON = (
-    "rows",
-    "seed",
-    "seeds",
-    "checkpoint",
-    "checkpoint_mvtec",
-    "checkpoint_visa",
-    "train.dataset",
-    "train.second_dataset",
-    "eval.datasets",
-)
 # A large backbone's programs are some 10 MB each.
 _COMPILED_BYTES = 2 * 2**30
 # What a run may be continued with a different value of; with a dot, a whole section.
@@ -112,33 +106,32 @@ def resolve(
     Args:
         config: as `configs/base.py` lays it out.
         overrides: dotted keys that the command line sets. Where `method` is one of
-            them, `model` is still another method's section: what of it was set by hand
-            is handed on, and nothing else.
+            them, its row's settings are taken; see `take_recipe`.
 
     Raises:
         InputError: a value that cannot be meant, naming key, value and what is allowed.
     """
     config = config.copy_and_resolve_references()
-    if "method" in overrides and not _fits(config):
-        replace_model(config, _by_hand(config, overrides))
-    replace_model(config, _parsed(config))
-    _define_rows(config)
+    if "method" in overrides:
+        take_recipe(config, overrides)
+    replace_model(config, parse_settings(config.method, config.model.to_dict()))
+    define_rows(config)
     with config.ignore_type():
         for key in _LISTS:
-            _set(config, key, _split(_get(config, key)))
+            put(config, key, split(get(config, key)))
         if not config.data.prepared:
             config.data.prepared = str(cache_directory())
         if config.data.workers < 0:
             cores = os.cpu_count() or 1
             config.data.workers = 0 if cores <= 4 else cores // 2
     for key in _POSITIVE:
-        if _get(config, key) <= 0:
+        if get(config, key) <= 0:
             raise InputError(
-                f"{key} is {_get(config, key)}; it must be positive, as in "
+                f"{key} is {get(config, key)}; it must be positive, as in "
                 f"--config.{key}=8"
             )
     for key in _CHOICES:
-        check_choice(key, _get(config, key))
+        check_choice(key, get(config, key))
     pieces = config.train.accumulate
     if pieces != "auto" and not (pieces.isdecimal() and int(pieces) > 0):
         raise InputError(
@@ -154,18 +147,10 @@ def resolve(
             "0 and 1 is expected, as in --config.calibrate.target_rate=0.01"
         )
     for key in _NOT_NEGATIVE:
-        if _get(config, key) < 0:
-            raise InputError(f"{key} is {_get(config, key)}; it must not be negative")
+        if get(config, key) < 0:
+            raise InputError(f"{key} is {get(config, key)}; it must not be negative")
     _check_url(config.knowledge.base_url)
     return FrozenConfigDict(config)
-
-
-def replace_model(config: ConfigDict, model: Mapping[str, Any]) -> None:
-    """Make `model` the section of another method: nothing of the old one stays."""
-    with config.unlocked(), config.ignore_type():
-        config.model = ConfigDict(
-            {k: tuple(v) if isinstance(v, list) else v for k, v in model.items()}
-        )
 
 
 def is_suite(config: Mapping[str, Any]) -> bool:
@@ -234,15 +219,15 @@ def adopt(
         if "method" in overrides:
             saved = {key: value for key, value in saved.items() if key != "model"}
         else:
-            replace_model(merged, _by_hand(merged, overrides))
-    mine, theirs = _flatten(_plain(merged.to_dict())), _flatten(saved)
+            replace_model(merged, by_hand(merged, overrides))
+    mine, theirs = flatten(plain(merged.to_dict())), flatten(saved)
     with merged.ignore_type(), merged.unlocked():
         for key in sorted(theirs):
             belongs = key == "method" or key.startswith(("model.", "clip."))
             if not belongs or key in overrides or mine.get(key) == theirs[key]:
                 continue
             value = theirs[key]
-            _set(merged, key, tuple(value) if isinstance(value, list) else value)
+            put(merged, key, tuple(value) if isinstance(value, list) else value)
             adopted.append(f"{key}={value}")
     if adopted:
         print(f"settings taken from the checkpoint: {', '.join(adopted)}")
@@ -251,7 +236,7 @@ def adopt(
 
 def differing_keys(old: dict, new: dict) -> list[str]:
     """Dotted keys that matter to a result and differ between two resolved configs."""
-    old, new = _flatten(old), _flatten(new)
+    old, new = flatten(old), flatten(new)
     return [
         key
         for key in sorted(old.keys() | new.keys())
@@ -261,18 +246,12 @@ def differing_keys(old: dict, new: dict) -> list[str]:
 
 def to_dict(config: FrozenConfigDict) -> dict:
     """Plain JSON types, for `config.json` and checkpoints."""
-    return _plain(config.to_dict())
+    return plain(config.to_dict())
 
 
 def _is_material(key: str) -> bool:
     section = f"{key.partition('.')[0]}."
     return key in _MATERIAL or not {key, section} & set(_IMMATERIAL)
-
-
-def _split(value: object) -> tuple[str, ...]:
-    # A comma-separated string: config_flags would take `folder:A,B` for bad Python.
-    parts = value.split(",") if isinstance(value, str) else value
-    return tuple(part.strip() for part in parts if part.strip())
 
 
 def _check_url(url: str) -> None:
@@ -290,124 +269,3 @@ def _check_url(url: str) -> None:
         f"knowledge.base_url {shown}; allowed is http(s)://HOST[:PORT]/PATH, and keys "
         "belong in the environment variable OPENAI_API_KEY"
     )
-
-
-def _get(config: ConfigDict, key: str) -> object:
-    section, _, name = key.rpartition(".")
-    return (config[section] if section else config)[name]
-
-
-def _fits(config: ConfigDict) -> bool:
-    """Whether the `model` section is one of the configured method."""
-    # Imported here, since most commands need not wait for the methods.
-    from kanoclip_jax.models import settings_of
-
-    return set(config.model) <= settings_of(config.method)
-
-
-def _define_rows(config: ConfigDict) -> None:
-    """Rows that the command line defines, as NAME:KEY=VALUE;KEY=VALUE, get settings.
-
-    Raises:
-        InputError: one that is written otherwise.
-    """
-    names: list[str] = []
-    for entry in _split(config.rows):
-        name, colon, changes = entry.partition(":")
-        if name in names or (colon and not re.fullmatch(r"[\w-]+", name)):
-            raise InputError(
-                f"row {entry!r} needs a name of its own, of letters, digits, - and _"
-            )
-        names.append(name)
-        for change in filter(None, changes.split(";")):
-            key, equals, value = change.partition("=")
-            if not (name and equals and key.strip()):
-                raise InputError(
-                    f"row {entry!r} is not understood; a name, or NAME:KEY=VALUE;… is "
-                    "expected, as in --config.rows='none,soft:model.sigma=8'"
-                )
-            key = key.strip()
-            value = _read_change(config, name, key, value.strip())
-            _put(config.row_settings, [name, *key.split(".")], value)
-    with config.ignore_type():
-        config.rows = tuple(names)
-
-
-def _read_change(config: ConfigDict, row: str, key: str, text: str) -> Any:
-    """A row's value, of the type of the setting that it changes.
-
-    Raises:
-        InputError: no such setting, one that all rows have in common, or another type.
-    """
-    section, _, name = key.rpartition(".")
-    own = config.get(section) if section else config
-    known = isinstance(own, ConfigDict) and (section == "model" or name in own)
-    if not known or key in _COMMON or isinstance(own.get(name), ConfigDict):
-        raise InputError(
-            f"row {row!r} changes {key}, which is no setting of a row; allowed: method, "
-            "and the keys of model, clip, train, eval and data, but for "
-            f"{', '.join(_COMMON)}"
-        )
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = text
-    # The method itself says what its own settings may be.
-    if section == "model":
-        return value
-    kind = type(own[name])
-    if kind is str:
-        return text
-    wanted = (int, float) if kind is float else kind
-    if not isinstance(value, wanted) or (isinstance(value, bool) and kind is not bool):
-        raise InputError(
-            f"row {row!r}: {key} is {text!r}; a value of type {kind.__name__} is "
-            "expected"
-        )
-    return kind(value)
-
-
-def _put(tree: ConfigDict, path: list[str], value: object) -> None:
-    *sections, key = path
-    for section in sections:
-        if section not in tree:
-            with tree.unlocked():
-                tree[section] = ConfigDict()
-        tree = tree[section]
-    with tree.unlocked(), tree.ignore_type():
-        tree[key] = value
-
-
-def _parsed(config: ConfigDict) -> dict[str, Any]:
-    """The `model` section, read as its method's settings."""
-    from kanoclip_jax.models import parse_settings
-
-    return parse_settings(config.method, config.model.to_dict())
-
-
-def _by_hand(config: ConfigDict, overrides: frozenset[str]) -> dict[str, Any]:
-    """What the command line sets of the `model` section."""
-    return {k: v for k, v in config.model.items() if f"model.{k}" in overrides}
-
-
-def _set(config: ConfigDict, key: str, value: object) -> None:
-    section, _, name = key.rpartition(".")
-    (config[section] if section else config)[name] = value
-
-
-def _flatten(tree: dict, prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
-    return value

@@ -15,9 +15,11 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from data_pipelines.errors import AbsentError, DataError
 from kanoclip_jax.engine import evaluate, train
 from kanoclip_jax.engine.build import load_method, open_dataset, open_targets, place
+from kanoclip_jax.engine.dotted import flatten
 from kanoclip_jax.engine.reporting.comparison import averages
 from kanoclip_jax.engine.reporting.report import to_terminal, write_report
-from kanoclip_jax.engine.settings import replace_model, resolve
+from kanoclip_jax.engine.rows import replace_model
+from kanoclip_jax.engine.settings import resolve
 from kanoclip_jax.engine.sharding import first_alone
 from kanoclip_jax.engine.workdir import Workdir, file_name
 from kanoclip_jax.errors import InputError
@@ -184,12 +186,7 @@ def _say_what_rows_overrule(
 ) -> None:
     """A row's own settings hold, whatever the command line says of all rows."""
     for row, changes in _rows(config).items():
-        flat = {
-            f"{section}.{key}": value
-            for section, own in changes.items()
-            if isinstance(own, Mapping)
-            for key, value in own.items()
-        }
+        flat = flatten(changes)
         for key in sorted(overrides & flat.keys()):
             print(
                 f"row {row} has its own {key}={flat[key]}; change it with "

@@ -1,7 +1,7 @@
 """The methods by name, and how to build one from its settings."""
 
-from collections.abc import Mapping
-from importlib.metadata import entry_points
+from collections.abc import Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from kanoclip_jax.errors import InputError
@@ -46,7 +46,30 @@ def method_class(name: str) -> type[Method]:
         raise InputError(
             f"method {name!r} is unknown; {nearest(name, [*METHODS, *others])}"
         )
-    return others[name].load()
+    return _load(others[name])
+
+
+def all_methods() -> Iterator[tuple[str, type[Method]]]:
+    """Every method with its name, these first.
+
+    Raises:
+        InputError: another package's cannot be imported.
+    """
+    yield from METHODS.items()
+    for entry in entry_points(group=ENTRY_POINTS):
+        if entry.name not in METHODS:
+            yield entry.name, _load(entry)
+
+
+def _load(entry: EntryPoint) -> type[Method]:
+    try:
+        return entry.load()
+    except (ImportError, AttributeError) as error:
+        brought = f" of {entry.dist.name}" if entry.dist else ""
+        raise InputError(
+            f"method {entry.name!r} is {entry.value}{brought}, which cannot be "
+            f"imported ({error}); install that package again, or name another method"
+        ) from None
 
 
 def build_method(name: str, settings: Mapping[str, Any], **backbones: object) -> Method:

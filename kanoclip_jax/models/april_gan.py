@@ -15,7 +15,7 @@ Ported from ByChelsea/VAND-APRIL-GAN (MIT), its zero-shot half. With CLIP ViT-L/
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, UInt8
 
 from kanoclip_jax.backbones import Clip
 from kanoclip_jax.backbones.taps import tapped_blocks
+from kanoclip_jax.backbones.towers import VisualTokens
 from kanoclip_jax.backbones.walks import plain_taps
 from kanoclip_jax.models import ensembles, stages
 from kanoclip_jax.models.base import (
@@ -37,13 +38,6 @@ from kanoclip_jax.models.base import (
 from kanoclip_jax.models.fixed_text import FixedText
 from kanoclip_jax.models.settings import check_positive
 from kanoclip_jax.nn import anomaly_map
-
-
-class Visual(NamedTuple):
-    """Image feature in the joint space, and the residual stream's patches at each tap."""
-
-    cls: Float[Array, "b joint"]
-    taps: Float[Array, "b l n d"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,21 +97,20 @@ class AprilGan(FixedText, Method):
             }
         }
 
-    def visual(self, frozen: Params, images: UInt8[Array, "b h w 3"]) -> Visual:
+    def visual(self, frozen: Params, images: UInt8[Array, "b h w 3"]) -> VisualTokens:
         """CLIP's own pass, with the residual stream taken on the way."""
-        tokens = self.clip.module.apply(
+        return self.clip.module.apply(
             {"params": frozen["clip"]},
             self.clip.normalise(images),
             self.tapped,
             method=plain_taps,
         )
-        return Visual(*tokens)
 
     def detect(
         self,
         frozen: Params,
         params: Params,
-        visual: Visual,
+        visual: VisualTokens,
         text: Float[Array, "b 2 joint"],
     ) -> Detection:
         """The mean of the stages' maps; the image feature's probability."""
@@ -131,7 +124,7 @@ class AprilGan(FixedText, Method):
         self,
         frozen: Params,
         params: Params,
-        visual: Visual,
+        visual: VisualTokens,
         batch: TrainBatch,
         classes: Float[Array, "c 2 joint"],
     ) -> tuple[Float[Array, ""], Terms]:
@@ -145,7 +138,7 @@ class AprilGan(FixedText, Method):
     def _abnormal(
         self,
         params: Params,
-        visual: Visual,
+        visual: VisualTokens,
         text: Float[Array, "b 2 joint"],
         sigma: float = 0.0,
     ) -> Float[Array, "b l h w"]:

@@ -7,7 +7,7 @@ method of millions has to be clearly above it.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, UInt8
 from kanoclip_jax import losses
 from kanoclip_jax.backbones import Clip
 from kanoclip_jax.backbones.taps import first_vv_block, tapped_blocks
+from kanoclip_jax.backbones.towers import VisualTokens
 from kanoclip_jax.models.base import (
     Detection,
     Method,
@@ -29,13 +30,6 @@ from kanoclip_jax.models.settings import check_positive
 from kanoclip_jax.nn import anomaly_map
 
 _SPREAD = 0.02  # of the vectors' drawing, as CLIP draws its own embeddings
-
-
-class Visual(NamedTuple):
-    """Image feature, not normalised, and patch tokens at each tap of both paths."""
-
-    cls: Float[Array, "b joint"]
-    taps: Float[Array, "b l n d"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,9 +83,9 @@ class Probe(WithoutText, Method):
             "cls": _SPREAD * jax.random.normal(cls, (2, config.projection_dim)),
         }
 
-    def visual(self, frozen: Params, images: UInt8[Array, "b h w 3"]) -> Visual:
+    def visual(self, frozen: Params, images: UInt8[Array, "b h w 3"]) -> VisualTokens:
         """Image feature and patch tokens of both paths."""
-        tokens = self.clip.module.apply(
+        return self.clip.module.apply(
             {"params": frozen["clip"]},
             self.clip.normalise(images),
             vv_start=self.first_vv_block,
@@ -99,13 +93,12 @@ class Probe(WithoutText, Method):
             paths="both",
             method="encode_image",
         )
-        return Visual(*tokens)
 
     def detect(
         self,
         frozen: Params,
         params: Params,
-        visual: Visual,
+        visual: VisualTokens,
         text: Float[Array, "*b 0"],
     ) -> Detection:
         """Mean map of the taps, and half of the image's probability and its maximum."""
@@ -118,7 +111,7 @@ class Probe(WithoutText, Method):
         self,
         frozen: Params,
         params: Params,
-        visual: Visual,
+        visual: VisualTokens,
         batch: TrainBatch,
         classes: Float[Array, "c 0"],
     ) -> tuple[Float[Array, ""], Terms]:
@@ -132,7 +125,7 @@ class Probe(WithoutText, Method):
         return total, {"loss": total, "global": score, "focal": focal, "dice": dice}
 
     def _probabilities(
-        self, params: Params, visual: Visual
+        self, params: Params, visual: VisualTokens
     ) -> tuple[Float[Array, "b l 2 n"], Float[Array, " b"]]:
         """States of each patch at each tap, and how likely each image is abnormal."""
         tokens = visual.taps.astype(jnp.float32)

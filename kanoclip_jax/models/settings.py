@@ -43,13 +43,13 @@ def check_choices(method: Method) -> None:
 
 
 def check_positive(method: Method, *names: str) -> None:
-    """Refuse zero and less.
+    """Refuse zero and less, and what is no finite number.
 
     Raises:
         InputError: names the setting.
     """
     for name in names:
-        if getattr(method, name) <= 0:
+        if not 0 < getattr(method, name) < math.inf:
             raise InputError(
                 f"model.{name} is {getattr(method, name)}; it must be positive, as in "
                 f"--config.model.{name}=8"
@@ -91,6 +91,21 @@ def check_divides(method: Method, name: str, *, whole: int, called: str) -> None
         )
 
 
+def of_type(name: str, value: Any, kind: type) -> Any:
+    """A value of a type; an int serves as a float.
+
+    Raises:
+        InputError: another type, naming the setting.
+    """
+    wanted = (int, float) if kind is float else kind
+    # A bool is an int to Python, and no number to a user.
+    if not isinstance(value, wanted) or (isinstance(value, bool) and kind is not bool):
+        raise InputError(
+            f"{name} is {value!r}; a value of type {kind.__name__} is expected"
+        )
+    return kind(value)
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """What a wrong name may have meant, for an error."""
     allowed = list(allowed)
@@ -105,13 +120,7 @@ def _read(key: str, value: Any, kind: Any) -> Any:
     if get_origin(kind) is Literal:
         _check_choice(key, value, kind)
         return value
-    wanted = (int, float) if kind is float else kind
-    # A bool is an int to Python, and no number to a user.
-    if not isinstance(value, wanted) or (isinstance(value, bool) and kind is not bool):
-        raise InputError(
-            f"model.{key} is {value!r}; a value of type {kind.__name__} is expected"
-        )
-    return kind(value)
+    return of_type(f"model.{key}", value, kind)
 
 
 def _read_list(key: str, value: Any, kind: type) -> tuple[Any, ...]:

@@ -129,7 +129,7 @@ def test_code_deep_inside_is_named_and_not_run(
     [
         ({"epoch": 5, "state": {}}, "its 'epoch' is of type int; allowed: named tens"),
         ({"x": {"y": [1, 2]}}, "its 'y' is of type list"),
-        ({"x": {3: WHOLE}}, "its 'x' has a key that is no name"),
+        ({"x": {3: WHOLE}}, "has a key that is no name"),
         (("a", "tuple"), "it is of type tuple"),
         ({"x": Named("torch", "FloatStorage")}, "its 'x' is of type"),
         ({"x": Storage("FloatStorage", "a", 12)}, "its 'x' is of type"),
@@ -194,3 +194,33 @@ def test_older_and_truncated_files_are_named(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(InputError, match="no torch archive of the zip kind"):
             read_nested_archive(path)
+
+
+def deep_tuple(levels: int, step: bytes) -> bytes:
+    """Tuples in each other: with `2` and `\\x86`, pairs of one and the same."""
+    return pickle.EMPTY_TUPLE + step * levels
+
+
+@pytest.mark.parametrize("step", [b"\x85", b"2\x86"], ids=["chain", "pairs"])
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (b"}", b"Ns", "a key that is no name"),
+        (b"}(", b"Nu", "a key that is no name"),
+        (b"(", b"Nd", "a key that is no name"),
+        (b"\x8f(", b"\x90", "a set"),
+        (b"(", b"\x91", "a set"),
+        (b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\n", b"NNtQ", "by no name"),
+        (b"ccollections\nOrderedDict\n(((", b"NtltR", "takes 0 positional"),
+    ],
+)
+def test_nothing_hashes_a_tuple_that_a_file_made(
+    tmp_path: Path, before: bytes, after: bytes, message: str, step: bytes
+) -> None:
+    """Python descends into all of its levels: a crash, or a call that never ends."""
+    path = tmp_path / "m.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        hashed = before + deep_tuple(200_000, step) + after
+        archive.writestr("m/data.pkl", b"\x80\x04" + hashed + b".")
+    with pytest.raises(InputError, match=message):
+        read_nested_archive(path)

@@ -71,6 +71,9 @@ def test_flags_that_cannot_be_meant(flags, words):
         ("train.dataset=mvtec", "--config.data.root"),
         ("method=kanoklip", "did you mean 'kanoclip'"),
         ("model.taps=six", "model.taps"),
+        ("model.temperature=nan", "must be positive"),
+        ("model.windows=2", "--config.model.windows is no setting"),
+        ("model.sigm=2", 'Did you mean "sigma"'),
     ],
 )
 def test_settings_that_cannot_be_meant(demo, flag, words):

@@ -53,14 +53,15 @@ def test_a_named_row_is_a_configuration() -> None:
         demo.get_config("media")
 
 
-def test_a_method_named_by_hand_takes_what_was_set_by_hand() -> None:
+def test_a_method_named_by_hand_brings_its_row_but_for_what_was_set_by_hand() -> None:
     config = demo.get_config()
     config.method = "median"
     config.model.sigma = 8.0
     resolved = resolve(config, BY_HAND | {"model.sigma"})
-    assert resolved.model.to_dict() == {"sigma": 8.0}
+    assert resolved.model.to_dict() == {"sigma": 8.0, "taps": ()}
     config.model.taps = "2,4"
-    assert resolve(config, BY_HAND | {"model.taps"}).model.to_dict() == {"taps": (2, 4)}
+    own = resolve(config, BY_HAND | {"model.taps"}).model.to_dict()
+    assert own == {"sigma": 4.0, "taps": (2, 4)}
     # What belongs to no median is an error, as every key that cannot be meant.
     with pytest.raises(InputError, match=r"model\.knpl is unknown.*sigma, taps"):
         resolve(config, BY_HAND | {"model.knpl"})
@@ -70,6 +71,21 @@ def test_a_method_named_by_hand_takes_what_was_set_by_hand() -> None:
     config.method = "medina"
     with pytest.raises(InputError, match="method 'medina' is unknown.*'median'"):
         resolve(config, BY_HAND)
+
+
+def test_a_method_named_by_hand_is_what_its_row_is() -> None:
+    by_row = to_dict(resolve(mvtec.get_config("april_gan")))
+    config = mvtec.get_config("clip")
+    config.method = "april_gan"
+    assert to_dict(resolve(config, BY_HAND)) == by_row
+    config.train.epochs = 15
+    assert resolve(config, BY_HAND | {"train.epochs"}).train.epochs == 15
+    # Back again, and the full method by name.
+    config.method = "kanoclip"
+    assert "bica_width" not in resolve(config, BY_HAND).model
+    assert to_dict(resolve(mvtec.get_config("kanoclip"))) == to_dict(
+        resolve(mvtec.get_config())
+    )
 
 
 def test_a_checkpoint_of_another_method_brings_its_settings() -> None:
@@ -171,4 +187,4 @@ def test_seeds_of_one_method_keep_what_was_set(settings, tmp_path) -> None:
     config.model.sigma = 1.0
     assert engine.run("train", config, tmp_path, BY_HAND | {"model.sigma"}) == 0
     run = tmp_path / "median" / "112" / "config.json"
-    assert json.loads(run.read_text())["model"] == {"sigma": 1.0}
+    assert json.loads(run.read_text())["model"] == {"sigma": 1.0, "taps": []}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kanoclip_jax import engine
+from kanoclip_jax.engine.prediction.detector import Detector
 from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.settings import resolve
 from kanoclip_jax.errors import InputError
@@ -133,6 +134,20 @@ def test_mvfa_s_adapters_bring_the_tower_they_were_for(
     assert engine.run("predict", config, tmp_path / "shown", by_hand) == 0
     lines = (tmp_path / "shown" / "predictions.csv").read_text().splitlines()
     assert len(lines) == 1 + 11
+
+
+def test_a_detector_of_an_authors_file(tiny_directory, settings, tmp_path) -> None:
+    file = save(tmp_path / "mvtec_pretrained.pth", layers())
+    picture = np.random.default_rng(0).integers(0, 255, (70, 50, 3), np.uint8)
+    # What authors trained at, which is no multiple of this patch.
+    with pytest.raises(InputError, match="518"):
+        Detector.load(file, clip=str(tiny_directory))
+    detector = Detector.load(file, clip=str(tiny_directory), image_size=64)
+    assert detector.identity["clip.activation"] == "gelu"
+    config = settings(checkpoint=str(file), clip__image_size=64)
+    same = Detector.from_config(config).predict(picture, "cup")
+    found = detector.predict(picture, "cup")
+    assert found.anomaly_map.shape == (70, 50) and found.score == same.score
 
 
 def test_prompts_of_a_wider_clip_are_refused(settings, tmp_path) -> None:

@@ -27,6 +27,9 @@ def test_a_row_changes_what_stands_behind_its_name() -> None:
         "small:method=winclip;model.windows=2;clip.activation=gelu"
     )
     assert list(found) == ["adapter", "soft", "small"]
+    taps = of("none:model.taps=[1,2];train.adam_betas=[0.6, 0.999],knpl")
+    assert list(taps) == ["none", "knpl"] and taps["none"].model.taps == (1, 2)
+    assert taps["none"].train.adam_betas == (0.6, 0.999)
     assert found["adapter"].model.sigma == 4.0
     soft = found["soft"]
     assert (soft.model.sigma, soft.train.epochs, soft.train.accumulate) == (8.0, 2, "4")

@@ -1,10 +1,13 @@
 """Building by name: wrong settings are named with the nearest right one."""
 
+from importlib.metadata import EntryPoint
+
 import pytest
 
+from kanoclip_jax import models
 from kanoclip_jax.backbones import Clip
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.models import METHODS, build_method
+from kanoclip_jax.models import METHODS, all_methods, build_method
 from kanoclip_jax.models.kanoclip import Kanoclip
 
 
@@ -45,3 +48,15 @@ def test_wrong_names_and_values_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         build_method(name, clip=clip, settings=settings)
+
+
+@pytest.mark.parametrize("value", ["nowhere.to.be.found:Method", "math:Method"])
+def test_another_package_s_method_that_cannot_be_imported_is_named(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = EntryPoint(name="theirs", value=value, group=models.ENTRY_POINTS)
+    monkeypatch.setattr(models, "entry_points", lambda group: [entry])
+    for read in (lambda: models.method_class("theirs"), lambda: [*all_methods()]):
+        with pytest.raises(InputError, match=f"'theirs' is {value}.*install"):
+            read()
+    assert models.method_class("clip") is METHODS["clip"]

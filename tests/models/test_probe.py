@@ -11,10 +11,11 @@ import tiny_clip
 from scipy.ndimage import gaussian_filter, zoom
 
 from kanoclip_jax.backbones import Clip
+from kanoclip_jax.backbones.towers import VisualTokens
 from kanoclip_jax.engine.step import count_parameters
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models.base import Detection, TrainBatch
-from kanoclip_jax.models.probe import Probe, Visual
+from kanoclip_jax.models.probe import Probe
 
 LABELS = TrainBatch(
     mask=np.pad(np.ones((1, 12, 8), np.uint8), ((0, 2), (4, 16), (0, 24))),
@@ -40,7 +41,7 @@ def pictures() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def visual(method: Probe, pictures: np.ndarray) -> Visual:
+def visual(method: Probe, pictures: np.ndarray) -> VisualTokens:
     return jax.jit(method.visual)(method.frozen, pictures)
 
 
@@ -57,7 +58,7 @@ def tokens(
     return numpy_clip.image_feature(ordinary[-1][:, 0], tiny_weights), np.stack(taps)
 
 
-def detect(method: Probe, params: Any, visual: Visual) -> Detection:
+def detect(method: Probe, params: Any, visual: VisualTokens) -> Detection:
     classes = method.prompts(method.frozen, ["bottle"] * 3)
     text = method.text(method.frozen, params, classes)
     return jax.jit(method.detect)(method.frozen, params, visual, text)
@@ -86,7 +87,7 @@ def upsampled(grid: np.ndarray) -> np.ndarray:
 def test_maps_and_scores_equal_numpy(
     method: Probe,
     params: Any,
-    visual: Visual,
+    visual: VisualTokens,
     tokens: tuple[np.ndarray, np.ndarray],
 ) -> None:
     states, image = plain_states(params, *tokens)
@@ -108,7 +109,7 @@ def test_maps_and_scores_equal_numpy(
 def test_the_loss_equals_numpy(
     method: Probe,
     params: Any,
-    visual: Visual,
+    visual: VisualTokens,
     tokens: tuple[np.ndarray, np.ndarray],
 ) -> None:
     """Focal and dice of each tap's unblurred map, averaged; BCE; no padded row."""
@@ -133,7 +134,7 @@ def test_the_loss_equals_numpy(
     assert float(loss) == pytest.approx(np.mean(focal) + np.mean(dice) + bce, rel=1e-3)
 
 
-def loss_of(method: Probe, params: Any, visual: Visual) -> Any:
+def loss_of(method: Probe, params: Any, visual: VisualTokens) -> Any:
     return method.objective(
         method.frozen,
         params,
@@ -144,7 +145,7 @@ def loss_of(method: Probe, params: Any, visual: Visual) -> Any:
 
 
 def test_gradients_equal_finite_differences(
-    method: Probe, params: Any, visual: Visual
+    method: Probe, params: Any, visual: VisualTokens
 ) -> None:
     loss = jax.jit(lambda p: loss_of(method, p, visual)[0])
     gradient = jax.grad(loss)(params)
@@ -169,7 +170,7 @@ def test_gradients_equal_finite_differences(
 
 
 def test_no_gradient_reaches_the_backbone(
-    method: Probe, params: Any, visual: Visual
+    method: Probe, params: Any, visual: VisualTokens
 ) -> None:
     gradient = jax.grad(
         lambda frozen: method.objective(
@@ -184,7 +185,7 @@ def test_no_gradient_reaches_the_backbone(
 
 
 def test_rows_do_not_depend_on_their_neighbours(
-    method: Probe, params: Any, visual: Visual, pictures: np.ndarray
+    method: Probe, params: Any, visual: VisualTokens, pictures: np.ndarray
 ) -> None:
     order = np.array([2, 0, 1])
     moved = jax.jit(method.visual)(method.frozen, pictures[order])

@@ -17,14 +17,13 @@ from PIL import Image
 from data_pipelines.errors import DataError
 from data_pipelines.pipeline import Batch
 from data_pipelines.transforms import read_photograph, square, upright_photograph
-from kanoclip_jax.engine.checkpoint import locate_step, read_meta
 from kanoclip_jax.engine.prediction.calibration import (
     AUTO,
     Thresholds,
     find_calibrations,
 )
 from kanoclip_jax.engine.resize import resize_map
-from kanoclip_jax.engine.restore import Trained, load_trained
+from kanoclip_jax.engine.restore import Trained, load_trained, saved_settings
 from kanoclip_jax.engine.settings import check_choice, resolve
 from kanoclip_jax.engine.sharding import Devices
 from kanoclip_jax.engine.step import Found, Inference
@@ -121,6 +120,7 @@ class Detector:
         checkpoint: str | os.PathLike,
         *,
         clip: str = "",
+        image_size: int = 0,
         dtype: str = "",
         batch_size: int = 1,
         calibration: str | os.PathLike = AUTO,
@@ -129,8 +129,11 @@ class Detector:
         """The detector of a checkpoint, which brings its own settings.
 
         Args:
-            checkpoint: an Orbax checkpoint directory (newest step) or one step of it.
+            checkpoint: an Orbax checkpoint directory (newest step), one step of it, or
+                an authors' `.pth`.
             clip: where the backbone's weights lie now; as in training where empty.
+            image_size: side of the square that pictures are squashed to; as in training
+                where 0, and as its authors ran it for their file: 518, MVFA's 240.
             dtype: of the tower's computation: `float32`, `bfloat16` or `auto`; as in
                 training where empty.
             batch_size: see `Detector`.
@@ -140,13 +143,11 @@ class Detector:
         Raises:
             InputError: no such checkpoint, another backbone, or a wrong option.
         """
-        step = locate_step(Path(checkpoint))
-        given = {"name": clip, "dtype": dtype}
+        given = {"name": clip, "image_size": image_size, "dtype": dtype}
         given = {key: value for key, value in given.items() if value}
         if dtype:
             check_choice("clip.dtype", dtype)
-        config = ConfigDict(read_meta(step)["config"])
-        config.checkpoint = str(step)
+        config = saved_settings(checkpoint)
         config.clip.update(given)
         trained = load_trained(
             FrozenConfigDict(config), None, frozenset(f"clip.{key}" for key in given)
