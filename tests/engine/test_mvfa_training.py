@@ -22,7 +22,16 @@ from kanoclip_jax.errors import InputError
 from kanoclip_jax.models.base import TrainBatch
 from kanoclip_jax.models.mvfa import Mvfa
 
-BY_HAND = frozenset({"method"})
+# What the tests set, which a row would bring.
+BY_HAND = frozenset(
+    {
+        "method",
+        "clip.image_size",
+        "clip.input_range",
+        "train.epochs",
+        "train.learning_rate",
+    }
+)
 
 
 def test_the_row_is_as_published_and_any_size_is_an_option() -> None:
@@ -49,6 +58,17 @@ def test_the_size_that_the_row_overrules_is_said(capsys) -> None:
     said = capsys.readouterr().out
     assert "row mvfa has its own clip.image_size=240" in said
     assert "--config.row_settings.mvfa.clip.image_size=…" in said
+
+
+def test_a_method_named_by_flag_brings_the_tower_that_it_was_published_with() -> None:
+    config = mvtec.get_config()
+    config.method = "mvfa"
+    found = resolve(config, frozenset({"method"})).clip
+    assert (found.image_size, found.input_range, found.activation) == (
+        240,
+        "unit",
+        "gelu",
+    )
 
 
 def test_only_mvfa_drops_what_is_beside_whole_patches(settings) -> None:

@@ -135,7 +135,7 @@ class Detector:
             clip: where the backbone's weights lie now; as in training where empty.
             guide: likewise those of a second one.
             image_size: side of the square that pictures are squashed to; as in training
-                where 0, and 518 for an authors' file.
+                where 0, and as its authors ran it for their file: 518, MVFA's 240.
             dtype: of the tower's computation: `float32`, `bfloat16` or `auto`; as in
                 training where empty.
             batch_size: see `Detector`.
