@@ -71,6 +71,14 @@ _CHOICES = {
 }
 # What a checkpoint brings: its method, and the backbones that it was trained with.
 _OF_A_METHOD = ("model.", "clip.", "guide.")
+# Settings that are younger than some working directories, with what was done before.
+_BEFORE = {
+    "clip.activation": "",
+    "clip.input_range": "clip",
+    "data.class_names": "display",
+    "train.mosaic": 0.0,
+    "train.weight_decay": 0.0,
+}
 # A large backbone's programs are some 10 MB each.
 _COMPILED_BYTES = 2 * 2**30
 # What a run may be continued with a different value of; with a dot, a whole section.
@@ -249,7 +257,7 @@ def adopt(
 def differing_keys(old: dict, new: dict) -> list[str]:
     """Dotted keys that matter to a result and differ between two resolved configs."""
     unused = _unused_backbones(old) & _unused_backbones(new)
-    old, new = flatten(old), flatten(new)
+    old, new = _BEFORE | flatten(old), _BEFORE | flatten(new)
     return [
         key
         for key in sorted(old.keys() | new.keys())

@@ -104,3 +104,12 @@ def test_a_checkpoint_wins_over_the_file_and_loses_to_the_command_line():
     assert merged.model.taps == (1, 2)
     assert merged.clip.name == "mine"
     assert merged.train.epochs == 4
+
+
+def test_a_setting_that_came_later_was_as_before() -> None:
+    new = to_dict(resolve(base.get_config()))
+    old = to_dict(resolve(base.get_config()))
+    del old["clip"]["input_range"], old["train"]["weight_decay"]
+    assert differing_keys(old, new) == []
+    new["clip"]["input_range"] = "unit"
+    assert differing_keys(old, new) == ["clip.input_range"]
