@@ -93,12 +93,13 @@ def encode_text(
     end: np.ndarray,
     context: np.ndarray | None = None,
     deep: np.ndarray | None = None,
+    inserted: np.ndarray | None = None,
 ) -> np.ndarray:
     @jax.jit
     def run(params: Any, *inputs: jax.Array | None) -> jax.Array:
         return clip.module.apply({"params": params}, *inputs, method="encode_text")
 
-    return np.asarray(run(clip.params, ids, end, context, deep))
+    return np.asarray(run(clip.params, ids, end, context, deep, inserted))
 
 
 @pytest.fixture(scope="module")
