@@ -13,7 +13,6 @@ from ml_collections import FrozenConfigDict
 from data_pipelines.errors import AbsentError
 from data_pipelines.sources import Source, open_source
 from kanoclip_jax.backbones import Clip, Dino, load_clip, load_dino
-from kanoclip_jax.backbones.locate import locate, locate_guide
 from kanoclip_jax.engine.settings import datasets_of
 from kanoclip_jax.engine.sharding import first_alone
 from kanoclip_jax.errors import InputError
@@ -46,16 +45,6 @@ def load_method(config: FrozenConfigDict) -> Method:
     return build_method(config.method, config.model.to_dict(), **found)
 
 
-def locate_backbones(config: FrozenConfigDict) -> None:
-    """Say what is missing before hours of work, not after.
-
-    Raises:
-        InputError: a backbone that the method reads is not there.
-    """
-    for field in method_class(config.method).backbones:
-        _LOCATED[field](config[field].name)
-
-
 def _clip(config: FrozenConfigDict) -> Clip:
     return _load_clip(
         config.clip.name,
@@ -82,7 +71,6 @@ def _dtype(config: FrozenConfigDict) -> jnp.dtype:
 
 # By the fields of methods that hold them.
 _BACKBONES = {"clip": _clip, "guide": _guide}
-_LOCATED = {"clip": locate, "guide": locate_guide}
 
 
 def open_dataset(

@@ -17,7 +17,6 @@ from kanoclip_jax.engine import evaluate, train
 from kanoclip_jax.engine.auxiliary import open_auxiliary
 from kanoclip_jax.engine.build import (
     load_method,
-    locate_backbones,
     open_targets,
     place,
     refuse_training_dataset,
@@ -71,7 +70,7 @@ def main(
     """
     groups, absent = _groups(mode, config)
     parts = list(_parts(config, workdir, groups))
-    _locate_backbones(parts)
+    _build_all(parts)
     _say_what_rows_overrule(config, overrides)
     folder = Workdir(workdir)
     if mode == "train":
@@ -211,10 +210,15 @@ def _some_row_learns(config: FrozenConfigDict) -> bool:
     )
 
 
-def _locate_backbones(parts: Sequence[Part]) -> None:
+def _build_all(parts: Sequence[Part]) -> None:
+    """Say what a row cannot run with before hours of others, not after.
+
+    Raises:
+        InputError: a backbone that is missing, or that a row's settings do not fit.
+    """
     for row, config in {part.row: part.config for part in parts}.items():
         try:
-            locate_backbones(config)
+            load_method(config)
         except InputError as error:
             raise InputError(
                 f"row {row}: {error}. Or leave the row out of --config.rows"

@@ -15,7 +15,7 @@ runs anew for each image, 48 sentences too.
 | order of the most abnormal patches | by logits | by probabilities, which are equal where they are 1 |
 | batch | of any size; 1 in this method's row | 1, others raise |
 | dice | over the pixels of an image | over each of its rows, for a batch of 1 loses an axis |
-| training data | one dataset | two: ColonDB beside MVTec AD, ClinicDB beside VisA |
+| training data | `train.dataset`; both with `mvtec,colondb` and `visa,clinicdb` | two: ColonDB beside MVTec AD, ClinicDB beside VisA |
 | mosaic of four images, 1 in 5 on MVTec AD | off; `train.mosaic=0.2` | on; the image's label stays that of the one that made place, with either |
 | weights that are evaluated | the last epoch's | those of the epoch with the best pixel F1 on another dataset |
 | first prompt of the text tower, which nothing reads | decays with the others | stays as it was drawn |

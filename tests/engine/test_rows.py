@@ -97,10 +97,17 @@ def test_rows_that_learn_nothing_need_no_training_dataset(settings, tmp_path) ->
     assert [row["title"] for row in report["rows"].values()] == ["CLIP", "patch median"]
 
 
-def test_a_missing_backbone_is_said_before_the_first_row_runs(
-    settings, tmp_path
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("crane_plus", "row crane_plus: .*no DINOv2.*leave the row"),
+        ("crane", "row crane: the image's feature, 48 wide, is no token"),
+    ],
+)
+def test_what_a_row_cannot_run_with_is_said_before_the_first_runs(
+    row, words, settings, tmp_path
 ) -> None:
-    config = settings(rows="median,crane_plus", guide__name=str(tmp_path))
-    with pytest.raises(InputError, match="row crane_plus: .*no DINOv2.*leave the row"):
+    config = settings(rows=f"median,{row}", guide__name=str(tmp_path))
+    with pytest.raises(InputError, match=words):
         engine.run("train", config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
