@@ -63,9 +63,11 @@ def attend(
             one.
     """
     tokens, keys, size = query.shape[1], key.shape[1], query.shape[-1]
-    if causal and (tokens < keys or lowering.target() == "onnx"):
-        # A constant: ONNX Runtime cannot choose between truth values, as JAX's own would.
-        mask = np.tril(np.ones((1, 1, tokens, keys), bool), keys - tokens)
+    onnx = lowering.target() == "onnx"
+    if causal and (tokens < keys or onnx):
+        # A constant there: ONNX Runtime cannot choose between truth values.
+        numbers = np if onnx else jnp
+        mask = numbers.tril(numbers.ones((1, 1, tokens, keys), bool), keys - tokens)
         return _plain(query, key, value, mask=jnp.asarray(mask))
     fewer = min(tokens, keys)
     if lowering.target() == "any" and fewer >= _FUSED_FROM and not causal:
