@@ -101,7 +101,8 @@ def beside_other(
 def named(row: str, title: str) -> str:
     """A row as readers know it: by its method, and what it changes of that."""
     plain = title.lower().replace("-", "_").replace(" ", "_").replace("+", "_plus")
-    return title if row in (plain, plain.replace("_", "")) else f"{title}: {row}"
+    own = row in (plain, plain.replace("_", "")) or plain.endswith(f"_{row}")
+    return title if own else f"{title}: {row}"
 
 
 def as_in_paper(datasets: Mapping[str, Result], title: str) -> Table:

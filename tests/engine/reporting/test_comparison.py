@@ -5,6 +5,7 @@ import pytest
 from kanoclip_jax.engine.reporting import comparison, page, report
 from kanoclip_jax.engine.reporting.comparison import averages
 from kanoclip_jax.engine.reporting.sections import sections
+from kanoclip_jax.engine.reporting.tables import named
 from kanoclip_jax.engine.suite import mean_and_std
 
 
@@ -148,3 +149,9 @@ def test_the_page_draws_them() -> None:
     assert "<svg " not in page.render(
         made(SEEDS, {row: ("MVFA", 1, 1.0) for row in SEEDS}), {}
     )
+
+
+def test_a_row_that_is_its_method_goes_by_its_title() -> None:
+    own = (("median", "patch median"), ("clip_ac", "CLIP-AC"), ("crane_plus", "Crane+"))
+    assert [named(row, title) for row, title in own] == [title for _, title in own]
+    assert named("soft", "patch median") == "patch median: soft"
