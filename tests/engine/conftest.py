@@ -68,6 +68,23 @@ def settings(
 
 
 @pytest.fixture(scope="session")
+def quick(settings: Callable[..., ConfigDict]) -> Callable[..., ConfigDict]:
+    """The same of a method whose programs are small, for what is the engine's own."""
+
+    def make(**overrides: object) -> ConfigDict:
+        config = settings()
+        config.method, config.model = "probe", base.get_config("probe").model
+        config.model.taps = "2,4"
+        config.train.learning_rate = 1e-3
+        for key, value in overrides.items():
+            section, _, name = key.rpartition("__")
+            (config[section] if section else config)[name] = value
+        return config
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def checkpoint(
     settings: Callable[..., ConfigDict], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:

@@ -54,7 +54,7 @@ for devices_count, parts in json.loads(sys.argv[2]):
     step = make_train_step(method, optimizer, devices, parts)
     features = make_features(method, devices, parts)(frozen, devices.put(images))
     losses = []
-    for _ in range(20):
+    for _ in range(10):
         state, terms = step(frozen, state, features, devices.put(batch), prompts)
         losses.append(float(terms["loss"]))
     assert len(jax.tree.leaves(state.params)[0].sharding.device_set) == devices_count
@@ -78,8 +78,8 @@ def child(script: str, *arguments: str, devices: int = 1) -> subprocess.Popen:
 @pytest.mark.slow
 def test_losses_are_those_of_one_device(tiny_directory: Path) -> None:
     """And of a batch that passes in pieces."""
-    cases = [(1, 1), (2, 1), (4, 1), (8, 1), (1, 8), (2, 2)]
-    process = child(STEPS, str(tiny_directory), json.dumps(cases), devices=8)
+    cases = [(1, 1), (4, 1), (1, 8), (2, 2)]
+    process = child(STEPS, str(tiny_directory), json.dumps(cases), devices=4)
     out, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     one, *others = (json.loads(line) for line in out.splitlines() if line[0] == "[")

@@ -34,17 +34,17 @@ def both(settings, data_root):
 
 @pytest.mark.slow
 def test_rows_and_seeds_of_two_trainings(both, tmp_path, capsys, monkeypatch) -> None:
-    config, mine = both(seeds=2, rows="none,adapter")
+    config, mine = both(seeds=2, rows="clip,probe")
     assert engine.run("train", config, tmp_path) == 0
     shown = capsys.readouterr().out
     report = json.loads((tmp_path / "report.json").read_text())
-    assert list(report["rows"]) == ["none", "adapter"]
+    assert list(report["rows"]) == ["clip", "probe"]
     assert list(report["datasets"]) == ["mvtec", mine]
-    assert report["datasets"] == report["rows"]["adapter"]["datasets"]
+    assert report["datasets"] == report["rows"]["probe"]["datasets"]
     assert "Row by row" in shown and "±" in shown
     own = []
     for seed in ("111", "112"):
-        run = tmp_path / "adapter" / seed / "trained_on_mvtec"
+        run = tmp_path / "probe" / seed / "trained_on_mvtec"
         assert json.loads((run / "config.json").read_text())["seed"] == int(seed)
         own.append(json.loads((run / "report.json").read_text())["datasets"][mine])
         # MVTec AD was not trained on where it is evaluated.
@@ -59,7 +59,7 @@ def test_rows_and_seeds_of_two_trainings(both, tmp_path, capsys, monkeypatch) ->
     spread = report["std"][mine]["mean"]["pixel_auroc"]
     assert spread == pytest.approx(abs(first - second) / 2**0.5)
     # What learns nothing does not depend on the seed.
-    assert report["rows"]["none"]["std"][mine]["mean"]["pixel_auroc"] == 0
+    assert report["rows"]["clip"]["std"][mine]["mean"]["pixel_auroc"] == 0
 
     # Again: the report, and no step.
     def refuse(*_: object) -> None:
@@ -70,8 +70,8 @@ def test_rows_and_seeds_of_two_trainings(both, tmp_path, capsys, monkeypatch) ->
     assert json.loads((tmp_path / "report.json").read_text()) == report
 
     # And its checkpoints, by what they were trained on.
-    single, _ = both(rows="adapter", seed=112)
-    run = tmp_path / "adapter" / "112" / "trained_on_mvtec"
+    single, _ = both(rows="probe", seed=112)
+    run = tmp_path / "probe" / "112" / "trained_on_mvtec"
     single.checkpoint_mvtec = str(run / "checkpoints")
     single.eval.datasets = mine
     assert engine.run("train", single, tmp_path / "given") == 0

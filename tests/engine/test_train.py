@@ -109,9 +109,9 @@ def test_a_run_does_not_go_on_with_other_sentences(settings, tmp_path, monkeypat
     assert engine.run("train", config, tmp_path / "run") == 0
 
 
-def test_the_cache_changes_no_bit(settings, tmp_path):
-    cached = settings(train__cache_features=str(tmp_path / "features"))
-    uncached = settings(train__cache_features="never")
+def test_the_cache_changes_no_bit(quick, tmp_path):
+    cached = quick(train__cache_features=str(tmp_path / "features"))
+    uncached = quick(train__cache_features="never")
     assert engine.run("train", cached, tmp_path / "cached") == 0
     assert engine.run("train", uncached, tmp_path / "uncached") == 0
     assert list((tmp_path / "features").rglob("*.safetensors"))
@@ -193,9 +193,9 @@ def test_a_batch_passes_in_pieces_where_memory_is_short(
 
 
 def test_a_resumed_training_compiles_its_programs_once(
-    settings, tmp_path, monkeypatch, compilations
+    quick, tmp_path, monkeypatch, compilations
 ):
-    config = settings()
+    config = quick()
     with monkeypatch.context() as patch:
         patch.setattr(train.Run, "_save", saved_until(3))
         with pytest.raises(Killed):
@@ -220,9 +220,9 @@ def saved_until(last: int):
 
 
 def test_a_finished_run_is_reported_and_not_repeated(
-    settings, tmp_path, monkeypatch, capsys
+    quick, tmp_path, monkeypatch, capsys
 ):
-    assert engine.run("train", settings(), tmp_path) == 0
+    assert engine.run("train", quick(), tmp_path) == 0
     first = (tmp_path / "report.json").read_bytes()
     page = (tmp_path / "report.html").read_bytes()
     # As where a run was killed between the two.
@@ -232,21 +232,21 @@ def test_a_finished_run_is_reported_and_not_repeated(
         raise AssertionError("trained again")
 
     monkeypatch.setattr(train.Run, "train", fail)
-    assert engine.run("train", settings(), tmp_path) == 0
+    assert engine.run("train", quick(), tmp_path) == 0
     assert (tmp_path / "report.json").read_bytes() == first
     assert (tmp_path / "report.html").read_bytes() == page
     assert "has finished" in capsys.readouterr().out
 
 
-def test_another_configuration_is_refused_by_its_keys(settings, tmp_path):
-    assert engine.run("train", settings(), tmp_path) == 0
+def test_another_configuration_is_refused_by_its_keys(quick, tmp_path):
+    assert engine.run("train", quick(), tmp_path) == 0
     with pytest.raises(InputError, match="another model.sigma, train.epochs"):
-        engine.run("train", settings(train__epochs=3, model__sigma=2.0), tmp_path)
+        engine.run("train", quick(train__epochs=3, model__sigma=2.0), tmp_path)
 
 
-def test_what_does_not_matter_may_change(settings, tmp_path):
-    assert engine.run("train", settings(), tmp_path) == 0
-    assert engine.run("train", settings(train__checkpoint_every=1), tmp_path) == 0
+def test_what_does_not_matter_may_change(quick, tmp_path):
+    assert engine.run("train", quick(), tmp_path) == 0
+    assert engine.run("train", quick(train__checkpoint_every=1), tmp_path) == 0
 
 
 def test_a_method_without_parameters_is_evaluated_only(settings, tmp_path):

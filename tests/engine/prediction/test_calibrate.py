@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from kanoclip_jax import Detector, engine
-from kanoclip_jax.engine.prediction import detector as detector_module
+from kanoclip_jax.engine import restore
 from kanoclip_jax.engine.prediction.calibration import (
     Calibration,
     find_calibrations,
@@ -224,9 +224,9 @@ def test_thresholds_belong_to_a_class(settings, stored, normals, tmp_path, capsy
 def test_a_checkpoint_from_before_a_setting_keeps_its_thresholds(
     copied, stored, monkeypatch
 ):
-    meta = detector_module.read_meta(copied / "7")
+    meta = restore.read_meta(copied / "7")
     del meta["config"]["model"]["knowledge_scope"]
-    monkeypatch.setattr(detector_module, "read_meta", lambda step: meta)
+    monkeypatch.setattr(restore, "read_meta", lambda step: meta)
     assert Detector.load(copied).thresholds("metal nut") == (0.5, 0.5)
 
 
