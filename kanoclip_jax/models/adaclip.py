@@ -37,7 +37,7 @@ from kanoclip_jax.backbones import Clip, DualPathCLIP
 from kanoclip_jax.backbones.prompted import plain_image, prompted_image, prompted_text
 from kanoclip_jax.backbones.taps import tapped_blocks
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.models import ensembles
+from kanoclip_jax.models import ensembles, stages
 from kanoclip_jax.models.adaclip_files import read_archive
 from kanoclip_jax.models.base import (
     Detection,
@@ -176,12 +176,16 @@ class AdaClip(Method):
                 for tower, size in widths.items()
             },
             "dynamic": {
-                tower: _layers(next(keys), (self.prompt_length,), joint, size)
+                tower: stages.linear_layers(
+                    next(keys), (self.prompt_length,), joint, size
+                )
                 for tower, size in widths.items()
             },
             "heads": {
-                "patches": _layers(next(keys), (len(self.tapped),), width, joint),
-                "cls": _layers(next(keys), (), joint, joint),
+                "patches": stages.linear_layers(
+                    next(keys), (len(self.tapped),), width, joint
+                ),
+                "cls": stages.linear_layers(next(keys), (), joint, joint),
             },
         }
 
@@ -252,8 +256,7 @@ class AdaClip(Method):
         normal = len(self.ensemble.normal) * len(self.ensemble.templates)
         words = unit(words)
         states = [words[:, :normal].mean(1), words[:, normal:].mean(1)]
-        patches = jnp.einsum("blnd,ldj->blnj", taps, heads["patches"]["kernel"])
-        patches += heads["patches"]["bias"][:, None]
+        patches = stages.project(heads["patches"], taps)
         cls = cls @ heads["cls"]["kernel"] + heads["cls"]["bias"]
         return Features(unit(jnp.stack(states, 1)), unit(cls), unit(patches))
 
@@ -315,8 +318,7 @@ class AdaClip(Method):
         found = self.features(frozen, params, visual, text)
         odds = self.odds(found).mean(1)
         # Of two states only the difference counts, and it commutes with up-sampling.
-        logits = anomaly_map.render(odds, self.image_size, align_corners=True)
-        maps = jax.nn.sigmoid(logits)
+        maps = stages.stage_maps(odds, self.image_size)
         if self.sigma:
             maps = jnp.minimum(anomaly_map.smooth(maps, self.sigma), 1)
         return Detection(maps, self.score(found, odds))
@@ -353,9 +355,7 @@ class AdaClip(Method):
         self, odds: Float[Array, "b l n"]
     ) -> Float[Array, "b l 2 h w"]:
         """Each stage's probabilities of {normal, abnormal} at full size, unblurred."""
-        abnormal = jax.nn.sigmoid(
-            anomaly_map.render(odds, self.image_size, align_corners=True)
-        )
+        abnormal = stages.stage_maps(odds, self.image_size)
         return jnp.stack([1 - abnormal, abnormal], axis=2)
 
     def image_loss(
@@ -369,17 +369,6 @@ class AdaClip(Method):
     def from_archive(cls, tensors: Mapping[str, Any]) -> Published | None:
         """What the authors' `.pth` holds; None for another's file."""
         return read_archive(tensors)
-
-
-def _layers(
-    key: jax.Array, count: tuple[int, ...], inputs: int, outputs: int
-) -> dict[str, Array]:
-    keys, bound = jax.random.split(key), inputs**-0.5
-    shapes = {"kernel": (*count, inputs, outputs), "bias": (*count, outputs)}
-    return {
-        name: jax.random.uniform(own, shape, minval=-bound, maxval=bound)
-        for own, (name, shape) in zip(keys, shapes.items(), strict=True)
-    }
 
 
 def _lengthened(

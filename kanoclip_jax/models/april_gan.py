@@ -84,18 +84,8 @@ class AprilGan(FixedText, Method):
         del frozen
         config = self.clip.module.config
         width, joint = config.vision_config.hidden_size, config.projection_dim
-        shapes = {
-            "kernel": (len(self.tapped), width, joint),
-            "bias": (len(self.tapped), joint),
-        }
-        keys = dict(zip(shapes, jax.random.split(key), strict=True))
-        bound = width**-0.5
-        return {
-            "heads": {
-                name: jax.random.uniform(keys[name], shape, minval=-bound, maxval=bound)
-                for name, shape in shapes.items()
-            }
-        }
+        count = (len(self.tapped),)
+        return {"heads": stages.linear_layers(key, count, width, joint)}
 
     def visual(self, frozen: Params, images: UInt8[Array, "b h w 3"]) -> VisualTokens:
         """CLIP's own pass, with the residual stream taken on the way."""
@@ -143,10 +133,7 @@ class AprilGan(FixedText, Method):
         sigma: float = 0.0,
     ) -> Float[Array, "b l h w"]:
         """Each stage's map of what its layer makes of the patches."""
-        heads = params["heads"]
-        taps = visual.taps.astype(jnp.float32)
-        tokens = jnp.einsum("blnd,ldj->blnj", taps, heads["kernel"])
-        tokens += heads["bias"][:, None]
+        tokens = stages.project(params["heads"], visual.taps.astype(jnp.float32))
         logits = stages.abnormal_logits(tokens, text, self.temperature)
         return stages.stage_maps(logits, self.image_size, sigma)
 

@@ -1,8 +1,10 @@
-"""Stages of patches against text, each with a map of its own (APRIL-GAN, MVFA).
+"""Stages of patches against text, each with a map of its own (APRIL-GAN, AdaCLIP, MVFA).
 
 Logits are up-sampled with the corners aligned, and the softmax comes after; the local
 loss is summed over stages, without the normal map's dice.
 """
+
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,33 @@ from jaxtyping import Array, Float
 from kanoclip_jax import losses
 from kanoclip_jax.models.base import TrainBatch
 from kanoclip_jax.nn import anomaly_map
+
+
+def linear_layers(
+    key: jax.Array, count: tuple[int, ...], inputs: int, outputs: int
+) -> dict[str, Array]:
+    """Fresh kernels and biases from U(±1/√inputs), as torch's Linear.
+
+    Args:
+        key: of the drawing.
+        count: how many layers there are, as leading axes.
+        inputs: width that a layer reads,
+        outputs: and that it gives.
+    """
+    keys, bound = jax.random.split(key), inputs**-0.5
+    shapes = {"kernel": (*count, inputs, outputs), "bias": (*count, outputs)}
+    return {
+        name: jax.random.uniform(own, shape, minval=-bound, maxval=bound)
+        for own, (name, shape) in zip(keys, shapes.items(), strict=True)
+    }
+
+
+def project(
+    layers: Mapping[str, Array], taps: Float[Array, "b l n d"]
+) -> Float[Array, "b l n joint"]:
+    """Patches of each stage through its own layer; see `linear_layers`."""
+    tokens = jnp.einsum("blnd,ldj->blnj", taps, layers["kernel"])
+    return tokens + layers["bias"][:, None]
 
 
 def abnormal_logits(
@@ -32,8 +61,8 @@ def abnormal_logits(
 
 
 def stage_maps(
-    logits: Float[Array, "b l n"], size: int, sigma: float = 0.0
-) -> Float[Array, "b l {size} {size}"]:
+    logits: Float[Array, "*b n"], size: int, sigma: float = 0.0
+) -> Float[Array, "*b {size} {size}"]:
     """Each stage's map: logits are up-sampled, corners aligned, then the softmax.
 
     Args:
