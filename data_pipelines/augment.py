@@ -11,7 +11,7 @@ import grain
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from data_pipelines.pictures import DEFAULT_READING, Reading, decode_picture, square
+from data_pipelines.pictures import decode_picture, square
 from data_pipelines.records import Entry, Source
 from data_pipelines.transforms import decode_mask
 
@@ -65,10 +65,7 @@ class DrawMosaics(grain.transforms.MapWithIndex):
 
 
 def read_mosaic(
-    source: Source,
-    cells: Sequence[int],
-    size: int,
-    reading: Reading = DEFAULT_READING,
+    source: Source, cells: Sequence[int], size: int
 ) -> tuple[UInt8[np.ndarray, "size size 3"], UInt8[np.ndarray, "size size"], str]:
     """Reads four records as one picture and one mask, each at half of the size.
 
@@ -81,7 +78,6 @@ def read_mosaic(
       source: Where the records come from.
       cells: Their numbers, row by row.
       size: Side of the result in pixels; an even number.
-      reading: What the numbers of pictures mean.
 
     Returns:
       The picture, the mask of {0, 1}, empty in the cells of normal records, and what is
@@ -97,7 +93,7 @@ def read_mosaic(
         top, left = cell // 2 * half, cell % 2 * half
         here = slice(top, top + half), slice(left, left + half)
         record = source[i]
-        found = decode_picture(record["image"], record["path"], reading)
+        found = decode_picture(record["image"], record["path"], source.reading)
         image[here], warning = square(found.image, half), warning or found.warning
         mask_path = f"the mask of {record['path']}"
         mask[here] = decode_mask(record["mask"], mask_path, half)

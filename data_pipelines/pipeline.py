@@ -42,7 +42,6 @@ def train_stream(
     with_images: bool = True,
     mosaic: float = 0.0,
     part: tuple[int, int] = (0, 1),
-    reading: Reading = DEFAULT_READING,
 ) -> grain.DatasetIterator:
     """Streams a source for training, shuffled anew each epoch.
 
@@ -66,7 +65,6 @@ def train_stream(
         `class_index` and `index` stay the record's own, as in the public code: the
         label of a mosaic says nothing of its content.
       part: This process and how many share each batch; it gets its rows alone.
-      reading: What the numbers of images mean.
 
     Returns:
       A checkpointable iterator of numpy dicts: `image` uint8 `[b, h, w, 3]`, `mask`
@@ -90,14 +88,7 @@ def train_stream(
     order = grain.MapDataset.range(len(source)).shuffle(mixed).repeat(epochs)
     if mosaic:
         order = order.map_with_index(DrawMosaics(source.index, mosaic, seed))
-    load = _LoadRecords(
-        source,
-        image_size,
-        batch_size,
-        part,
-        with_images=with_images,
-        reading=reading,
-    )
+    load = _LoadRecords(source, image_size, batch_size, part, with_images=with_images)
     return BatchStream(order.batch(batch_size).map(load), workers)
 
 
@@ -112,7 +103,6 @@ def eval_stream(
     original_masks: bool = False,
     upright: bool = False,
     part: tuple[int, int] = (0, 1),
-    reading: Reading = DEFAULT_READING,
 ) -> grain.DatasetIterator:
     """Streams a source once and in order for evaluation.
 
@@ -126,7 +116,6 @@ def eval_stream(
       original_masks: Labels the regions of the masks as stored, not resized.
       upright: Applies the EXIF orientation of images, not of masks.
       part: This process and how many share each batch; it gets its rows alone.
-      reading: What the numbers of images mean.
 
     Returns:
       An iterator of the dicts of `train_stream`, plus `regions` int32 `[b, h, w]`:
@@ -149,7 +138,6 @@ def eval_stream(
         with_regions=True,
         original_masks=original_masks,
         upright=upright,
-        reading=reading,
     )
     return BatchStream(
         grain.MapDataset.source(chosen).batch(batch_size).map(load), workers
@@ -205,7 +193,6 @@ class _LoadRecords(grain.transforms.Map):
         with_regions: bool = False,
         original_masks: bool = False,
         upright: bool = False,
-        reading: Reading = DEFAULT_READING,
     ):
         self._source = source
         self._class_index = {name: i for i, name in enumerate(source.classes)}
@@ -219,7 +206,6 @@ class _LoadRecords(grain.transforms.Map):
         self._with_regions = with_regions
         self._original_masks = original_masks
         self._upright = upright
-        self._reading = reading
 
     def map(self, element: np.ndarray) -> Batch:
         b, size = self._rows, self._size
@@ -241,9 +227,7 @@ class _LoadRecords(grain.transforms.Map):
         for row, drawn in enumerate(element[self._first : self._first + b]):
             i, *cells = np.atleast_1d(drawn).tolist()
             if cells and cells[0] >= 0:
-                image, mask, warnings[row] = read_mosaic(
-                    self._source, cells, size, self._reading
-                )
+                image, mask, warnings[row] = read_mosaic(self._source, cells, size)
                 batch["image"][row], batch["mask"][row] = image, mask
             else:
                 warnings[row] = self._read(batch, row, i)
@@ -265,7 +249,7 @@ class _LoadRecords(grain.transforms.Map):
             image_bytes, mask_bytes = b"", self._source.mask(i)
         if self._with_images:
             found = decode_picture(
-                image_bytes, entry.path, self._reading, upright=self._upright
+                image_bytes, entry.path, self._source.reading, upright=self._upright
             )
             batch["image"][row] = square(found.image, self._size)
             warning = found.warning
@@ -278,7 +262,7 @@ class _LoadRecords(grain.transforms.Map):
             batch["mask"][row] = square_mask(mask, self._size)
         else:
             mask = np.zeros(
-                read_size(image_bytes, entry.path, self._reading)[::-1], np.uint8
+                read_size(image_bytes, entry.path, self._source.reading)[::-1], np.uint8
             )
         if self._with_regions:
             regions = label_regions(mask)

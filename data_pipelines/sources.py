@@ -81,6 +81,7 @@ def open_source(
                 labelled=labelled,
                 reading=reading,
             )
+        folder.reading = reading
         return _name_classes(folder, class_names)
     card = find_card(dataset)
     # TFDS takes long to import, and a user's own folder never needs it.
@@ -104,6 +105,7 @@ def open_source(
         options=options,
         reading=reading,
     )
+    copy.reading = reading
     return _name_classes(copy, class_names)
 
 

@@ -62,7 +62,14 @@ class PreparedSource(Source):
         self._records = builder.as_data_source(split="test")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), self._opened_with, {"prompt_names": self.prompt_names}
+        return (
+            type(self),
+            self._opened_with,
+            {
+                "prompt_names": self.prompt_names,
+                "reading": self.reading,
+            },
+        )
 
     def __getitem__(self, i: int) -> Record:
         entry, row = self.index[i], self._records[i]

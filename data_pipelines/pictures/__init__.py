@@ -24,9 +24,10 @@ from data_pipelines.pictures.reading import (
     SKIP_REMEDY,
     Reading,
 )
-from data_pipelines.pictures.values import canonical_range
+from data_pipelines.pictures.values import AUTO_RANGE, canonical_range
 
 __all__ = [
+    "AUTO_RANGE",
     "DEFAULT_READING",
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
