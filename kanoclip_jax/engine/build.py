@@ -13,7 +13,7 @@ from ml_collections import FrozenConfigDict
 from data_pipelines.errors import AbsentError
 from data_pipelines.sources import Source, open_source
 from kanoclip_jax.backbones import Clip, Dino, load_clip, load_dino
-from kanoclip_jax.engine.settings import datasets_of
+from kanoclip_jax.engine.settings import datasets_of, reading_of
 from kanoclip_jax.engine.sharding import first_alone
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models import build_method, method_class
@@ -101,6 +101,7 @@ def open_dataset(
             normal_folders=config.data.normal_folders,
             class_names=config.data.class_names,
             labelled=labelled,
+            reading=reading_of(config),
         ),
     )
     if source.skipped:

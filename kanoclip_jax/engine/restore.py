@@ -21,7 +21,7 @@ from kanoclip_jax.engine.checkpoint import (
     read_meta,
     read_params,
 )
-from kanoclip_jax.engine.settings import adopt
+from kanoclip_jax.engine.settings import adopt, reading_of
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models import all_methods, method_class
@@ -80,6 +80,7 @@ class Trained:
             "clip.activation": self.method.clip.activation,
             "clip.input_range": self.config.clip.get("input_range", "clip"),
             "clip.dtype": np.dtype(self.method.clip.module.dtype).name,
+            **reading_of(self.config).identity(),
             "method": self.config.method,
             **{
                 f"model.{key}": list(value) if isinstance(value, tuple) else value

@@ -17,6 +17,7 @@ from kanoclip_jax.engine.prediction.calibration import (
     save_calibration,
 )
 from kanoclip_jax.engine.prediction.detector import Detector, readable
+from kanoclip_jax.engine.remarks import Remarks
 from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
@@ -131,7 +132,8 @@ def take_sample(
         # Masks are drawn on pixels as stored; without them, as prediction sees them.
         upright=not source.has_masks,
     )
-    found = detector.detections(config.predict.class_name, stream)
+    remarked = Remarks(source.dataset).of(stream, source)
+    found = detector.detections(config.predict.class_name, remarked)
     with tqdm(total=len(source), desc="calibrate", unit="img") as bar:
         for batch, (maps, score, *extremes) in found:
             # Of unknown labels, all are normal: the folder was named as such.

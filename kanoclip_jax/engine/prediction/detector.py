@@ -15,8 +15,17 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from PIL import Image
 
 from data_pipelines.errors import DataError
+from data_pipelines.pictures import (
+    AUTO_RANGE,
+    MAX_PIXELS,
+    Reading,
+    picture_from_array,
+    picture_from_image,
+    read_picture,
+    square,
+)
+from data_pipelines.pictures import Picture as Decoded
 from data_pipelines.pipeline import Batch
-from data_pipelines.transforms import read_photograph, square, upright_photograph
 from kanoclip_jax.engine.prediction.calibration import (
     AUTO,
     Thresholds,
@@ -24,7 +33,7 @@ from kanoclip_jax.engine.prediction.calibration import (
 )
 from kanoclip_jax.engine.resize import resize_map
 from kanoclip_jax.engine.restore import Trained, load_trained, saved_settings
-from kanoclip_jax.engine.settings import check_choice, resolve
+from kanoclip_jax.engine.settings import check_choice, reading_of, resolve
 from kanoclip_jax.engine.sharding import Devices
 from kanoclip_jax.engine.step import Found, Inference
 from kanoclip_jax.errors import InputError
@@ -47,6 +56,8 @@ class Prediction:
         label: `anomalous` where the score is above its threshold, else `normal`.
         mask: pixels above theirs, whatever the label; small regions left out.
         regions: the connected regions of the mask, the highest score first.
+        warning: what is to be said of the picture's values, such as that it is nearly
+            black; empty where nothing is.
     """
 
     class_name: str
@@ -56,6 +67,7 @@ class Prediction:
     label: str | None = None
     mask: Bool[np.ndarray, "h w"] | None = None
     regions: tuple[Region, ...] = ()
+    warning: str = ""
 
     @property
     def boxes(self) -> tuple[Box, ...]:
@@ -80,6 +92,7 @@ class Detector:
     Attributes:
         identity: all that scores depend on besides the picture and its class name.
         image_size: side of the square that pictures are squashed to.
+        reading: what the numbers of pictures mean, and how large they may be.
     """
 
     def __init__(
@@ -98,6 +111,8 @@ class Detector:
             )
         self.identity = trained.identity()
         self.image_size = trained.method.image_size
+        self.reading = reading_of(trained.config)
+        self._warned = False
         self._batch_size, self._min_area = batch_size, min_area
         devices = Devices(batch_size, "batch_size")
         self._inference = Inference(trained.method, devices, trained.params)
@@ -126,6 +141,8 @@ class Detector:
         batch_size: int = 1,
         calibration: str | os.PathLike = AUTO,
         min_area: int = 1,
+        value_range: str | tuple[float, float] = AUTO_RANGE,
+        max_pixels: int = MAX_PIXELS,
     ) -> "Detector":
         """The detector of a checkpoint, which brings its own settings.
 
@@ -141,8 +158,14 @@ class Detector:
             batch_size: see `Detector`.
             calibration: likewise.
             min_area: likewise.
+            value_range: which values are black and white in pictures that are not of 8
+                bits: `auto` (what the file or the array's type says), a depth such as
+                `12bit`, or `LOW,HIGH`. It is the same for all pictures, and thresholds
+                belong to it.
+            max_pixels: pictures of more are refused.
 
         Raises:
+            DataError: a value range that is none.
             InputError: no such checkpoint, another backbone, or a wrong option.
         """
         given = {
@@ -156,6 +179,10 @@ class Detector:
             check_choice("clip.dtype", dtype)
         config = saved_settings(checkpoint)
         config.update_from_flattened_dict(given)
+        # Of the pictures, not of the training.
+        reading = Reading(value_range=value_range, max_pixels=max_pixels)
+        with config.unlocked():
+            config.data = {**config.get("data", {}), **dataclasses.asdict(reading)}
         trained = load_trained(FrozenConfigDict(config), None, frozenset(given))
         return cls(
             trained, batch_size=batch_size, calibration=calibration, min_area=min_area
@@ -183,9 +210,11 @@ class Detector:
         """Predict one picture, or a list or tuple of them.
 
         Args:
-            images: paths, PIL images, or arrays: uint8 or uint16 `[h, w]`, uint8
-                `[h, w, 3]` (RGB) or `[h, w, 4]`, whose alpha is dropped as everywhere.
-                Floating-point pixels are refused: their range is anybody's guess.
+            images: paths, PIL images, or arrays `[h, w]`, `[h, w, 3]` (RGB) or
+                `[h, w, 4]`, whose alpha is dropped as everywhere: uint8, uint16 over
+                its full range, or any numbers of the `value_range` given to `load`.
+                Floating-point and signed ones are refused without: theirs is
+                anybody's guess.
                 EXIF orientation is applied.
             class_name: what the pictures show, for the prompts.
             threshold: of images and pixels alike, or a pair of the two; the calibrated
@@ -213,13 +242,14 @@ class Detector:
         limits = self.thresholds(class_name, threshold)
         for batch, found in self.detections(class_name, self._batches(images)):
             for row, (height, width) in enumerate(batch["sizes"]):
-                yield self.finish(
+                done = self.finish(
                     np.asarray(found.maps[row]),
                     float(found.score[row]),
                     (height, width),
                     class_name,
                     limits,
                 )
+                yield dataclasses.replace(done, warning=batch["warnings"][row])
 
     def thresholds(
         self,
@@ -272,12 +302,13 @@ class Detector:
         while group := list(itertools.islice(pictures, self._batch_size)):
             size = self.image_size
             pixels = np.zeros((self._batch_size, size, size, 3), np.uint8)
-            sizes = []
+            sizes, warnings = [], []
             for row, (position, picture) in enumerate(group):
-                image = _open(picture, position)
-                pixels[row] = square(image, size)
-                sizes.append((image.height, image.width))
-            yield {"image": pixels, "sizes": sizes}
+                found = _open(picture, position, self.reading)
+                pixels[row] = square(found.image, size)
+                sizes.append((found.image.height, found.image.width))
+                warnings.append(found.warning)
+            yield {"image": pixels, "sizes": sizes, "warnings": warnings}
 
 
 def readable(class_name: str) -> str:
@@ -285,23 +316,16 @@ def readable(class_name: str) -> str:
     return class_name.replace("_", " ")
 
 
-def _open(picture: Picture, position: int) -> Image.Image:
+def _open(picture: Picture, position: int, reading: Reading) -> Decoded:
     """An upright RGB image of what a user may give."""
     if isinstance(picture, (str, os.PathLike)):
-        return read_photograph(Path(picture))
+        return read_picture(picture, reading)
     name = f"picture {position}"
     if isinstance(picture, Image.Image):
-        return upright_photograph(picture, name)
-    if not isinstance(picture, np.ndarray):
-        raise DataError(
-            f"{name} is a {type(picture).__name__}; allowed are paths, PIL images and "
-            "numpy arrays"
-        )
-    deep = picture.dtype == np.uint16 and picture.ndim == 2
-    channels = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] in (3, 4))
-    if not (deep or (picture.dtype == np.uint8 and channels)) or not picture.size:
-        raise DataError(
-            f"{name} is an array of {picture.dtype} and shape {picture.shape}; allowed "
-            "are uint8 [h, w], [h, w, 3] (RGB) and [h, w, 4], and uint16 [h, w]"
-        )
-    return upright_photograph(Image.fromarray(np.ascontiguousarray(picture)), name)
+        return picture_from_image(picture, name, reading)
+    if isinstance(picture, np.ndarray):
+        return picture_from_array(picture, name, reading)
+    raise DataError(
+        f"{name} is a {type(picture).__name__}; allowed are paths, PIL images and "
+        "numpy arrays"
+    )

@@ -1,5 +1,6 @@
 """Prediction on a user's own pictures: scores, maps at their own size, overlays."""
 
+import dataclasses
 import os
 import sys
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from kanoclip_jax.engine.prediction.predictions import (
     Stamp,
     printable,
 )
+from kanoclip_jax.engine.remarks import Remarks
 from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.viz.regions import hottest_box
@@ -106,12 +108,14 @@ class Results:
             **detector.identity,
         }
         self.log = Predictions(folder, settings)
+        self._remarks = Remarks("this run")
         self._pictures = Pictures(
             folder,
             base,
             maps=predict.maps,
             overlays=predict.overlays,
             lines=self.log.lines(),
+            reading=detector.reading,
         )
 
     def add(self, path: Path, found: Prediction | str, known: Stamp | None) -> Line:
@@ -129,6 +133,9 @@ class Results:
             pictures = self._pictures.write(path, found)
         except DataError as error:
             return self.log.append(path, line | {"error": str(error)}, known)
+        self._remarks.add(found.warning, printable(path))
+        if found.warning:
+            line["warning"] = found.warning
         line |= {"score": found.score, "label": found.label, **pictures}
         line["box"] = hottest_box(found.anomaly_map)
         line["regions"] = [r._asdict() for r in found.regions[:_MOST_REGIONS]]
@@ -136,6 +143,7 @@ class Results:
 
     def finish(self, highest: int) -> None:
         """Write the table and the contact sheet of all predictions; close the log."""
+        self._remarks.say()
         self.log.write_table()
         if highest:
             self._pictures.write_sheet(self.log.highest(highest))
@@ -156,12 +164,14 @@ def _predict(
         image_size=detector.image_size,
         batch_size=config.predict.batch_size,
         workers=config.data.workers,
+        reading=detector.reading,
     )
     failed = 0
     with tqdm(total=len(paths), desc="predict", unit="img") as bar:
         for batch, found in detector.detections(name, stream):
             for row in np.flatnonzero(batch["is_real"]):
                 path = paths[batch["index"][row]]
+                warning = str(batch["warning"][row])
                 size = int(batch["height"][row]), int(batch["width"][row])
                 outcome = str(batch["error"][row]) or detector.finish(
                     np.asarray(found.maps[row]),
@@ -170,6 +180,8 @@ def _predict(
                     name,
                     limits,
                 )
+                if isinstance(outcome, Prediction):
+                    outcome = dataclasses.replace(outcome, warning=warning)
                 line = results.add(path, outcome, todo[path])
                 if "error" in line:
                     failed += 1
