@@ -99,7 +99,21 @@ def decode_image(
     Raises:
       DataError: the bytes are not a readable image.
     """
-    return square(_rgb(open_image(data, path), upright), size)
+    return square(decode_whole(data, path, upright), size)
+
+
+def decode_whole(data: bytes, path: str, upright: bool) -> Image.Image:
+    """Decodes an image to RGB at its own size.
+
+    Args:
+      data: The encoded file.
+      path: Its name, for the message.
+      upright: Applies the EXIF orientation; see `decode_image`.
+
+    Raises:
+      DataError: the bytes are not a readable image.
+    """
+    return _rgb(open_image(data, path), upright)
 
 
 def decode_within(data: bytes, path: str, side: int) -> UInt8[np.ndarray, "h w 3"]:

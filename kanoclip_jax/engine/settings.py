@@ -10,6 +10,7 @@ import jax
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from kanoclip_jax.engine.dotted import flatten, get, plain, put, split
+from kanoclip_jax.engine.prediction.tiles import NEVER, read_setting
 from kanoclip_jax.engine.rows import (
     by_hand,
     define_rows,
@@ -134,6 +135,7 @@ def resolve(
             put(config, key, split(get(config, key)))
         for key in _JOINS:
             put(config, key, ",".join(_distinct(key, datasets_of(get(config, key)))))
+        config.predict.tiles = read_tiles(config.predict.get("tiles", NEVER))
         if not config.data.prepared:
             config.data.prepared = str(cache_directory())
         if config.data.workers < 0:
@@ -181,6 +183,18 @@ def check_choice(key: str, value: object) -> None:
     """
     if value not in _CHOICES[key]:
         raise InputError(f"{key} is {value!r}; allowed: {', '.join(_CHOICES[key])}")
+
+
+def read_tiles(given: str | int) -> str:
+    """`predict.tiles` as it is kept.
+
+    Raises:
+        InputError: it is none of what is allowed.
+    """
+    try:
+        return read_setting(given)
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def datasets_of(joined: str) -> tuple[str, ...]:

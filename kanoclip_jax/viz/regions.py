@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
+from kanoclip_jax.verdict import is_above
+
 # Regions touch over corners, as those of the metrics.
 _NEIGHBOURS = np.ones((3, 3))
 
@@ -40,8 +42,7 @@ def find_regions(
     Returns:
         The mask of the regions, and the regions, the highest score first.
     """
-    # Compared in double precision: a threshold between two scores stays between them.
-    mask = anomaly_map > np.float64(threshold)
+    mask = is_above(anomaly_map, threshold)
     labels, count = ndimage.label(mask, _NEIGHBOURS)
     if not count:
         return mask, ()

@@ -4,27 +4,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.files import write_atomically
+from kanoclip_jax.verdict import Thresholds
 
 FILE = "calibration.json"
 VERSION = 1
 # Where the checkpoint's own is looked for, and where none is.
 AUTO, NEVER = "auto", "never"
-
-
-class Thresholds(NamedTuple):
-    """What is above them is anomalous; what is equal to them is not.
-
-    Attributes:
-        image: of an image's score.
-        pixel: of a map's.
-    """
-
-    image: float
-    pixel: float
+# What scores depend on and older methods had no choice of.
+_FORMER = {"predict.tiles": "never"}
 
 
 @dataclass(frozen=True)
@@ -51,9 +42,21 @@ class Calibration:
 
     def misfits(self, identity: Mapping[str, Any]) -> list[str]:
         """What differs from a method; keys that only newer versions know do not."""
-        return [
-            key for key, value in self.identity.items() if identity.get(key) != value
-        ]
+        return misfits(self.identity, identity)
+
+
+def misfits(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The keys of an identity, or of settings that hold one, that differ in another.
+
+    Keys that only the new one has do not count, but for those that had one meaning
+    before they were kept.
+    """
+    known = {key: value for key, value in _FORMER.items() if key in {*old, *new}}
+    return [
+        key
+        for key, value in (known | dict(old)).items()
+        if (known | dict(new)).get(key) != value
+    ]
 
 
 def find_calibrations(
