@@ -221,6 +221,10 @@ def get_config(row: str = "") -> ConfigDict:
     # or a calibration.json.
     config.predict.calibration = "auto"
     config.predict.min_area = 1  # pixels; smaller regions are left out
+    # Large and elongated pictures in overlapping windows, of predict, watch, calibrate
+    # and export: never (each is squashed to the model's size), auto (windows of that
+    # size, where a picture is more than twice as long), or a window's side in pixels.
+    config.predict.tiles = "never"
 
     config.calibrate = ConfigDict()
     # A folder of normal pictures, or of kinds of them (good/, bad/) with masks if any.

@@ -17,7 +17,7 @@ MODULES = sorted(
     if path.name != "setup.py"
 )
 # What a package of kanoclip_jax may import of its sisters; all may import BASEMENT.
-BASEMENT = {"errors", "files"}
+BASEMENT = {"errors", "files", "finite", "verdict"}
 MIDDLE = {"nn", "knowledge", "losses", "metrics", "viz"}
 ALLOWED = {
     **{part: set() for part in BASEMENT},

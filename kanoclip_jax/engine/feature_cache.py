@@ -33,9 +33,15 @@ from kanoclip_jax.engine.sharding import (
 from kanoclip_jax.engine.step import FEATURE_DTYPE, Tower, ahead
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.files import replacing
+from kanoclip_jax.finite import check_finite
 from kanoclip_jax.models.base import Method, Params, Visual
 
 _VERSION = 1
+_OVERFLOW = (
+    "the frozen pass over a training picture",
+    "compute in single precision with --config.clip.dtype=float32",
+)
+_REMOVE = "remove the folder to compute it again"
 _SHARD_BYTES = 256 * 2**20
 # `auto` leaves this share of the free disk alone.
 _SPARE = 0.5
@@ -104,7 +110,9 @@ class FeatureCache:
             if shard is None:
                 shard = self._open[path] = safe_open(path, framework="np").__enter__()
             rows.append([shard.get_slice(name)[row] for name in names])
-        return structure.unflatten(map(np.stack, zip(*rows, strict=True)))
+        leaves = [np.stack(column) for column in zip(*rows, strict=True)]
+        check_finite(leaves, f"the feature cache {self.folder}", _REMOVE)
+        return structure.unflatten(leaves)
 
     def fill(
         self,
@@ -143,6 +151,7 @@ class FeatureCache:
             beside = ahead(batches, lambda batch: (devices.put(batch[0]), *batch[1:]))
             for image, index, is_real in beside:
                 features = [fetch(x) for x in jax.tree.leaves(visual(frozen, image))]
+                check_finite(features, *_OVERFLOW)
                 shard += [
                     (keys[index[row]], [leaf[row] for leaf in features])
                     for row in np.flatnonzero(is_real)

@@ -21,9 +21,11 @@ from kanoclip_jax.engine.checkpoint import (
     read_meta,
     read_params,
 )
+from kanoclip_jax.engine.prediction.tiles import NEVER
 from kanoclip_jax.engine.settings import adopt, reading_of
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.finite import check_finite
 from kanoclip_jax.models import all_methods, method_class
 from kanoclip_jax.models.base import Method, Params, Published
 
@@ -57,8 +59,22 @@ class Trained:
     checkpoint: Path | None
     meta: Mapping[str, Any]
 
-    def identity(self) -> dict[str, Any]:
-        """All that scores depend on besides the picture and its class name."""
+    def __post_init__(self) -> None:
+        """Refuse what computes nothing.
+
+        Raises:
+            InputError: a parameter is NaN or infinite.
+        """
+        whose = str(self.checkpoint or self.config.method)
+        check_finite(self.params, whose, "give another step, or train again")
+
+    def identity(self, tiles: str = NEVER) -> dict[str, Any]:
+        """All that scores depend on besides the picture and its class name.
+
+        Args:
+            tiles: how pictures are cut into windows. Where they are not, nothing is
+                said of it, as before there were any.
+        """
         digest = hashlib.sha256()
         for path, leaf in jax.tree_util.tree_leaves_with_path(self.params):
             digest.update(jax.tree_util.keystr(path).encode())
@@ -86,6 +102,7 @@ class Trained:
                 f"model.{key}": list(value) if isinstance(value, tuple) else value
                 for key, value in settings.items()
             },
+            **({} if tiles == NEVER else {"predict.tiles": tiles}),
         }
 
 

@@ -34,7 +34,14 @@ from kanoclip_jax.engine.step import (
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.engine.writer import MetricWriter
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.finite import check_finite
 from kanoclip_jax.models.base import Classes, Method
+
+_DIVERGED = (
+    "training diverged: lower --config.train.learning_rate and "
+    "--config.train.prompt_learning_rate, or compute in single precision with "
+    "--config.clip.dtype=float32, and pass another --workdir"
+)
 
 
 def main(
@@ -204,6 +211,7 @@ class Run:
             bar.update(batch_size)
             if step % config.log_every == 0 or step == self._steps:
                 values = {name: float(value) for name, value in terms.items()}
+                check_finite(values, f"the loss of step {step}", _DIVERGED)
                 if writer is not None:
                     writer.write(step, values)
                 bar.set_postfix(
@@ -223,6 +231,9 @@ class Run:
 
     def _restore(self) -> None:
         self._state, meta = self._checkpoints.restore(self._state)
+        check_finite(
+            self._state.params, f"the checkpoint in {self._folder.path}", _DIVERGED
+        )
         self.seconds = meta["seconds"]
         self._sentences = meta.get("knowledge", "")
         print(f"continuing from step {int(self._state.step)} of {self._steps}")
@@ -263,6 +274,7 @@ class Run:
         return means
 
     def _save(self, step: int) -> None:
+        check_finite(self._state.params, f"what step {step} learned", _DIVERGED)
         meta: dict[str, Any] = {
             "config": to_dict(self._config),
             **self._method.backbone_identity(),

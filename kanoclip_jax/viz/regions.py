@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
+from kanoclip_jax.verdict import is_above
+
 Box = tuple[int, int, int, int]
 
 
@@ -37,7 +39,7 @@ def find_regions(
     Returns:
         The mask of the regions, and the regions, the highest score first.
     """
-    mask = anomaly_map > _below(threshold, anomaly_map.dtype)
+    mask = is_above(anomaly_map, threshold)
     runs = _label(mask)
     if not len(runs.owner):
         return mask, ()
@@ -137,14 +139,3 @@ def _label(mask: Bool[np.ndarray, "h w"]) -> _Runs:
     owner = np.unique(root, return_inverse=True)[1]
     row = start // stride
     return _Runs(owner, row, start - row * stride - 1, end - row * stride - 1)
-
-
-def _below(threshold: float, dtype: np.dtype) -> np.floating:
-    """The nearest score that is not above a threshold.
-
-    Whatever numpy compares in, a threshold between two scores stays between them.
-    """
-    level = dtype.type(threshold)
-    if float(level) > threshold:
-        level = np.nextafter(level, dtype.type(-np.inf))
-    return level

@@ -122,9 +122,7 @@ def _prune(modules: list[Module]) -> Kept:
 
 def _rename(modules: list[Module], kept: Kept) -> dict[Name, str]:
     """The names in the file of what has another name in its module."""
-    imported = {
-        one.bound for module in modules for one in module.imports
-    }
+    imported = {one.bound for module in modules for one in module.imports}
     defined = [
         Name(module.name, name)
         for module in modules

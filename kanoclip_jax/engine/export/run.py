@@ -129,7 +129,9 @@ def _calibrations(trained: Trained, workdir: Path) -> dict[str, Calibration]:
     return {
         found.class_name: found
         for found in find_calibrations(
-            trained.config.predict.calibration, (workdir, beside), trained.identity()
+            trained.config.predict.calibration,
+            (workdir, beside),
+            trained.identity(trained.config.predict.tiles),
         )
     }
 
@@ -185,6 +187,8 @@ def _describe(
         "v": _VERSION,
         "created": datetime.date.today().isoformat(),
         "image_size": side,
+        "patch_px": trained.method.clip.patch,
+        "tiles": trained.config.predict.tiles,
         "batch_size": batch_size,
         "class_names": list(program.class_names),
         "thresholds": {
@@ -206,7 +210,7 @@ def _describe(
         ),
         "checkpoint": str(trained.checkpoint) if trained.checkpoint else None,
         "clip": trained.method.clip.name,
-        "identity": trained.identity(),
+        "identity": trained.identity(trained.config.predict.tiles),
         # What the runner reads pictures with, unless it is told otherwise.
         "reading": dataclasses.asdict(reading_of(trained.config)),
     }

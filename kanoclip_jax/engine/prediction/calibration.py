@@ -4,28 +4,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from kanoclip_jax.engine.settings import misfits
+from kanoclip_jax.engine.prediction.identity import misfits
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.files import write_atomically
+from kanoclip_jax.verdict import Thresholds
 
 FILE = "calibration.json"
 VERSION = 1
 # Where the checkpoint's own is looked for, and where none is.
 AUTO, NEVER = "auto", "never"
-
-
-class Thresholds(NamedTuple):
-    """What is above them is anomalous; what is equal to them is not.
-
-    Attributes:
-        image: of an image's score.
-        pixel: of a map's.
-    """
-
-    image: float
-    pixel: float
 
 
 @dataclass(frozen=True)

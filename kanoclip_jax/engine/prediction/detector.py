@@ -1,9 +1,9 @@
 """The detector: a trained method that takes any picture and says what is wrong with it."""
 
 import dataclasses
-import itertools
+import functools
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -22,21 +22,18 @@ from data_pipelines.pictures import (
     picture_from_array,
     picture_from_image,
     read_picture,
-    square,
 )
 from data_pipelines.pictures import Picture as Decoded
 from data_pipelines.pipeline import Batch
-from kanoclip_jax.engine.prediction.calibration import (
-    AUTO,
-    Thresholds,
-    find_calibrations,
-)
-from kanoclip_jax.engine.resize import resize_map
+from kanoclip_jax.engine.prediction import tiles as windows
+from kanoclip_jax.engine.prediction.calibration import AUTO, find_calibrations
+from kanoclip_jax.engine.prediction.scoring import Scored, Scorer
 from kanoclip_jax.engine.restore import Trained, load_trained, saved_settings
-from kanoclip_jax.engine.settings import check_choice, reading_of, resolve
+from kanoclip_jax.engine.settings import check_choice, read_tiles, reading_of, resolve
 from kanoclip_jax.engine.sharding import Devices
 from kanoclip_jax.engine.step import Found, Inference
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.verdict import Thresholds, label
 from kanoclip_jax.viz.regions import Box, Region, find_regions
 
 Picture: TypeAlias = str | os.PathLike | Image.Image | np.ndarray
@@ -49,13 +46,15 @@ class Prediction:
     Attributes:
         class_name: its name in prompts.
         score: how anomalous the picture is, in [0, 1]; taken from the map at the
-            model's size.
+            model's size. Of a picture in windows, the highest of theirs.
         anomaly_map: how anomalous each pixel is, in [0, 1], at the picture's own size.
         thresholds: those of the following, None where there are none: then these are
             None or empty.
         label: `anomalous` where the score is above its threshold, else `normal`.
         mask: pixels above theirs, whatever the label; small regions left out.
         regions: the connected regions of the mask, the highest score first.
+        smallest: side in the picture's pixels of the smallest defect that can be seen:
+            that of a patch of the model, along the side that is shrunk more.
         warning: what is to be said of the picture's values, such as that it is nearly
             black; empty where nothing is.
     """
@@ -67,6 +66,7 @@ class Prediction:
     label: str | None = None
     mask: Bool[np.ndarray, "h w"] | None = None
     regions: tuple[Region, ...] = ()
+    smallest: float = 0.0
     warning: str = ""
 
     @property
@@ -87,11 +87,16 @@ class Detector:
         calibration: `auto` takes the thresholds that lie beside the checkpoint, or in
             one of `folders`; `never` none; a path those of a file.
         min_area: regions of fewer pixels are left out.
+        tiles: whether large and elongated pictures are scored in windows: `never`,
+            `auto` or a number of pixels; see `prediction/tiles.py`. Thresholds belong
+            to it.
         folders: further places of thresholds, which win over the checkpoint's.
 
     Attributes:
         identity: all that scores depend on besides the picture and its class name.
         image_size: side of the square that pictures are squashed to.
+        dtype: of the tower's computation.
+        tiles: as it is kept.
         reading: what the numbers of pictures mean, and how large they may be.
     """
 
@@ -102,6 +107,7 @@ class Detector:
         batch_size: int = 1,
         calibration: str | os.PathLike = AUTO,
         min_area: int = 1,
+        tiles: str | int = windows.NEVER,
         folders: Sequence[Path] = (),
     ) -> None:
         if jax.process_count() > 1:
@@ -109,10 +115,12 @@ class Detector:
                 "a detector runs in one process; give each a part of the pictures "
                 "instead, as a list file"
             )
-        self.identity = trained.identity()
+        self.tiles = read_tiles(tiles)
+        self.identity = trained.identity(self.tiles)
         self.image_size = trained.method.image_size
         self.reading = reading_of(trained.config)
-        self._warned = False
+        self.dtype = np.dtype(trained.method.clip.module.dtype).name
+        self._patch = trained.method.clip.patch
         self._batch_size, self._min_area = batch_size, min_area
         devices = Devices(batch_size, "batch_size")
         self._inference = Inference(trained.method, devices, trained.params)
@@ -129,6 +137,10 @@ class Detector:
         """The class names that have thresholds."""
         return tuple(self._calibrations)
 
+    def shrinkage(self) -> windows.Shrinkage:
+        """A count of what squashing costs the pictures of a run."""
+        return windows.Shrinkage(self.image_size, self._patch, self.tiles)
+
     @classmethod
     def load(
         cls,
@@ -143,6 +155,7 @@ class Detector:
         min_area: int = 1,
         value_range: str | tuple[float, float] = AUTO_RANGE,
         max_pixels: int = MAX_PIXELS,
+        tiles: str | int = windows.NEVER,
     ) -> "Detector":
         """The detector of a checkpoint, which brings its own settings.
 
@@ -158,6 +171,7 @@ class Detector:
             batch_size: see `Detector`.
             calibration: likewise.
             min_area: likewise.
+            tiles: likewise.
             value_range: which values are black and white in pictures that are not of 8
                 bits: `auto` (what the file or the array's type says), a depth such as
                 `12bit`, or `LOW,HIGH`. It is the same for all pictures, and thresholds
@@ -185,7 +199,11 @@ class Detector:
             config.data = {**config.get("data", {}), **dataclasses.asdict(reading)}
         trained = load_trained(FrozenConfigDict(config), None, frozenset(given))
         return cls(
-            trained, batch_size=batch_size, calibration=calibration, min_area=min_area
+            trained,
+            batch_size=batch_size,
+            calibration=calibration,
+            min_area=min_area,
+            tiles=tiles,
         )
 
     @classmethod
@@ -224,7 +242,8 @@ class Detector:
             One prediction, or a list in the order given.
 
         Raises:
-            DataError: a picture cannot be read or is no picture.
+            DataError: a picture cannot be read or is no picture, or its result is no
+                number.
             InputError: a threshold outside [0, 1].
         """
         if isinstance(images, (list, tuple)):
@@ -240,16 +259,14 @@ class Detector:
     ) -> Iterator[Prediction]:
         """As `predict`, for any number of pictures: few are in memory at a time."""
         limits = self.thresholds(class_name, threshold)
-        for batch, found in self.detections(class_name, self._batches(images)):
-            for row, (height, width) in enumerate(batch["sizes"]):
-                done = self.finish(
-                    np.asarray(found.maps[row]),
-                    float(found.score[row]),
-                    (height, width),
-                    class_name,
-                    limits,
-                )
-                yield dataclasses.replace(done, warning=batch["warnings"][row])
+        pictures = (
+            (_name(picture, position), _open(picture, position, self.reading))
+            for position, picture in enumerate(images)
+        )
+        for scored in self.score(class_name, pictures):
+            if scored.error:
+                raise DataError(scored.error)
+            yield self.conclude(scored, class_name, limits)
 
     def thresholds(
         self,
@@ -274,16 +291,30 @@ class Detector:
         """Run over batches of squared pictures of one class; see `Inference`."""
         return self._inference.detections([readable(class_name)], batches)
 
-    def finish(
-        self,
-        model_map: Float32[np.ndarray, "s s"],
-        score: float,
-        size: tuple[int, int],
-        class_name: str,
-        thresholds: Thresholds | None,
+    def score(
+        self, class_name: str, pictures: Iterable[tuple[Any, Decoded | str]]
+    ) -> Iterator[Scored]:
+        """Scores and maps of upright RGB pictures; see `Scorer.score`."""
+        scorer = Scorer(
+            functools.partial(self.detections, class_name),
+            image_size=self.image_size,
+            batch_size=self._batch_size,
+            tiles=self.tiles,
+        )
+        return scorer.score(pictures)
+
+    def conclude(
+        self, scored: Scored, class_name: str, thresholds: Thresholds | None
     ) -> Prediction:
-        """What is said of a picture: its map at its own size, and regions in it."""
-        found = Prediction(readable(class_name), score, resize_map(model_map, *size))
+        """What is said of a picture: its map, and the regions in it."""
+        score, anomaly_map = scored.score, scored.anomaly_map
+        found = Prediction(
+            readable(class_name),
+            score,
+            anomaly_map,
+            smallest=self.shrinkage().smallest(*anomaly_map.shape),
+            warning=scored.warning,
+        )
         if thresholds is None:
             return found
         mask, regions = find_regions(
@@ -292,23 +323,10 @@ class Detector:
         return dataclasses.replace(
             found,
             thresholds=thresholds,
-            label="anomalous" if score > thresholds.image else "normal",
+            label=label(score, thresholds.image),
             mask=mask,
             regions=regions,
         )
-
-    def _batches(self, images: Iterable[Picture]) -> Iterator[Mapping[str, Any]]:
-        pictures = enumerate(images)
-        while group := list(itertools.islice(pictures, self._batch_size)):
-            size = self.image_size
-            pixels = np.zeros((self._batch_size, size, size, 3), np.uint8)
-            sizes, warnings = [], []
-            for row, (position, picture) in enumerate(group):
-                found = _open(picture, position, self.reading)
-                pixels[row] = square(found.image, size)
-                sizes.append((found.image.height, found.image.width))
-                warnings.append(found.warning)
-            yield {"image": pixels, "sizes": sizes, "warnings": warnings}
 
 
 def readable(class_name: str) -> str:
@@ -316,11 +334,17 @@ def readable(class_name: str) -> str:
     return class_name.replace("_", " ")
 
 
+def _name(picture: Picture, position: int) -> str:
+    if isinstance(picture, (str, os.PathLike)):
+        return os.fspath(picture)
+    return f"picture {position}"
+
+
 def _open(picture: Picture, position: int, reading: Reading) -> Decoded:
     """An upright RGB image of what a user may give."""
     if isinstance(picture, (str, os.PathLike)):
         return read_picture(picture, reading)
-    name = f"picture {position}"
+    name = _name(picture, position)
     if isinstance(picture, Image.Image):
         return picture_from_image(picture, name, reading)
     if isinstance(picture, np.ndarray):

@@ -1,9 +1,8 @@
 """Prediction on a user's own pictures: scores, maps at their own size, overlays."""
 
-import dataclasses
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
 from data_pipelines.errors import DataError
+from data_pipelines.pictures import Picture, read_picture
 from data_pipelines.pipeline import predict_stream
 from kanoclip_jax.engine.prediction.detector import Detector, Prediction
 from kanoclip_jax.engine.prediction.inputs import absolute, find_inputs
@@ -22,9 +22,12 @@ from kanoclip_jax.engine.prediction.predictions import (
     Stamp,
     printable,
 )
+from kanoclip_jax.engine.prediction.scoring import Scored, scored_row
+from kanoclip_jax.engine.prediction.tiles import NEVER
 from kanoclip_jax.engine.remarks import Remarks
 from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.workdir import Workdir
+from kanoclip_jax.verdict import shown
 from kanoclip_jax.viz.regions import hottest_box
 
 # A line lists so many regions, the highest scores first; the mask may hold more.
@@ -44,6 +47,8 @@ def main(
     todo = results.log.begin(paths)
     failed = _predict(detector, config, results, todo)
     results.finish(config.predict.highest)
+    if said := results.shrinkage.said():
+        print(said)
     done = len(paths) - len(todo)
     earlier = f", {done} done before" if done else ""
     print(f"{len(todo) - failed} predicted, {failed} failed{earlier}: {workdir}")
@@ -60,13 +65,14 @@ def open_detector(
         batch_size=batch_size,
         calibration=config.predict.calibration,
         min_area=config.predict.min_area,
+        tiles=config.predict.get("tiles", NEVER),
         folders=(workdir,),
     )
     limits = detector.thresholds(config.predict.class_name)
     if limits:
         print(
-            f"anomalous is a score above {limits.image:.6f}; outlined are pixels above "
-            f"{limits.pixel:.6f} (calibrated for {config.predict.class_name!r})"
+            f"anomalous is a score above {shown(limits.image)}; outlined are pixels "
+            f"above {shown(limits.pixel)} (calibrated for {config.predict.class_name!r})"
         )
     elif detector.calibrated:
         print(
@@ -92,6 +98,7 @@ class Results:
 
     Attributes:
         log: the lines.
+        shrinkage: what squashing cost the pictures so far.
     """
 
     def __init__(
@@ -99,6 +106,7 @@ class Results:
     ) -> None:
         predict = config.predict
         folder = Workdir(workdir)
+        self.shrinkage = detector.shrinkage()
         self._class_name = predict.class_name
         limits = detector.thresholds(predict.class_name)
         settings = {
@@ -137,6 +145,7 @@ class Results:
         if found.warning:
             line["warning"] = found.warning
         line |= {"score": found.score, "label": found.label, **pictures}
+        line["smallest_px"] = round(self.shrinkage.add(*found.anomaly_map.shape), 1)
         line["box"] = hottest_box(found.anomaly_map)
         line["regions"] = [r._asdict() for r in found.regions[:_MOST_REGIONS]]
         return self.log.append(path, line, known)
@@ -159,6 +168,24 @@ def _predict(
     """Write a line for each picture; returns how many failed."""
     paths, name = list(todo), config.predict.class_name
     limits = detector.thresholds(name)
+    score = _score_whole if detector.tiles == NEVER else _score_windows
+    failed = 0
+    with tqdm(total=len(paths), desc="predict", unit="img") as bar:
+        for scored in score(detector, config, paths):
+            path = scored.key
+            outcome = scored.error or detector.conclude(scored, name, limits)
+            line = results.add(path, outcome, todo[path])
+            if "error" in line:
+                failed += 1
+                bar.write(f"failed: {printable(line['error'])}", file=sys.stderr)
+            bar.update()
+    return failed
+
+
+def _score_whole(
+    detector: Detector, config: FrozenConfigDict, paths: Sequence[Path]
+) -> Iterator[Scored]:
+    """Squashed where they are decoded, by the readers."""
     stream = predict_stream(
         paths,
         image_size=detector.image_size,
@@ -166,25 +193,28 @@ def _predict(
         workers=config.data.workers,
         reading=detector.reading,
     )
-    failed = 0
-    with tqdm(total=len(paths), desc="predict", unit="img") as bar:
-        for batch, found in detector.detections(name, stream):
-            for row in np.flatnonzero(batch["is_real"]):
-                path = paths[batch["index"][row]]
-                warning = str(batch["warning"][row])
-                size = int(batch["height"][row]), int(batch["width"][row])
-                outcome = str(batch["error"][row]) or detector.finish(
-                    np.asarray(found.maps[row]),
-                    float(found.score[row]),
-                    size,
-                    name,
-                    limits,
-                )
-                if isinstance(outcome, Prediction):
-                    outcome = dataclasses.replace(outcome, warning=warning)
-                line = results.add(path, outcome, todo[path])
-                if "error" in line:
-                    failed += 1
-                    bar.write(f"failed: {printable(line['error'])}", file=sys.stderr)
-                bar.update()
-    return failed
+    for batch, found in detector.detections(config.predict.class_name, stream):
+        for row in np.flatnonzero(batch["is_real"]):
+            path, error = paths[batch["index"][row]], str(batch["error"][row])
+            if error:
+                yield Scored(path, error)
+                continue
+            size = int(batch["height"][row]), int(batch["width"][row])
+            scored = scored_row(path, found, row, size)
+            scored.warning = str(batch["warning"][row])
+            yield scored
+
+
+def _score_windows(
+    detector: Detector, config: FrozenConfigDict, paths: Sequence[Path]
+) -> Iterator[Scored]:
+    """One picture is decoded at a time: its windows keep the model busy."""
+
+    def pictures() -> Iterator[tuple[Path, Picture | str]]:
+        for path in paths:
+            try:
+                yield path, read_picture(path, detector.reading)
+            except DataError as error:
+                yield path, str(error)
+
+    return detector.score(config.predict.class_name, pictures())

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kanoclip_jax.engine.settings import misfits
+from kanoclip_jax.engine.prediction.identity import misfits
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.files import replacing
@@ -205,7 +205,7 @@ class Predictions:
             try:
                 old = json.loads((self._workdir.path / name).read_text("utf-8"))
                 keys = misfits(old, json.loads(text))
-            except (OSError, ValueError, AttributeError):
+            except (OSError, ValueError, TypeError, AttributeError):
                 keys = ["settings"]
             if keys:
                 self.close()

@@ -172,7 +172,7 @@ def _follow(
     }
     arrivals = Arrivals(settings.settle, settings.patience, done)
     written = failed = 0
-    walked = -_WALK_EVERY
+    walked, said = -_WALK_EVERY, None
     while not settings.limit or written < settings.limit:
         if time.monotonic() - walked >= _WALK_EVERY:
             walked = time.monotonic()
@@ -191,6 +191,8 @@ def _follow(
             arrivals.settle(path, known)
             written, failed = written + 1, failed + ("error" in line)
             print(_shown(line), flush=True)
+            if not said and (said := results.shrinkage.said()):
+                print(said, flush=True)
             if written == settings.limit:
                 break
     return failed
