@@ -17,6 +17,7 @@ from PIL import Image
 from data_pipelines.errors import DataError
 from data_pipelines.pipeline import Batch
 from data_pipelines.transforms import read_photograph, square, upright_photograph
+from kanoclip_jax.engine import forks
 from kanoclip_jax.engine.prediction.calibration import (
     AUTO,
     Thresholds,
@@ -91,6 +92,7 @@ class Detector:
         min_area: int = 1,
         folders: Sequence[Path] = (),
     ) -> None:
+        forks.refuse()
         if jax.process_count() > 1:
             raise InputError(
                 "a detector runs in one process; give each a part of the pictures "
@@ -241,7 +243,12 @@ class Detector:
     def detections(
         self, class_name: str, batches: Iterable[Batch]
     ) -> Iterator[tuple[Batch, Found]]:
-        """Run over batches of squared pictures of one class; see `Inference`."""
+        """Run over batches of squared pictures of one class; see `Inference`.
+
+        Raises:
+            InputError: this process was forked from the one that made the detector.
+        """
+        forks.refuse()
         return self._inference.detections([readable(class_name)], batches)
 
     def finish(
