@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import functools
 import hashlib
 import io
@@ -26,10 +25,12 @@ from data_pipelines.builders.published import (
 from data_pipelines.catalog import Card, select_classes
 from data_pipelines.errors import AbsentError, DataError
 from data_pipelines.layouts import find_start, naming_unreadable
+from data_pipelines.locks import hold
 from data_pipelines.pictures import DEFAULT_READING, Reading
 from data_pipelines.records import Entry, Record, Source
 
 _INDEX = "index.json"
+_REMEDY = "free some space, or choose another folder with --config.data.prepared=DIR"
 
 
 class PreparedSource(Source):
@@ -143,8 +144,7 @@ def open_prepared(
             _prepare(builder_class, survey, skip_bad_files, reading, home)
         except OSError as error:
             raise DataError(
-                f"{home} cannot be prepared ({error.strerror or error}); free some "
-                "space, or choose another folder with --config.data.prepared=DIR"
+                f"{home} cannot be prepared ({error.strerror or error}); {_REMEDY}"
             ) from error
     source = PreparedSource(card, home, str(builder_class.VERSION), survey.strays)
     if strict:
@@ -246,8 +246,7 @@ def _prepare(
     home: Path,
 ) -> None:
     """Writes a complete copy at `home`, or nothing."""
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(home.parent / ".lock"):
+    with hold(home.parent, "prepare", remedy=_REMEDY, wait=True):
         if (home / _INDEX).is_file():
             return
         for remains in home.parent.glob("*.partial"):
@@ -285,17 +284,6 @@ def _write(builder: AnomalyBuilder, folder: Path) -> None:
         ],
     }
     (folder / _INDEX).write_text(json.dumps(index))
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Holds a lock that ends with the process, however it ends.
-
-    The file stays: removing it would let a third process lock a new one.
-    """
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ from kanoclip_jax.engine.sharding import (
 )
 from kanoclip_jax.engine.step import FEATURE_DTYPE, Tower, ahead
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.files import replacing
+from kanoclip_jax.files import reason, remove_remains, replacing, write_atomically
 from kanoclip_jax.finite import check_finite
 from kanoclip_jax.models.base import Method, Params, Visual
 
@@ -149,17 +149,24 @@ class FeatureCache:
             batches = ((b["image"], b["index"], b["is_real"]) for b in remarked)
             # What belongs to the images stays beside them on the host.
             beside = ahead(batches, lambda batch: (devices.put(batch[0]), *batch[1:]))
-            for image, index, is_real in beside:
-                features = [fetch(x) for x in jax.tree.leaves(visual(frozen, image))]
-                check_finite(features, *_OVERFLOW)
-                shard += [
-                    (keys[index[row]], [leaf[row] for leaf in features])
-                    for row in np.flatnonzero(is_real)
-                ]
-                bar.update(min(batch_size, len(missing) - bar.n))
-                if shard and len(shard) * _bytes(shard[0][1]) >= _SHARD_BYTES:
+            try:
+                for image, index, is_real in beside:
+                    leaves = jax.tree.leaves(visual(frozen, image))
+                    features = [fetch(x) for x in leaves]
+                    check_finite(features, *_OVERFLOW)
+                    shard += [
+                        (keys[index[row]], [leaf[row] for leaf in features])
+                        for row in np.flatnonzero(is_real)
+                    ]
+                    bar.update(min(batch_size, len(missing) - bar.n))
+                    if shard and len(shard) * _bytes(shard[0][1]) >= _SHARD_BYTES:
+                        full, shard = shard, []
+                        self._write(full)
+            except KeyboardInterrupt:
+                # What is computed need not be computed again.
+                if shard:
                     self._write(shard)
-                    shard = []
+                raise
         if shard:
             self._write(shard)
         barrier("filled")
@@ -179,19 +186,19 @@ class FeatureCache:
         try:
             with replacing(path) as temporary:
                 save_file(stacked, temporary, {"keys": json.dumps(keys)})
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             raise InputError(
                 f"the feature cache {self.folder} cannot be written "
-                f"({error.strerror}); name another folder with "
+                f"({reason(error)}); name another folder with "
                 "--config.train.cache_features=FOLDER, or never"
             ) from None
         self._rows |= {key: (path, row) for row, key in enumerate(keys)}
 
     def _describe(self) -> None:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             text = json.dumps(self._settings, indent=2, default=str)
-            (self.folder / "settings.json").write_text(text)
+            write_atomically(self.folder / "settings.json", text.encode())
+            remove_remains(self.folder)
         except OSError as error:
             raise InputError(
                 f"the feature cache {self.folder} cannot be made ({error.strerror}); "

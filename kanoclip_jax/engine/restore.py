@@ -13,6 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from kanoclip_jax.backbones.archive import read_nested_archive
+from kanoclip_jax.engine import forks
 from kanoclip_jax.engine.build import load_method
 from kanoclip_jax.engine.checkpoint import (
     compare,
@@ -139,6 +140,7 @@ def load_trained(
     Raises:
         InputError: no checkpoint, or one of another backbone or architecture.
     """
+    forks.refuse()
     if config.checkpoint.endswith(_ARCHIVES):
         return _published(config, Path(config.checkpoint).expanduser(), overrides)
     own = workdir.checkpoints if workdir and workdir.checkpoints.is_dir() else None

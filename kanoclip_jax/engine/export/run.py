@@ -241,12 +241,12 @@ def _keep(partial: Path, folder: Path, manifest: Mapping[str, Any]) -> None:
         stale = {file for entry in formats.values() for file in entry["files"]}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         stale = set()
+    (partial / MANIFEST).write_text(
+        json.dumps(manifest, indent=2) + "\n", encoding="utf-8"
+    )
     # Without a manifest a folder is no export, so that no half of one is taken for it.
     old.unlink(missing_ok=True)
     for name in stale:
         (folder / Path(name).name).unlink(missing_ok=True)
-    (partial / MANIFEST).write_text(
-        json.dumps(manifest, indent=2) + "\n", encoding="utf-8"
-    )
     for file in sorted(partial.iterdir(), key=lambda file: file.name == MANIFEST):
         file.replace(folder / file.name)

@@ -9,6 +9,7 @@ import numpy as np
 from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
+from data_pipelines.locks import holder_of
 from data_pipelines.pipeline import eval_stream
 from data_pipelines.sources import Source
 from data_pipelines.transforms import read_size
@@ -69,6 +70,12 @@ def main(
         print(said)
     beside = trained.checkpoint.parent if trained.checkpoint else None
     print(f"stored: {save_calibration(calibration, (beside, workdir))}")
+    training = holder_of(beside.parent) if beside else None
+    if training and training.mode == "train":
+        print(
+            f"note: {beside.parent} is held by {training}; the thresholds are those of "
+            f"step {trained.checkpoint.name}, and later steps need their own"
+        )
     return 0
 
 

@@ -6,15 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_pipelines.errors import DataError
+from data_pipelines.locks import hold
 from kanoclip_jax.engine.prediction.identity import misfits
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.files import write_atomically
+from kanoclip_jax.files import reason, write_atomically
 from kanoclip_jax.verdict import Thresholds
 
 FILE = "calibration.json"
 VERSION = 1
 # Where the checkpoint's own is looked for, and where none is.
 AUTO, NEVER = "auto", "never"
+_LOCK = f".{FILE}.lock"
+_REMEDY = "pass another --workdir"
 
 
 @dataclass(frozen=True)
@@ -135,22 +139,30 @@ def save_calibration(calibration: Calibration, folders: Sequence[Path | None]) -
         if folder is None:
             continue
         file = folder / FILE
-        kept = [
-            other
-            for other in (read_calibrations(file) if file.is_file() else ())
-            if other.class_name != calibration.class_name
-            or other.misfits(calibration.identity)
-        ]
-        content = {
-            "v": VERSION,
-            "calibrations": [vars(entry) for entry in (*kept, calibration)],
-        }
         try:
-            write_atomically(file, (json.dumps(content, indent=2) + "\n").encode())
+            # Another calibration may be reading, adding to and writing it now.
+            with hold(folder, "calibrate", remedy=_REMEDY, wait=True, name=_LOCK):
+                _add(calibration, file)
+        except DataError as error:
+            refused.append(str(error).removesuffix(f"; {_REMEDY}"))
         except OSError as error:
-            refused.append(f"{file} cannot be written ({error.strerror})")
+            refused.append(f"{file} cannot be written ({reason(error)})")
         else:
-            for reason in refused:
-                print(f"{reason}, so the calibration lies in {file}")
+            for message in refused:
+                print(f"{message}, so the calibration lies in {file}")
             return file
-    raise InputError(f"{'; '.join(refused)}; pass another --workdir")
+    raise InputError(f"{'; '.join(refused)}; {_REMEDY}")
+
+
+def _add(calibration: Calibration, file: Path) -> None:
+    kept = [
+        other
+        for other in (read_calibrations(file) if file.is_file() else ())
+        if other.class_name != calibration.class_name
+        or other.misfits(calibration.identity)
+    ]
+    content = {
+        "v": VERSION,
+        "calibrations": [vars(entry) for entry in (*kept, calibration)],
+    }
+    write_atomically(file, (json.dumps(content, indent=2) + "\n").encode())

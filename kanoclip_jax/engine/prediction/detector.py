@@ -25,6 +25,7 @@ from data_pipelines.pictures import (
 )
 from data_pipelines.pictures import Picture as Decoded
 from data_pipelines.pipeline import Batch
+from kanoclip_jax.engine import forks
 from kanoclip_jax.engine.prediction import tiles as windows
 from kanoclip_jax.engine.prediction.calibration import AUTO, find_calibrations
 from kanoclip_jax.engine.prediction.scoring import Scored, Scorer
@@ -110,6 +111,7 @@ class Detector:
         tiles: str | int = windows.NEVER,
         folders: Sequence[Path] = (),
     ) -> None:
+        forks.refuse()
         if jax.process_count() > 1:
             raise InputError(
                 "a detector runs in one process; give each a part of the pictures "
@@ -288,7 +290,12 @@ class Detector:
     def detections(
         self, class_name: str, batches: Iterable[Batch]
     ) -> Iterator[tuple[Batch, Found]]:
-        """Run over batches of squared pictures of one class; see `Inference`."""
+        """Run over batches of squared pictures of one class; see `Inference`.
+
+        Raises:
+            InputError: this process was forked from the one that made the detector.
+        """
+        forks.refuse()
         return self._inference.detections([readable(class_name)], batches)
 
     def score(

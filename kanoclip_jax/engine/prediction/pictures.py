@@ -14,6 +14,7 @@ from kanoclip_jax.engine.prediction.detector import Prediction
 from kanoclip_jax.engine.prediction.predictions import Line, printable
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.files import replacing
 from kanoclip_jax.viz.heatmap import overlay
 from kanoclip_jax.viz.sheet import Panel, contact_sheet
 
@@ -77,13 +78,14 @@ class Pictures:
         try:
             if self._wanted["maps"]:
                 written["map"] = f"maps/{stem}.npy"
-                half = found.anomaly_map.astype(np.float16)
-                np.save(self._folder / written["map"], half)
+                save_array(
+                    self._folder / written["map"], found.anomaly_map.astype(np.float16)
+                )
             if picture is not None:
                 written["overlay"] = f"overlays/{stem}.png"
                 mask = found.mask if found.label == "anomalous" else None
                 laid = overlay(picture, found.anomaly_map, mask=mask)
-                Image.fromarray(laid).save(self._folder / written["overlay"])
+                save_picture(self._folder / written["overlay"], laid)
         except OSError as error:
             raise InputError(
                 f"{self._folder} cannot be written to ({error.strerror or error}); "
@@ -100,7 +102,7 @@ class Pictures:
             [panel for cell in cells[start : start + _PER_ROW] for panel in cell]
             for start in range(0, len(cells), _PER_ROW)
         ]
-        Image.fromarray(contact_sheet(rows, tile=_TILE)).save(self._folder / SHEET)
+        save_picture(self._folder / SHEET, contact_sheet(rows, tile=_TILE))
 
     def _panels(self, line: Line) -> list[Panel]:
         files = [Path(line["path"])]
@@ -131,6 +133,24 @@ class Pictures:
             name = f"{name}-{digest}"
             self._owners[name.casefold()] = str(path)
         return name
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write a .npy file whole or not at all, as `np.save` does.
+
+    That one hides from the system's error why nothing more could be written.
+    """
+    array = np.ascontiguousarray(array)
+    header = np.lib.format.header_data_from_array_1_0(array)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(array.data)
+
+
+def save_picture(path: Path, pixels: np.ndarray) -> None:
+    """Write a PNG file whole or not at all."""
+    with replacing(path) as temporary:
+        Image.fromarray(pixels).save(temporary, "PNG")
 
 
 def _thumbnail(file: Path, reading: Reading) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Prediction on a user's own pictures: scores, maps at their own size, overlays."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from data_pipelines.errors import DataError
 from data_pipelines.pictures import Picture, read_picture
 from data_pipelines.pipeline import predict_stream
+from kanoclip_jax.engine.endings import end_if_asked
 from kanoclip_jax.engine.prediction.detector import Detector, Prediction
 from kanoclip_jax.engine.prediction.inputs import absolute, find_inputs
 from kanoclip_jax.engine.prediction.pictures import FOLDERS, SHEET, Pictures
@@ -44,9 +46,9 @@ def main(
         config, workdir, overrides, config.predict.batch_size
     )
     results = Results(detector, config, workdir, base)
-    todo = results.log.begin(paths)
-    failed = _predict(detector, config, results, todo)
-    results.finish(config.predict.highest)
+    with results.ending(config.predict.highest):
+        todo = results.log.begin(paths)
+        failed = _predict(detector, config, results, todo)
     if said := results.shrinkage.said():
         print(said)
     done = len(paths) - len(todo)
@@ -150,13 +152,28 @@ class Results:
         line["regions"] = [r._asdict() for r in found.regions[:_MOST_REGIONS]]
         return self.log.append(path, line, known)
 
-    def finish(self, highest: int) -> None:
-        """Write the table and the contact sheet of all predictions; close the log."""
+    @contextlib.contextmanager
+    def ending(self, highest: int) -> Iterator[None]:
+        """In the end, write the table and the contact sheet of all predictions.
+
+        An interrupted run has them, too; what failed, as on a full disk, only closes
+        the log.
+        """
+        try:
+            try:
+                yield
+            except KeyboardInterrupt:
+                self._finish(highest)
+                raise
+            self._finish(highest)
+        finally:
+            self.log.close()
+
+    def _finish(self, highest: int) -> None:
         self._remarks.say()
         self.log.write_table()
         if highest:
             self._pictures.write_sheet(self.log.highest(highest))
-        self.log.close()
 
 
 def _predict(
@@ -179,6 +196,7 @@ def _predict(
                 failed += 1
                 bar.write(f"failed: {printable(line['error'])}", file=sys.stderr)
             bar.update()
+            end_if_asked()
     return failed
 
 

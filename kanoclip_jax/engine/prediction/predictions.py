@@ -1,7 +1,7 @@
 """The log of predictions: one line a picture, appended whole, continued after a kill."""
 
 import csv
-import fcntl
+import errno
 import heapq
 import json
 import os
@@ -44,15 +44,15 @@ def printable(path: Path | str) -> str:
 
 
 class Predictions:
-    """`predictions.jsonl` of a folder; one process at a time may hold it.
+    """`predictions.jsonl` of a folder, which its mode holds against other writers.
 
     Args:
         workdir: the folder, made where it is not there.
         settings: all that lines depend on besides the pictures.
 
     Raises:
-        InputError: another process holds the folder, it cannot be written to, or it
-            holds predictions of other settings.
+        InputError: the folder cannot be written to, or holds predictions of other
+            settings.
     """
 
     def __init__(self, workdir: Workdir, settings: Mapping[str, Any]) -> None:
@@ -60,8 +60,6 @@ class Predictions:
         self._path = workdir.path / "predictions.jsonl"
         try:
             workdir.path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(workdir.path, os.O_RDONLY)
-            self._take_lock()
             self._file = self._path.open("ab", buffering=0)
             self._cut()
         except OSError as error:
@@ -102,10 +100,12 @@ class Predictions:
         """
         line = {"path": str(path), **content} | (known._asdict() if known else {})
         data = _encode(line)
+        end = os.fstat(self._file.fileno()).st_size
         try:
             if self._file.write(data) != len(data):
-                raise OSError(None, "no space is left")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
+            self._file.truncate(end)
             raise self._unwritable(error) from None
         return line
 
@@ -158,22 +158,8 @@ class Predictions:
             raise self._unwritable(error) from None
 
     def close(self) -> None:
-        """Let another process have the folder."""
+        """Write nothing more."""
         self._file.close()
-        os.close(self._lock)
-
-    def _take_lock(self) -> None:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise InputError(
-                f"another process is predicting into {self._workdir.path}; wait for "
-                "it, or pass another --workdir"
-            ) from None
-        except OSError:
-            # Some network file systems have no locks.
-            pass
 
     def _cut(self) -> None:
         """Remove a last line that a kill left unfinished."""

@@ -14,6 +14,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
 from data_pipelines.errors import DataError
+from kanoclip_jax.engine.endings import end_if_asked
 from kanoclip_jax.engine.prediction.detector import Detector
 from kanoclip_jax.engine.prediction.inputs import absolute, is_below, is_picture, walk
 from kanoclip_jax.engine.prediction.predict import Results, open_detector, own_files
@@ -43,7 +44,7 @@ def main(
     detector, config = open_detector(config, workdir, overrides, batch_size=1)
     results = Results(detector, config, workdir, folder)
     own = own_files(workdir)
-    try:
+    with results.ending(config.predict.highest):
         # So that the first picture does not wait for a compiler.
         detector.predict(np.zeros((8, 8), np.uint8), config.predict.class_name)
         with _events(folder, own) as changed:
@@ -51,8 +52,6 @@ def main(
             failed = _follow(
                 detector, config, results, changed, lambda: walk(folder, own)
             )
-    finally:
-        results.finish(config.predict.highest)
     return 1 if failed else 0
 
 
@@ -121,11 +120,20 @@ class Arrivals:
 
 @contextmanager
 def _events(folder: Path, own: list[Path]) -> Iterator[queue.SimpleQueue]:
-    """Paths of pictures that appear or change; of a folder, what it holds."""
-    changed: queue.SimpleQueue[Path] = queue.SimpleQueue()
+    """Paths of pictures that appear or change; of a folder, what it holds.
+
+    What goes wrong in the observer's thread comes, too, for the main one to raise.
+    """
+    changed: queue.SimpleQueue[Path | Exception] = queue.SimpleQueue()
 
     class Handler(FileSystemEventHandler):
         def on_any_event(self, event: FileSystemEvent) -> None:
+            try:
+                self._put(event)
+            except Exception as error:  # noqa: BLE001
+                changed.put(error)
+
+        def _put(self, event: FileSystemEvent) -> None:
             if event.event_type in ("opened", "closed_no_write", "deleted"):
                 return
             path = Path(os.fsdecode(event.dest_path or event.src_path))
@@ -178,6 +186,7 @@ def _follow(
             walked = time.monotonic()
             for path in look():
                 arrivals.notice(path, walked)
+        end_if_asked()
         _drain(changed, arrivals)
         for path, known, last in arrivals.ready(time.monotonic()):
             try:
@@ -201,9 +210,12 @@ def _follow(
 def _drain(changed: queue.SimpleQueue, arrivals: Arrivals) -> None:
     """Take what has happened; wait a moment where nothing has."""
     try:
-        arrivals.notice(changed.get(timeout=_TICK), time.monotonic())
+        found = changed.get(timeout=_TICK)
         while True:
-            arrivals.notice(changed.get_nowait(), time.monotonic())
+            if isinstance(found, Exception):
+                raise found
+            arrivals.notice(found, time.monotonic())
+            found = changed.get_nowait()
     except queue.Empty:
         return
 

@@ -126,14 +126,6 @@ def test_other_settings_are_refused_by_name(workdir, pictures):
     Predictions(workdir, SETTINGS | {"class_name": "mug"}).close()
 
 
-def test_one_process_at_a_time(workdir):
-    log = Predictions(workdir, SETTINGS)
-    with pytest.raises(InputError, match="another process is predicting"):
-        Predictions(workdir, SETTINGS)
-    log.close()
-    Predictions(workdir, SETTINGS).close()
-
-
 def test_a_strangers_line_is_named(workdir):
     Predictions(workdir, SETTINGS).close()
     (workdir.path / "predictions.jsonl").write_text('{"path": "a"}\nmine\n')
