@@ -8,6 +8,7 @@ import numpy as np
 from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
+from data_pipelines.names import readable
 from data_pipelines.pipeline import eval_stream
 from data_pipelines.sources import Source
 from kanoclip_jax.engine.build import open_dataset
@@ -16,7 +17,7 @@ from kanoclip_jax.engine.prediction.calibration import (
     Calibration,
     save_calibration,
 )
-from kanoclip_jax.engine.prediction.detector import Detector, readable
+from kanoclip_jax.engine.prediction.detector import Detector
 from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
@@ -206,7 +207,7 @@ def describe(calibration: Calibration) -> str:
     for what, found in (("image", calibration.image), ("pixel", calibration.pixel)):
         low, high = found["interval"]
         lines.append(
-            f"  {what}  {found['threshold']:.6f} ({low:.6f} to {high:.6f}), by "
+            f"  {what}  {found['threshold']:.6g} ({low:.6g} to {high:.6g}), by "
             f"{_criterion(found, facts)}: {_shares(found)}"
         )
     lacking = facts["normal"] < facts["needed"]

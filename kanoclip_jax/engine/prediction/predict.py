@@ -11,6 +11,7 @@ from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
 from data_pipelines.errors import DataError
+from data_pipelines.names import printable
 from data_pipelines.pipeline import predict_stream
 from kanoclip_jax.engine.prediction.detector import Detector, Prediction
 from kanoclip_jax.engine.prediction.inputs import absolute, find_inputs
@@ -19,7 +20,6 @@ from kanoclip_jax.engine.prediction.predictions import (
     Line,
     Predictions,
     Stamp,
-    printable,
 )
 from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.workdir import Workdir
@@ -63,8 +63,8 @@ def open_detector(
     limits = detector.thresholds(config.predict.class_name)
     if limits:
         print(
-            f"anomalous is a score above {limits.image:.6f}; outlined are pixels above "
-            f"{limits.pixel:.6f} (calibrated for {config.predict.class_name!r})"
+            f"anomalous is a score above {limits.image:.6g}; outlined are pixels above "
+            f"{limits.pixel:.6g} (calibrated for {config.predict.class_name!r})"
         )
     elif detector.calibrated:
         print(
