@@ -251,13 +251,18 @@ def _fits(value: Any, shape: Shape) -> bool:
     if isinstance(shape, Span):
         kinds = int if shape.whole else (int, float)
         return isinstance(value, kinds) and shape.low <= value <= shape.high
+    if shape is int:
+        return isinstance(value, int) and -(2**63) <= value < 2**64
     return isinstance(value, (int, float) if shape is float else shape)
 
 
 def describe(shape: Shape) -> str:
     """What a shape allows, in a few words."""
     if isinstance(shape, Row):
-        return f"a list of {len(shape)}"
+        own = set(map(describe, shape))
+        return f"a list of {len(shape)}" + (
+            f", each {own.pop()}" if len(own) == 1 else ""
+        )
     if isinstance(shape, Choice):
         return " or ".join(json.dumps(one) for one in shape)
     if isinstance(shape, tuple):
@@ -315,16 +320,16 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _whole(text: str) -> int:
-    # 64 bits have 20 digits at most; more would be no number to numpy.
-    if len(text) > 20 or not -(2**63) <= int(text) < 2**64:
-        raise ValueError(f"the number {text[:_LONGEST_SHOWN]} has more than 64 bits")
+    # Some tokenizers say 10^30 for no limit; what is used must be of 64 bits.
+    if len(text) > 40:
+        raise ValueError(f"the number {text[:20]}… has {len(text)} digits")
     return int(text)
 
 
 def _fraction(text: str) -> float:
     number = float(text)
     if math.isinf(number):
-        raise ValueError(f"the number {text[:_LONGEST_SHOWN]} has more than 64 bits")
+        raise ValueError(f"the number {text[:20]} is beyond 64 bits")
     return number
 
 
