@@ -15,6 +15,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from absl import logging
 
+from data_pipelines import documents
 from data_pipelines.builders.base import AnomalyBuilder, Survey
 from data_pipelines.builders.meta import make_meta_builder
 from data_pipelines.builders.published import (
@@ -31,6 +32,15 @@ from data_pipelines.records import Entry, Record, Source
 
 _INDEX = "index.json"
 _REMEDY = "free some space, or choose another folder with --config.data.prepared=DIR"
+# Of some million pictures.
+_MOST_BYTES = 1024 * documents.MEGABYTE
+_SHAPE = {
+    "classes": [str],
+    "missing": [str],
+    "skipped": [str],
+    # Path, class, defect, label and digest.
+    "records": [documents.Row((str, str, str, documents.Choice((0, 1)), str))],
+}
 
 
 class PreparedSource(Source):
@@ -47,7 +57,14 @@ class PreparedSource(Source):
         self, card: Card, home: Path, version: str, strays: tuple[str, ...] = ()
     ):
         self._opened_with = (card, home, version, strays)
-        index = json.loads((home / _INDEX).read_text())
+        remedy = f"remove {home}, and it is written anew"
+        index = documents.read(home / _INDEX, _SHAPE, remedy, most=_MOST_BYTES)
+        for name in index["classes"]:
+            if name not in card.classes:
+                raise DataError(
+                    f"{home / _INDEX} has the class {name!r}; allowed are those of "
+                    f"{card.id}, {', '.join(card.classes)}: {remedy}"
+                )
         self.dataset = card.id
         self.classes = tuple(index["classes"])
         self.prompt_names = {name: card.classes[name] for name in self.classes}

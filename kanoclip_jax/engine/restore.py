@@ -12,8 +12,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from kanoclip_jax import documents
 from kanoclip_jax.backbones.archive import read_nested_archive
-from kanoclip_jax.engine import forks
+from kanoclip_jax.engine import forks, shapes
 from kanoclip_jax.engine.build import load_method
 from kanoclip_jax.engine.checkpoint import (
     compare,
@@ -32,6 +33,7 @@ from kanoclip_jax.models.base import Method, Params, Published
 
 # What torch writes; Orbax checkpoints are folders.
 _ARCHIVES = (".pth", ".pt")
+_OTHER_STEP = "give another step"
 # The tower that authors' files were trained with, where their method says no better.
 _PUBLISHED_CLIP = {
     "name": "openai/clip-vit-large-patch14-336",
@@ -151,6 +153,7 @@ def load_trained(
     config = adopt(config, meta["config"], overrides)
     method = load_method(config)
     for field, ours in method.backbone_identity().items():
+        documents.check(meta, {field: shapes.BACKBONE}, f"{step}/meta", _OTHER_STEP)
         theirs = meta[field]
         if ours["fingerprint"] != theirs["fingerprint"]:
             raise InputError(

@@ -11,6 +11,8 @@ from ml_collections import FrozenConfigDict
 
 from data_pipelines.errors import DataError
 from data_pipelines.locks import hold
+from kanoclip_jax import documents
+from kanoclip_jax.engine import shapes
 from kanoclip_jax.engine.settings import (
     datasets_of,
     differing_keys,
@@ -44,12 +46,11 @@ class Workdir:
         file = self.path / "config.json"
         new = to_dict(config)
         if file.is_file():
-            try:
-                old = json.loads(file.read_text(encoding="utf-8"))
-            except ValueError:
-                raise InputError(
-                    f"{file} is damaged; remove {self.path} or pass another --workdir"
-                ) from None
+            old = documents.read(
+                file,
+                shapes.SETTINGS,
+                f"it is damaged; remove {self.path} or pass another --workdir",
+            )
             if is_suite(old) != is_suite(new):
                 kinds = ("a single run", "several runs (rows or seeds)")
                 raise InputError(
@@ -79,10 +80,14 @@ class Workdir:
             ) from None
 
     def report(self) -> dict | None:
-        """The report, if the run has ended with one."""
+        """The report, if the run has ended with one; a damaged one is none, aloud."""
+        file = self.path / "report.json"
+        if not file.is_file():
+            return None
         try:
-            return json.loads((self.path / "report.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return documents.read(file, shapes.REPORT, "it is made again")
+        except InputError as error:
+            print(error)
             return None
 
 

@@ -51,14 +51,15 @@ class MetricWriter:
         if not self._path.is_file():
             return
         kept = []
-        for line in self._path.read_text(encoding="utf-8").splitlines():
+        for line in self._path.read_bytes().splitlines():
             try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-            except (ValueError, KeyError):
-                # A line that was cut off by a kill.
+                content = json.loads(line)
+                if content["step"] <= step:
+                    kept.append(line + b"\n")
+            except (ValueError, LookupError, TypeError, RecursionError):
+                # A line that was cut off by a kill, or that nobody here wrote.
                 continue
-        write_atomically(self._path, "".join(kept).encode())
+        write_atomically(self._path, b"".join(kept))
 
 
 class Log:

@@ -10,6 +10,7 @@ from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
 from data_pipelines.locks import holder_of
+from data_pipelines.names import readable
 from data_pipelines.pipeline import eval_stream
 from data_pipelines.sources import Source
 from data_pipelines.transforms import read_size
@@ -19,7 +20,7 @@ from kanoclip_jax.engine.prediction.calibration import (
     Calibration,
     save_calibration,
 )
-from kanoclip_jax.engine.prediction.detector import Detector, readable
+from kanoclip_jax.engine.prediction.detector import Detector
 from kanoclip_jax.engine.prediction.windows_sample import (
     Sample,
     take_sample_of_windows,

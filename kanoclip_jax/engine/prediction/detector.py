@@ -15,6 +15,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from PIL import Image
 
 from data_pipelines.errors import DataError
+from data_pipelines.names import canonical, readable
 from data_pipelines.pictures import (
     AUTO_RANGE,
     MAX_PIXELS,
@@ -128,7 +129,7 @@ class Detector:
         self._inference = Inference(trained.method, devices, trained.params)
         beside = trained.checkpoint.parent if trained.checkpoint else None
         self._calibrations = {
-            found.class_name: found
+            canonical(found.class_name): found
             for found in find_calibrations(
                 os.fspath(calibration), (*folders, beside), self.identity
             )
@@ -137,7 +138,7 @@ class Detector:
     @property
     def calibrated(self) -> tuple[str, ...]:
         """The class names that have thresholds."""
-        return tuple(self._calibrations)
+        return tuple(found.class_name for found in self._calibrations.values())
 
     def shrinkage(self) -> windows.Shrinkage:
         """A count of what squashing costs the pictures of a run."""
@@ -277,7 +278,7 @@ class Detector:
     ) -> Thresholds | None:
         """The thresholds for a class: those given, or its calibrated ones, or None."""
         if threshold is None:
-            found = self._calibrations.get(readable(class_name))
+            found = self._calibrations.get(canonical(class_name))
             return found.thresholds if found else None
         both = np.broadcast_to(np.asarray(threshold, np.float64), 2)
         if not ((both >= 0) & (both <= 1)).all():
@@ -334,11 +335,6 @@ class Detector:
             mask=mask,
             regions=regions,
         )
-
-
-def readable(class_name: str) -> str:
-    """A class's name as prompts have it."""
-    return class_name.replace("_", " ")
 
 
 def _name(picture: Picture, position: int) -> str:

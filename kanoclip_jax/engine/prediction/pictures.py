@@ -9,9 +9,10 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines.errors import DataError
+from data_pipelines.names import printable
 from data_pipelines.pictures import DEFAULT_READING, Reading, read_picture
 from kanoclip_jax.engine.prediction.detector import Prediction
-from kanoclip_jax.engine.prediction.predictions import Line, printable
+from kanoclip_jax.engine.prediction.predictions import Line
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.files import replacing
@@ -108,9 +109,9 @@ class Pictures:
         files = [Path(line["path"])]
         captions = [
             printable(files[0].name),
-            " ".join(filter(None, (f"{line['score']:.3f}", line["label"]))),
+            " ".join(filter(None, (f"{line['score']:.3f}", line.get("label")))),
         ]
-        if line["overlay"]:
+        if line.get("overlay"):
             files.append(self._folder / line["overlay"])
         try:
             panels = [Panel(_thumbnail(file, self._reading)) for file in files]

@@ -12,6 +12,7 @@ from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
 from data_pipelines.errors import DataError
+from data_pipelines.names import printable
 from data_pipelines.pictures import Picture, read_picture
 from data_pipelines.pipeline import predict_stream
 from kanoclip_jax.engine.endings import end_if_asked
@@ -22,7 +23,6 @@ from kanoclip_jax.engine.prediction.predictions import (
     Line,
     Predictions,
     Stamp,
-    printable,
 )
 from kanoclip_jax.engine.prediction.scoring import Scored, scored_row
 from kanoclip_jax.engine.prediction.tiles import NEVER

@@ -9,6 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from data_pipelines.names import canonical, table_cell
+from kanoclip_jax import documents
+from kanoclip_jax.engine import shapes
 from kanoclip_jax.engine.prediction.identity import misfits
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
@@ -16,6 +19,7 @@ from kanoclip_jax.files import replacing
 
 Line = dict[str, Any]
 _COLUMNS = ("path", "class_name", "score", "label", "regions", "map", "overlay")
+_NO_LINE = "it is no prediction: remove the line, or pass another --workdir"
 _BOX = ("left", "top", "right", "bottom")
 
 
@@ -33,14 +37,6 @@ def stamp(path: Path) -> Stamp | None:
     except (OSError, ValueError):
         return None
     return Stamp(found.st_size, found.st_mtime)
-
-
-def printable(path: Path | str) -> str:
-    """A path on one line of any terminal: what cannot be shown is escaped."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode()
-        for char in str(path)
-    )
 
 
 class Predictions:
@@ -117,14 +113,10 @@ class Predictions:
         """
         with self._path.open("rb") as file:
             for number, data in enumerate(file, start=1):
-                try:
-                    line = json.loads(data)
-                    line["path"] = str(line["path"])
-                except (ValueError, KeyError, TypeError):
-                    raise InputError(
-                        f"{self._path}:{number} is no prediction; remove the line, or "
-                        "pass another --workdir"
-                    ) from None
+                place = f"{self._path}:{number}"
+                line = documents.parse(data, place, dict, _NO_LINE)
+                shape = shapes.FAILED if "error" in line else shapes.PREDICTED
+                documents.check(line, shape, place, _NO_LINE)
                 yield line
 
     def highest(self, count: int) -> list[Line]:
@@ -133,7 +125,7 @@ class Predictions:
         scored = (
             line
             for line in self.lines()
-            if "score" in line and latest[line["path"]] == line["score"]
+            if "error" not in line and latest[line["path"]] == line["score"]
         )
         return heapq.nlargest(count, scored, key=lambda line: line["score"])
 
@@ -188,11 +180,22 @@ class Predictions:
         name = "predictions.settings.json"
         text = json.dumps(settings, indent=2) + "\n"
         if self._path.stat().st_size:
+            new = json.loads(text)
             try:
-                old = json.loads((self._workdir.path / name).read_text("utf-8"))
-                keys = misfits(old, json.loads(text))
-            except (OSError, ValueError, TypeError, AttributeError):
-                keys = ["settings"]
+                old = documents.read(
+                    self._workdir.path / name,
+                    {"class_name": str},
+                    f"nobody knows how {self._path} was made; pass another --workdir, "
+                    "or remove that file to predict anew",
+                )
+            except InputError:
+                self.close()
+                raise
+            # What the model reads alike is the same name.
+            old["class_name"], new["class_name"] = (
+                canonical(given["class_name"]) for given in (old, new)
+            )
+            keys = misfits(old, new)
             if keys:
                 self.close()
                 raise InputError(
@@ -225,8 +228,9 @@ def _stamp_of(line: Line) -> Stamp | None:
 def _row(line: Line) -> Iterable[Any]:
     values = line | {"regions": len(line.get("regions", ()))}
     box = line.get("box") or ("",) * len(_BOX)
-    return [
+    cells = [
         *("" if values.get(name) is None else values[name] for name in _COLUMNS),
         *box,
         line.get("error", ""),
     ]
+    return map(table_cell, cells)

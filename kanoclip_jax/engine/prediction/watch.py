@@ -14,11 +14,12 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
 from data_pipelines.errors import DataError
+from data_pipelines.names import printable
 from kanoclip_jax.engine.endings import end_if_asked
 from kanoclip_jax.engine.prediction.detector import Detector
 from kanoclip_jax.engine.prediction.inputs import absolute, is_below, is_picture, walk
 from kanoclip_jax.engine.prediction.predict import Results, open_detector, own_files
-from kanoclip_jax.engine.prediction.predictions import Line, Stamp, printable, stamp
+from kanoclip_jax.engine.prediction.predictions import Line, Stamp, stamp
 from kanoclip_jax.errors import InputError
 
 _TICK = 0.1
