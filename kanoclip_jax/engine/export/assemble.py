@@ -135,7 +135,9 @@ def _rename(modules: list[Module], kept: Kept) -> dict[Name, str]:
     final: dict[Name, str] = {}
     for one in defined:
         unclear = count[one.name] > 1 and one.module != modules[-1].name
-        if unclear or one.module in whole or one.name in imported:
+        # `documents.read` says more than `read`.
+        short = one.module in whole and one.name[0].islower()
+        if unclear or short or one.name in imported:
             final[one] = _longer(one, 1)
     twice = Counter(final.values())
     return {
@@ -203,7 +205,9 @@ def _import(modules: Iterable[Module], kept: Kept) -> str:
         )
     must = "\n".join(f"    {line}" for line in _sorted(required, _WIDTH - 4))
     require = _REQUIRE.format(imports=must, packages=" ".join(REQUIRED.values()))
-    return "\n".join([*_sorted(own, _WIDTH), "", require, *guards.values()])
+    return "\n".join(
+        [*_sorted(own, _WIDTH), "", *([require] if must else []), *guards.values()]
+    )
 
 
 def _sorted(imports: Iterable[Import], width: int) -> Iterator[str]:

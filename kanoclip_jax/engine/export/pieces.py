@@ -1,6 +1,7 @@
 """A module taken apart: its statements with their text, and what they define and use."""
 
 import ast
+import functools
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -74,6 +75,7 @@ class Module:
     Attributes:
         name: as it is imported.
         title: its docstring.
+        root: the folder that packages lie in.
         needs: what its names of this package's other modules are.
         whole: its names for modules of this package.
         imports: of other packages.
@@ -83,6 +85,7 @@ class Module:
 
     name: str
     title: str
+    root: Path
     needs: dict[str, Name] = field(default_factory=dict)
     whole: dict[str, str] = field(default_factory=dict)
     imports: list[Import] = field(default_factory=list)
@@ -103,9 +106,9 @@ class Module:
 
     def meaning(self, node: ast.AST) -> Name | None:
         """What a name, or an attribute of a module, stands for in this package."""
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            if node.value.id in self.whole:
-                return Name(self.whole[node.value.id], node.attr)
+        owner = node.value if isinstance(node, ast.Attribute) else None
+        if isinstance(owner, ast.Name) and owner.id in self.whole:
+            return _home(Name(self.whole[owner.id], node.attr), self.root)
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             # An annotation in quotes.
             return Name(self.name, node.value) if node.value in self.defines else None
@@ -153,7 +156,7 @@ def read(name: str, root: Path, path: tuple[str, ...] = ()) -> Module:
     """
     source = find(name, root).read_text(encoding="utf-8")
     tree = ast.parse(source)
-    module = Module(name, (ast.get_docstring(tree) or "").strip())
+    module = Module(name, (ast.get_docstring(tree) or "").strip(), root)
     lines = source.splitlines(keepends=True)
     end = 0
     for node in tree.body:
@@ -212,15 +215,16 @@ def _sort(module: Module, one: Import, root: Path, path: tuple[str, ...]) -> Non
         )
 
 
+@functools.cache
 def _home(name: Name, root: Path) -> Name:
-    """Where a name of a package's table of contents comes from."""
-    file = find(name.module, root)
-    if file.name == "__init__.py":
-        for node in ast.parse(file.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ImportFrom):
-                for one in _imports(node):
-                    if one.bound == name.name:
-                        return _home(Name(one.source, one.name), root)
+    """Where a name that a module may only pass on has its meaning."""
+    tree = ast.parse(find(name.module, root).read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            for one in _imports(node):
+                own = one.source.split(".")[0] in OWN
+                if own and one.bound == name.name:
+                    return _home(Name(one.source, one.name), root)
     return name
 
 
@@ -294,10 +298,16 @@ def _edit(
 
     cuts = [(*span(node), new.encode()) for node, new in edits]
     for node in ast.walk(statement.tree):
-        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
-            if node.value.id in shapes and isinstance(node.slice, ast.Tuple):
-                (start, end), (first, last) = span(node), span(node.slice.elts[0])
-                cuts += [(start, first, b""), (last, end, b"")]
+        if (
+            isinstance(node, ast.Subscript)
+            and isinstance(node.value, ast.Name)
+            and node.value.id in shapes
+            and isinstance(node.slice, ast.Tuple)
+        ):
+            (start, end), (first, last) = span(node), span(node.slice.elts[0])
+            cuts += [(start, first, b""), (last, end, b"")]
     for start, end, new in sorted(cuts, reverse=True):
         data = data[:start] + new + data[end:]
-    return data.decode().strip("\n")
+    text = data.decode().strip("\n")
+    # What were arrays of two types are now one.
+    return text.replace("np.ndarray | np.ndarray", "np.ndarray") if shapes else text

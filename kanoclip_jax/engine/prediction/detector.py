@@ -1,83 +1,39 @@
 """The detector: a trained method that takes any picture and says what is wrong with it."""
 
 import dataclasses
-import functools
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float32
 from ml_collections import ConfigDict, FrozenConfigDict
-from PIL import Image
 
-from data_pipelines.errors import DataError
 from data_pipelines.names import canonical, readable
 from data_pipelines.pictures import (
     AUTO_RANGE,
     MAX_PIXELS,
     Reading,
-    picture_from_array,
-    picture_from_image,
-    read_picture,
 )
-from data_pipelines.pictures import Picture as Decoded
 from data_pipelines.pipeline import Batch
 from kanoclip_jax.engine import forks
-from kanoclip_jax.engine.prediction import tiles as windows
 from kanoclip_jax.engine.prediction.calibration import AUTO, find_calibrations
-from kanoclip_jax.engine.prediction.scoring import Scored, Scorer
+from kanoclip_jax.engine.prediction.detecting import Detecting, Prediction
+from kanoclip_jax.engine.prediction.tiles import NEVER
 from kanoclip_jax.engine.restore import Trained, load_trained, saved_settings
 from kanoclip_jax.engine.settings import check_choice, read_tiles, reading_of, resolve
 from kanoclip_jax.engine.sharding import Devices
 from kanoclip_jax.engine.step import Found, Inference
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.verdict import Thresholds, label
-from kanoclip_jax.viz.regions import Box, Region, find_regions
+from kanoclip_jax.verdict import Thresholds
 
-Picture: TypeAlias = str | os.PathLike | Image.Image | np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What was found in one picture.
-
-    Attributes:
-        class_name: its name in prompts.
-        score: how anomalous the picture is, in [0, 1]; taken from the map at the
-            model's size. Of a picture in windows, the highest of theirs.
-        anomaly_map: how anomalous each pixel is, in [0, 1], at the picture's own size.
-        thresholds: those of the following, None where there are none: then these are
-            None or empty.
-        label: `anomalous` where the score is above its threshold, else `normal`.
-        mask: pixels above theirs, whatever the label; small regions left out.
-        regions: the connected regions of the mask, the highest score first.
-        smallest: side in the picture's pixels of the smallest defect that can be seen:
-            that of a patch of the model, along the side that is shrunk more.
-        warning: what is to be said of the picture's values, such as that it is nearly
-            black; empty where nothing is.
-    """
-
-    class_name: str
-    score: float
-    anomaly_map: Float32[np.ndarray, "h w"]
-    thresholds: Thresholds | None = None
-    label: str | None = None
-    mask: Bool[np.ndarray, "h w"] | None = None
-    regions: tuple[Region, ...] = ()
-    smallest: float = 0.0
-    warning: str = ""
-
-    @property
-    def boxes(self) -> tuple[Box, ...]:
-        """`(left, top, right, bottom)` of each region, right and bottom exclusive."""
-        return tuple(region.box for region in self.regions)
+__all__ = ["Detector", "Prediction"]
+# What every picture shows.
+_OBJECT = "object"
 
 
-class Detector:
+class Detector(Detecting):
     """Scores pictures; any number of threads may share one.
 
     `Detector.load` and `Detector.from_config` make it.
@@ -109,7 +65,7 @@ class Detector:
         batch_size: int = 1,
         calibration: str | os.PathLike = AUTO,
         min_area: int = 1,
-        tiles: str | int = windows.NEVER,
+        tiles: str | int = NEVER,
         folders: Sequence[Path] = (),
     ) -> None:
         forks.refuse()
@@ -123,8 +79,8 @@ class Detector:
         self.image_size = trained.method.image_size
         self.reading = reading_of(trained.config)
         self.dtype = np.dtype(trained.method.clip.module.dtype).name
-        self._patch = trained.method.clip.patch
-        self._batch_size, self._min_area = batch_size, min_area
+        self.patch = trained.method.clip.patch
+        self.batch_size, self.min_area = batch_size, min_area
         devices = Devices(batch_size, "batch_size")
         self._inference = Inference(trained.method, devices, trained.params)
         beside = trained.checkpoint.parent if trained.checkpoint else None
@@ -140,9 +96,14 @@ class Detector:
         """The class names that have thresholds."""
         return tuple(found.class_name for found in self._calibrations.values())
 
-    def shrinkage(self) -> windows.Shrinkage:
-        """A count of what squashing costs the pictures of a run."""
-        return windows.Shrinkage(self.image_size, self._patch, self.tiles)
+    def named(self, class_name: str | None) -> str:
+        """Any name is a class's; without one, a picture shows an object."""
+        return _OBJECT if class_name is None else class_name
+
+    def limits(self, class_name: str) -> Thresholds | None:
+        """The calibrated thresholds of a class."""
+        found = self._calibrations.get(canonical(class_name))
+        return found.thresholds if found else None
 
     @classmethod
     def load(
@@ -158,7 +119,7 @@ class Detector:
         min_area: int = 1,
         value_range: str | tuple[float, float] = AUTO_RANGE,
         max_pixels: int = MAX_PIXELS,
-        tiles: str | int = windows.NEVER,
+        tiles: str | int = NEVER,
     ) -> "Detector":
         """The detector of a checkpoint, which brings its own settings.
 
@@ -222,72 +183,6 @@ class Detector:
         """
         return cls(load_trained(resolve(config), None), **options)
 
-    def predict(
-        self,
-        images: Picture | Sequence[Picture],
-        class_name: str = "object",
-        threshold: float | tuple[float, float] | None = None,
-    ) -> Prediction | list[Prediction]:
-        """Predict one picture, or a list or tuple of them.
-
-        Args:
-            images: paths, PIL images, or arrays `[h, w]`, `[h, w, 3]` (RGB) or
-                `[h, w, 4]`, whose alpha is dropped as everywhere: uint8, uint16 over
-                its full range, or any numbers of the `value_range` given to `load`.
-                Floating-point and signed ones are refused without: theirs is
-                anybody's guess.
-                EXIF orientation is applied.
-            class_name: what the pictures show, for the prompts.
-            threshold: of images and pixels alike, or a pair of the two; the calibrated
-                ones where None.
-
-        Returns:
-            One prediction, or a list in the order given.
-
-        Raises:
-            DataError: a picture cannot be read or is no picture, or its result is no
-                number.
-            InputError: a threshold outside [0, 1].
-        """
-        if isinstance(images, (list, tuple)):
-            return list(self.stream(images, class_name, threshold))
-        (found,) = self.stream([images], class_name, threshold)
-        return found
-
-    def stream(
-        self,
-        images: Iterable[Picture],
-        class_name: str = "object",
-        threshold: float | tuple[float, float] | None = None,
-    ) -> Iterator[Prediction]:
-        """As `predict`, for any number of pictures: few are in memory at a time."""
-        limits = self.thresholds(class_name, threshold)
-        pictures = (
-            (_name(picture, position), _open(picture, position, self.reading))
-            for position, picture in enumerate(images)
-        )
-        for scored in self.score(class_name, pictures):
-            if scored.error:
-                raise DataError(scored.error)
-            yield self.conclude(scored, class_name, limits)
-
-    def thresholds(
-        self,
-        class_name: str = "object",
-        threshold: float | tuple[float, float] | None = None,
-    ) -> Thresholds | None:
-        """The thresholds for a class: those given, or its calibrated ones, or None."""
-        if threshold is None:
-            found = self._calibrations.get(canonical(class_name))
-            return found.thresholds if found else None
-        both = np.broadcast_to(np.asarray(threshold, np.float64), 2)
-        if not ((both >= 0) & (both <= 1)).all():
-            raise InputError(
-                f"threshold is {threshold}; allowed is a number in [0, 1], or a pair "
-                "of them, of images and of pixels"
-            )
-        return Thresholds(*both.tolist())
-
     def detections(
         self, class_name: str, batches: Iterable[Batch]
     ) -> Iterator[tuple[Batch, Found]]:
@@ -298,61 +193,3 @@ class Detector:
         """
         forks.refuse()
         return self._inference.detections([readable(class_name)], batches)
-
-    def score(
-        self, class_name: str, pictures: Iterable[tuple[Any, Decoded | str]]
-    ) -> Iterator[Scored]:
-        """Scores and maps of upright RGB pictures; see `Scorer.score`."""
-        scorer = Scorer(
-            functools.partial(self.detections, class_name),
-            image_size=self.image_size,
-            batch_size=self._batch_size,
-            tiles=self.tiles,
-        )
-        return scorer.score(pictures)
-
-    def conclude(
-        self, scored: Scored, class_name: str, thresholds: Thresholds | None
-    ) -> Prediction:
-        """What is said of a picture: its map, and the regions in it."""
-        score, anomaly_map = scored.score, scored.anomaly_map
-        found = Prediction(
-            readable(class_name),
-            score,
-            anomaly_map,
-            smallest=self.shrinkage().smallest(*anomaly_map.shape),
-            warning=scored.warning,
-        )
-        if thresholds is None:
-            return found
-        mask, regions = find_regions(
-            found.anomaly_map, thresholds.pixel, self._min_area
-        )
-        return dataclasses.replace(
-            found,
-            thresholds=thresholds,
-            label=label(score, thresholds.image),
-            mask=mask,
-            regions=regions,
-        )
-
-
-def _name(picture: Picture, position: int) -> str:
-    if isinstance(picture, (str, os.PathLike)):
-        return os.fspath(picture)
-    return f"picture {position}"
-
-
-def _open(picture: Picture, position: int, reading: Reading) -> Decoded:
-    """An upright RGB image of what a user may give."""
-    if isinstance(picture, (str, os.PathLike)):
-        return read_picture(picture, reading)
-    name = _name(picture, position)
-    if isinstance(picture, Image.Image):
-        return picture_from_image(picture, name, reading)
-    if isinstance(picture, np.ndarray):
-        return picture_from_array(picture, name, reading)
-    raise DataError(
-        f"{name} is a {type(picture).__name__}; allowed are paths, PIL images and "
-        "numpy arrays"
-    )

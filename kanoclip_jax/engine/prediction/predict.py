@@ -1,11 +1,9 @@
 """Prediction on a user's own pictures: scores, maps at their own size, overlays."""
 
-import contextlib
-import os
+import functools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ml_collections import FrozenConfigDict
@@ -16,24 +14,17 @@ from data_pipelines.names import printable
 from data_pipelines.pictures import Picture, read_picture
 from data_pipelines.pipeline import predict_stream
 from kanoclip_jax.engine.endings import end_if_asked
-from kanoclip_jax.engine.prediction.detector import Detector, Prediction
+from kanoclip_jax.engine.prediction.detector import Detector
 from kanoclip_jax.engine.prediction.inputs import absolute, find_inputs
-from kanoclip_jax.engine.prediction.pictures import FOLDERS, SHEET, Pictures
-from kanoclip_jax.engine.prediction.predictions import (
-    Line,
-    Predictions,
-    Stamp,
-)
+from kanoclip_jax.engine.prediction.pictures import FOLDERS
+from kanoclip_jax.engine.prediction.predictions import Stamp
+from kanoclip_jax.engine.prediction.results import Results, common_folder
 from kanoclip_jax.engine.prediction.scoring import Scored, scored_row
+from kanoclip_jax.engine.prediction.sheet import SHEET, write_sheet
 from kanoclip_jax.engine.prediction.tiles import NEVER
-from kanoclip_jax.engine.remarks import Remarks
 from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.verdict import shown
-from kanoclip_jax.viz.regions import hottest_box
-
-# A line lists so many regions, the highest scores first; the mask may hold more.
-_MOST_REGIONS = 100
 
 
 def main(
@@ -41,15 +32,15 @@ def main(
 ) -> int:
     """Predict `predict.input`; exit status 1 where some inputs failed."""
     paths = find_inputs(config.predict.input, own_files(workdir))
-    base = Path(os.path.commonpath([path.parent for path in paths]))
     detector, config = open_detector(
         config, workdir, overrides, config.predict.batch_size
     )
-    results = Results(detector, config, workdir, base)
-    with results.ending(config.predict.highest):
+    results = open_results(detector, config, workdir, common_folder(paths))
+    highest = functools.partial(write_highest, detector, config, results, workdir)
+    with results.ending(highest):
         todo = results.log.begin(paths)
         failed = _predict(detector, config, results, todo)
-    if said := results.shrinkage.said():
+    for said in results.remarks():
         print(said)
     done = len(paths) - len(todo)
     earlier = f", {done} done before" if done else ""
@@ -89,91 +80,29 @@ def own_files(workdir: Path) -> list[Path]:
     return [absolute(workdir) / name for name in (*FOLDERS, SHEET)]
 
 
-class Results:
-    """Where predictions go: a line in the log, and pictures.
+def open_results(
+    detector: Detector, config: FrozenConfigDict, workdir: Path, base: Path
+) -> Results:
+    """Where the predictions of the command line's settings go."""
+    predict = config.predict
+    return Results(
+        detector,
+        predict.class_name,
+        detector.thresholds(predict.class_name),
+        workdir,
+        base,
+        maps=predict.maps,
+        overlays=predict.overlays,
+    )
 
-    Args:
-        detector: whose predictions they are.
-        config: what is kept.
-        workdir: where.
-        base: pictures are called by their path from here.
 
-    Attributes:
-        log: the lines.
-        shrinkage: what squashing cost the pictures so far.
-    """
-
-    def __init__(
-        self, detector: Detector, config: FrozenConfigDict, workdir: Path, base: Path
-    ) -> None:
-        predict = config.predict
-        folder = Workdir(workdir)
-        self.shrinkage = detector.shrinkage()
-        self._class_name = predict.class_name
-        limits = detector.thresholds(predict.class_name)
-        settings = {
-            "class_name": predict.class_name,
-            "thresholds": list(limits) if limits else None,
-            **{key: predict[key] for key in ("min_area", "maps", "overlays")},
-            **detector.identity,
-        }
-        self.log = Predictions(folder, settings)
-        self._remarks = Remarks("this run")
-        self._pictures = Pictures(
-            folder,
-            base,
-            maps=predict.maps,
-            overlays=predict.overlays,
-            lines=self.log.lines(),
-            reading=detector.reading,
-        )
-
-    def add(self, path: Path, found: Prediction | str, known: Stamp | None) -> Line:
-        """Write the line of a picture.
-
-        Args:
-            path: the picture.
-            found: what was found in it, or what was wrong with it.
-            known: what the file was before it was read.
-        """
-        line: dict[str, Any] = {"class_name": self._class_name}
-        if isinstance(found, str):
-            return self.log.append(path, line | {"error": found}, known)
-        try:
-            pictures = self._pictures.write(path, found)
-        except DataError as error:
-            return self.log.append(path, line | {"error": str(error)}, known)
-        self._remarks.add(found.warning, printable(path))
-        if found.warning:
-            line["warning"] = found.warning
-        line |= {"score": found.score, "label": found.label, **pictures}
-        line["smallest_px"] = round(self.shrinkage.add(*found.anomaly_map.shape), 1)
-        line["box"] = hottest_box(found.anomaly_map)
-        line["regions"] = [r._asdict() for r in found.regions[:_MOST_REGIONS]]
-        return self.log.append(path, line, known)
-
-    @contextlib.contextmanager
-    def ending(self, highest: int) -> Iterator[None]:
-        """In the end, write the table and the contact sheet of all predictions.
-
-        An interrupted run has them, too; what failed, as on a full disk, only closes
-        the log.
-        """
-        try:
-            try:
-                yield
-            except KeyboardInterrupt:
-                self._finish(highest)
-                raise
-            self._finish(highest)
-        finally:
-            self.log.close()
-
-    def _finish(self, highest: int) -> None:
-        self._remarks.say()
-        self.log.write_table()
-        if highest:
-            self._pictures.write_sheet(self.log.highest(highest))
+def write_highest(
+    detector: Detector, config: FrozenConfigDict, results: Results, workdir: Path
+) -> None:
+    """Write the contact sheet of the highest scores, where one is asked for."""
+    count = config.predict.highest
+    if count:
+        write_sheet(workdir, results.log.highest(count), detector.reading)
 
 
 def _predict(

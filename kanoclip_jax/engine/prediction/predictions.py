@@ -13,9 +13,8 @@ from data_pipelines.names import canonical, table_cell
 from kanoclip_jax import documents
 from kanoclip_jax.engine import shapes
 from kanoclip_jax.engine.prediction.identity import misfits
-from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.files import replacing
+from kanoclip_jax.files import replacing, write_atomically
 
 Line = dict[str, Any]
 _COLUMNS = ("path", "class_name", "score", "label", "regions", "map", "overlay")
@@ -43,7 +42,7 @@ class Predictions:
     """`predictions.jsonl` of a folder, which its mode holds against other writers.
 
     Args:
-        workdir: the folder, made where it is not there.
+        folder: is made where it is not there.
         settings: all that lines depend on besides the pictures.
 
     Raises:
@@ -51,11 +50,11 @@ class Predictions:
             settings.
     """
 
-    def __init__(self, workdir: Workdir, settings: Mapping[str, Any]) -> None:
-        self._workdir = workdir
-        self._path = workdir.path / "predictions.jsonl"
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self._folder = folder
+        self._path = folder / "predictions.jsonl"
         try:
-            workdir.path.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("ab", buffering=0)
             self._cut()
         except OSError as error:
@@ -183,7 +182,7 @@ class Predictions:
             new = json.loads(text)
             try:
                 old = documents.read(
-                    self._workdir.path / name,
+                    self._folder / name,
                     {"class_name": str},
                     f"nobody knows how {self._path} was made; pass another --workdir, "
                     "or remove that file to predict anew",
@@ -203,7 +202,10 @@ class Predictions:
                     "another --workdir, or remove the file to predict anew"
                 )
         else:
-            self._workdir.write(name, text)
+            try:
+                write_atomically(self._folder / name, text.encode())
+            except OSError as error:
+                raise self._unwritable(error) from None
 
     def _unwritable(self, error: OSError) -> InputError:
         return InputError(

@@ -1,19 +1,29 @@
 """From pictures to their scores and maps: cut into windows, batched, joined again."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float32
 
-from data_pipelines.pictures import Picture
-from data_pipelines.pipeline import Batch
+from data_pipelines.pictures.decode import Picture
 from kanoclip_jax.engine.prediction.tiles import Joined, cut, plan
 from kanoclip_jax.engine.resize import resize_map
-from kanoclip_jax.engine.step import Found
 
+
+class Found(Protocol):
+    """What was found in a batch: `maps` and `score` of each row."""
+
+    maps: Any
+    score: Any
+
+    def why_none(self, row: int) -> str:
+        """Why a row's result is no number; empty where it is one."""
+
+
+Batch = Mapping[str, Any]
 Run = Callable[[Iterable[Batch]], Iterator[tuple[Batch, Found]]]
 
 

@@ -1,5 +1,6 @@
 """Watching a folder: each new picture is scored as it lands."""
 
+import functools
 import os
 import queue
 import time
@@ -18,8 +19,14 @@ from data_pipelines.names import printable
 from kanoclip_jax.engine.endings import end_if_asked
 from kanoclip_jax.engine.prediction.detector import Detector
 from kanoclip_jax.engine.prediction.inputs import absolute, is_below, is_picture, walk
-from kanoclip_jax.engine.prediction.predict import Results, open_detector, own_files
+from kanoclip_jax.engine.prediction.predict import (
+    open_detector,
+    open_results,
+    own_files,
+    write_highest,
+)
 from kanoclip_jax.engine.prediction.predictions import Line, Stamp, stamp
+from kanoclip_jax.engine.prediction.results import Results
 from kanoclip_jax.errors import InputError
 
 _TICK = 0.1
@@ -43,9 +50,10 @@ def main(
         )
     # Pictures come one by one: padding a batch would only make each of them wait.
     detector, config = open_detector(config, workdir, overrides, batch_size=1)
-    results = Results(detector, config, workdir, folder)
+    results = open_results(detector, config, workdir, folder)
+    highest = functools.partial(write_highest, detector, config, results, workdir)
     own = own_files(workdir)
-    with results.ending(config.predict.highest):
+    with results.ending(highest):
         # So that the first picture does not wait for a compiler.
         detector.predict(np.zeros((8, 8), np.uint8), config.predict.class_name)
         with _events(folder, own) as changed:
