@@ -124,3 +124,15 @@ PREDICTED = _KNOWN | _FOUND | {"score": _SHARE}
 FAILED = _KNOWN | _FOUND | {"error": str}
 # What an export says of its formats.
 FORMATS = {"formats": {...: {"files": {...: str}}}}
+_SIDE = Span(1, 2**20, whole=True)
+# And of all else that its runner reads.
+MANIFEST = FORMATS | {
+    "v": Choice((2,)),
+    "image_size": _SIDE,
+    "patch_px": _SIDE,
+    "batch_size": (None, _SIDE),
+    "class_names": [str],
+    "thresholds": {...: {"image": _SHARE, "pixel": _SHARE}},
+    "reading": {"value_range": str, "max_pixels": _COUNT},
+    "tiles": str,
+}

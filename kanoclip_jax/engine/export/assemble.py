@@ -37,12 +37,15 @@ except ImportError as missing:
 Kept = Mapping[str, list[Statement]]
 
 
-def assemble(name: str, root: Path = ROOT) -> str:
+def assemble(
+    name: str, root: Path = ROOT, words: Mapping[str, str] | None = None
+) -> str:
     """Write a module and all that it uses of this package as one file.
 
     Args:
         name: the module; it is the last part of the file.
         root: the folder that packages lie in.
+        words: text to put in the place of other text, as of names of settings.
 
     Raises:
         AssemblyError: some module imports what the file must do without.
@@ -56,11 +59,13 @@ def assemble(name: str, root: Path = ROOT) -> str:
         if (own := [one for one in kept[module.name] if not one.is_guard])
     ]
     head = [
-        f'{_licence(root)}\n"""{modules[-1].title}\n"""',
+        f'{_licence(root)}\n"""{_title(modules[-1])}"""',
         "from __future__ import annotations",
         _import(modules, kept),
     ]
     text = "\n\n\n".join(["\n\n".join(head), *sections]) + "\n"
+    for old, new in (words or {}).items():
+        text = text.replace(old, new)
     compile(text, f"{name}.py", "exec", dont_inherit=True)
     return text
 
@@ -157,6 +162,10 @@ def _longer(one: Name, parts: int) -> str:
     return f"{hidden}{above}_{one.name.lstrip('_')}"
 
 
+def _title(module: Module) -> str:
+    return f"{module.title}\n" if "\n" in module.title else module.title
+
+
 def _heading(module: Module) -> str:
     path = f"{module.name.replace('.', '/')}.py"
     lines = [path, "", *module.title.splitlines()]
@@ -197,7 +206,10 @@ def _import(modules: Iterable[Module], kept: Kept) -> str:
         for one in kept[module.name]:
             if one.is_guard:
                 guards.setdefault(ast.dump(one.tree), one.text.strip("\n"))
-    meanings = Counter(one.bound for one in own | required)
+    # `import a` and `import a.b` give `a` the same meaning.
+    meanings = Counter(
+        bound for bound, _ in {(one.bound, one.meaning) for one in own | required}
+    )
     unclear = sorted(name for name, times in meanings.items() if times > 1)
     if unclear:
         raise AssemblyError(

@@ -33,6 +33,13 @@ class Import(NamedTuple):
     name: str
     bound: str
 
+    @property
+    def meaning(self) -> str:
+        """What the name stands for."""
+        if self.name:
+            return f"{self.source}.{self.name}"
+        return self.bound if self.source.startswith(f"{self.bound}.") else self.source
+
     def __str__(self) -> str:
         text = self.name or self.source
         own = self.bound == text.split(".")[0]

@@ -18,7 +18,6 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from data_pipelines.names import canonical, printable, readable
 from kanoclip_jax import documents
 from kanoclip_jax.engine import shapes
-from kanoclip_jax.engine.export import runner
 from kanoclip_jax.engine.export.agreement import (
     TOLERANCE,
     Agreement,
@@ -28,6 +27,7 @@ from kanoclip_jax.engine.export.agreement import (
 )
 from kanoclip_jax.engine.export.formats import FORMATS, check_formats
 from kanoclip_jax.engine.export.program import INPUTS, OUTPUTS, Program, make_program
+from kanoclip_jax.engine.export.standalone import standalone
 from kanoclip_jax.engine.prediction.calibration import Calibration, find_calibrations
 from kanoclip_jax.engine.restore import Trained, load_trained
 from kanoclip_jax.engine.settings import reading_of
@@ -37,7 +37,8 @@ from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
 
 MANIFEST = "manifest.json"
-_VERSION = 1
+# 2: pictures are read as the manifest says.
+_VERSION = 2
 _PACKAGES = ("kanoclip-jax", "jax", "jaxlib", "flax", "transformers", "numpy", "Pillow")
 
 
@@ -123,7 +124,7 @@ def _write(
             for name in names
         }
         manifest["versions"] = _versions(names)
-        shutil.copyfile(runner.__file__, partial / "runner.py")
+        (partial / "runner.py").write_text(standalone(), encoding="utf-8")
         _keep(partial, workdir / "export", manifest)
     except OSError as error:
         raise InputError(
