@@ -364,7 +364,7 @@ def run(options: argparse.Namespace) -> int:
         options.model, **{name: getattr(options, name) for name in names}
     )
     limits = detector.thresholds(options.class_name, options.threshold)
-    name = detector.named(options.class_name)
+    name = options.class_name or detector.named(None)
     if limits:
         print(
             f"anomalous is a score above {shown(limits.image)}; outlined are pixels "
