@@ -102,6 +102,15 @@ def tiff_size(file: BinaryIO, name: str, reading: Reading) -> tuple[int, int]:
         return size[::-1] if _tag(page, _ORIENTATION_TAG, 1) in (5, 6, 7, 8) else size
 
 
+def is_deep_tiff(file: BinaryIO) -> bool:
+    """Whether a file's first page is of other values than 8 bits."""
+    with _opened(file) as tiff:
+        if tiff is None:
+            return False
+        page = tiff.pages[0]
+        return page.bitspersample > 8 or page.sampleformat != 1
+
+
 @contextlib.contextmanager
 def _opened(file: BinaryIO) -> Iterator[Any]:
     """The file as tifffile has it; None without that, or where it makes nothing of it."""

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,7 @@ class Detector:
             one of `folders`; `never` none; a path those of a file.
         min_area: regions of fewer pixels are left out.
         folders: further places of thresholds, which win over the checkpoint's.
+        silent: whether the first nearly black picture is no `UserWarning`.
 
     Attributes:
         identity: all that scores depend on besides the picture and its class name.
@@ -103,6 +105,7 @@ class Detector:
         calibration: str | os.PathLike = AUTO,
         min_area: int = 1,
         folders: Sequence[Path] = (),
+        silent: bool = False,
     ) -> None:
         if jax.process_count() > 1:
             raise InputError(
@@ -112,7 +115,8 @@ class Detector:
         self.identity = trained.identity()
         self.image_size = trained.method.image_size
         self.reading = reading_of(trained.config)
-        self._warned = False
+        # A command counts pictures and says it once itself.
+        self._warned = silent
         self._batch_size, self._min_area = batch_size, min_area
         devices = Devices(batch_size, "batch_size")
         self._inference = Inference(trained.method, devices, trained.params)
@@ -249,7 +253,7 @@ class Detector:
                     class_name,
                     limits,
                 )
-                yield dataclasses.replace(done, warning=batch["warnings"][row])
+                yield self._with_warning(done, batch["remarks"][row])
 
     def thresholds(
         self,
@@ -297,18 +301,25 @@ class Detector:
             regions=regions,
         )
 
+    def _with_warning(self, found: Prediction, warning: str) -> Prediction:
+        """Say it of the first picture, and of each in its prediction."""
+        if warning and not self._warned:
+            self._warned = True
+            warnings.warn(f"a picture is {warning}", UserWarning, stacklevel=4)
+        return dataclasses.replace(found, warning=warning)
+
     def _batches(self, images: Iterable[Picture]) -> Iterator[Mapping[str, Any]]:
         pictures = enumerate(images)
         while group := list(itertools.islice(pictures, self._batch_size)):
             size = self.image_size
             pixels = np.zeros((self._batch_size, size, size, 3), np.uint8)
-            sizes, warnings = [], []
+            sizes, remarks = [], []
             for row, (position, picture) in enumerate(group):
                 found = _open(picture, position, self.reading)
                 pixels[row] = square(found.image, size)
                 sizes.append((found.image.height, found.image.width))
-                warnings.append(found.warning)
-            yield {"image": pixels, "sizes": sizes, "warnings": warnings}
+                remarks.append(found.warning)
+            yield {"image": pixels, "sizes": sizes, "remarks": remarks}
 
 
 def readable(class_name: str) -> str:

@@ -61,6 +61,7 @@ def open_detector(
         calibration=config.predict.calibration,
         min_area=config.predict.min_area,
         folders=(workdir,),
+        silent=True,
     )
     limits = detector.thresholds(config.predict.class_name)
     if limits:
