@@ -274,7 +274,7 @@ def _pillow_values(file: BinaryIO, number: int, page: Any) -> np.ndarray | None:
     # predictor libtiff knows nothing beside this compression.
     turned = _tag(page, _ORIENTATION_TAG, 1) != 1
     packed = int(page.compression) == _PACKBITS and page.predictor != 1
-    if image is None or turned or packed:
+    if image is None or turned or packed or int(page.planarconfig) != 1:
         return None
     if image.mode == "RGB" and page.dtype == np.uint16:
         return _both_bytes_of_tiff(file, number, image)
