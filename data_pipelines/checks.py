@@ -6,10 +6,12 @@ from data_pipelines.pictures import (
     SKIP_REMEDY,
     Reading,
     decode_picture,
+    is_deep,
     load_stored,
     read_file,
     read_size,
 )
+from data_pipelines.records import Source
 
 
 def read_checked(item: Item, needs_mask: bool, reading: Reading) -> tuple[bytes, bytes]:
@@ -44,6 +46,32 @@ def check_headers(item: Item, needs_mask: bool, reading: Reading) -> None:
     size = read_size(item.image, reading=reading)
     if item.mask is not None:
         _check_sizes(item, size, read_size(item.mask, reading=reading))
+
+
+def examine(source: Source, most: int | None = 24) -> tuple[int, int, str]:
+    """Looks at the values of deep pictures before anything is computed with them.
+
+    Args:
+      source: The pictures; those of 8 bits are not decoded.
+      most: Look at so many, evenly spread; at all where None.
+
+    Returns:
+      How many were looked at, how many of them are nearly black or without any
+      contrast, and what is to be said of the first of these.
+
+    Raises:
+      DataError: one cannot be decoded, or its range is not known.
+    """
+    count, bad, first = min(len(source), most or len(source)), 0, ""
+    for number in range(count):
+        i = number * len(source) // count
+        record = source[i]
+        if is_deep(record["image"]):
+            found = decode_picture(record["image"], record["path"], source.reading)
+            bad += bool(found.warning)
+            if found.warning and not first:
+                first = f"{record['path']}: {found.warning}"
+    return count, bad, first
 
 
 def _check_has_mask(item: Item, needs_mask: bool) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines.errors import DataError
-from data_pipelines.pictures.deep import jpeg_2000_depth, read_deep
+from data_pipelines.pictures.deep import is_deep_image, jpeg_2000_depth, read_deep
 from data_pipelines.pictures.dicom import read_dicom
 from data_pipelines.pictures.files import open_file
 from data_pipelines.pictures.formats import (
@@ -38,6 +38,7 @@ from data_pipelines.pictures.reading import (
 )
 from data_pipelines.pictures.tiff import (
     Tiff,
+    is_deep_tiff,
     open_tiff,
     read_tiff,
     tiff_size,
@@ -169,6 +170,20 @@ def read_size(
         with open_file(file) as opened:
             return _size(opened, path or str(file), reading)
     return _size(file, path, reading)
+
+
+def is_deep(data: bytes | BinaryIO) -> bool:
+    """Says by its header whether a picture is of other values than 8 bits.
+
+    Of what cannot be read it says no: decoding it says why.
+    """
+    with contextlib.suppress(Exception):
+        file = as_file(data)
+        kind = name_format(file)
+        if kind == TIFF:
+            return is_deep_tiff(file)
+        return kind == DICOM or is_deep_image(file)
+    return False
 
 
 def picture_from_array(

@@ -49,6 +49,7 @@ class Detector(Detecting):
             `auto` or a number of pixels; see `prediction/tiles.py`. Thresholds belong
             to it.
         folders: further places of thresholds, which win over the checkpoint's.
+        silent: whether the first nearly black picture is no `UserWarning`.
 
     Attributes:
         identity: all that scores depend on besides the picture and its class name.
@@ -67,6 +68,7 @@ class Detector(Detecting):
         min_area: int = 1,
         tiles: str | int = NEVER,
         folders: Sequence[Path] = (),
+        silent: bool = False,
     ) -> None:
         forks.refuse()
         if jax.process_count() > 1:
@@ -81,6 +83,8 @@ class Detector(Detecting):
         self.dtype = np.dtype(trained.method.clip.module.dtype).name
         self.patch = trained.method.clip.patch
         self.batch_size, self.min_area = batch_size, min_area
+        # A command counts pictures and says it once itself.
+        self.silent = silent
         devices = Devices(batch_size, "batch_size")
         self._inference = Inference(trained.method, devices, trained.params)
         beside = trained.checkpoint.parent if trained.checkpoint else None

@@ -60,6 +60,7 @@ def open_detector(
         min_area=config.predict.min_area,
         tiles=config.predict.get("tiles", NEVER),
         folders=(workdir,),
+        silent=True,
     )
     limits = detector.thresholds(config.predict.class_name)
     if limits:

@@ -139,7 +139,7 @@ class Predictions:
                 ) as file,
             ):
                 writer = csv.writer(file)
-                writer.writerow([*_COLUMNS, *_BOX, "error"])
+                writer.writerow([*_COLUMNS, *_BOX, "error", "warning"])
                 writer.writerows(
                     _row(line)
                     for n, line in enumerate(self.lines())
@@ -234,5 +234,6 @@ def _row(line: Line) -> Iterable[Any]:
         *("" if values.get(name) is None else values[name] for name in _COLUMNS),
         *box,
         line.get("error", ""),
+        line.get("warning", ""),
     ]
     return map(table_cell, cells)
