@@ -72,7 +72,8 @@ def no_number(score: float, lowest: float, highest: float) -> str | None:
 
     Args:
         score: of a picture.
-        lowest, highest: of its map; of a map that holds NaN, both are.
+        lowest: of its map; NaN where one of its pixels is,
+        highest: likewise.
     """
     if not math.isfinite(score):
         return f"its score is {score:f}"
