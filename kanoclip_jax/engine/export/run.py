@@ -5,6 +5,7 @@ import datetime
 import hashlib
 import importlib.metadata
 import json
+import math
 import platform
 import shutil
 import time
@@ -172,9 +173,14 @@ def _export(
     print(f"{name}: {size:.0f} MB in {took:.0f} s; comparing with JAX …", flush=True)
     found = compare(format_.load(folder), sample, batch_size)
     if not found:
+        apart = max(found.maps, found.scores)
+        differs = (
+            f"differs from JAX by {apart:.2g} (relative; allowed is {TOLERANCE:.0e})"
+        )
+        if not math.isfinite(apart):
+            differs = "gives what is no map or no score, such as NaN"
         raise InputError(
-            f"{name} differs from JAX by {max(found.maps, found.scores):.2g} (relative; "
-            f"allowed is {TOLERANCE:.0e}), so nothing is kept; update the packages of "
+            f"{name} {differs}, so nothing is kept; update the packages of "
             "the extra `export`, or leave it out of --config.export.formats"
         )
     print(_say(name, found))
