@@ -4,12 +4,13 @@ import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
 
+from data_pipelines.errors import DataError
 from data_pipelines.pipeline import steps_per_run
 from data_pipelines.sources import Source
 from kanoclip_jax.engine import endings
@@ -39,6 +40,8 @@ from kanoclip_jax.engine.writer import Log
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.files import reason
 from kanoclip_jax.models.base import Classes, Method
+
+T = TypeVar("T")
 
 
 def main(
@@ -94,6 +97,16 @@ def run(config: FrozenConfigDict, workdir: Path) -> dict[str, Any]:
         )
         write_report(folder, report)
     return report
+
+
+def _read(batches: Iterator[T]) -> Iterator[T]:
+    """The batches, to the end or until a reader heard first of the run's."""
+    try:
+        yield from batches
+    except DataError:
+        # A terminal, as a cluster, signals all processes of a run, its readers too.
+        if not endings.asked():
+            raise
 
 
 def _open_auxiliary(config: FrozenConfigDict) -> Source:
@@ -197,7 +210,7 @@ class Run:
             log = stack.enter_context(
                 Log(self._folder.path, first, self._steps, batch_size)
             )
-            for step, (features, batch) in enumerate(batches, start=first + 1):
+            for step, (features, batch) in enumerate(_read(batches), start=first + 1):
                 self._state, terms = programs.step(
                     frozen, self._state, features, batch, classes
                 )
@@ -216,6 +229,10 @@ class Run:
                     self._save(step)
                 if ended:
                     self._end(step, ended)
+            reached = int(self._state.step)
+            if first < reached < self._steps:
+                self._save(reached)
+                self._end(reached, endings.asked())
 
     def _end(self, step: int, signal: int) -> NoReturn:
         with self._saving():
