@@ -74,9 +74,11 @@ def hold(
         yield
     finally:
         if lock.is_locked:
-            _said_by(path).unlink(missing_ok=True)
-            if made and [file.name for file in folder.iterdir()] == [name]:
-                path.unlink(missing_ok=True)
+            # Somebody may have removed the folder meanwhile.
+            with contextlib.suppress(OSError):
+                _said_by(path).unlink(missing_ok=True)
+                if made and [file.name for file in folder.iterdir()] == [name]:
+                    path.unlink()
         lock.release()
         for parent in made:
             with contextlib.suppress(OSError):

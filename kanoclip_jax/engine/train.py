@@ -231,7 +231,8 @@ class Run:
                     self._end(step, ended)
             reached = int(self._state.step)
             if first < reached < self._steps:
-                self._save(reached)
+                if reached % config.checkpoint_every:
+                    self._save(reached)
                 self._end(reached, endings.asked())
 
     def _end(self, step: int, signal: int) -> NoReturn:
