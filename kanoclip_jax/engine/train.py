@@ -1,6 +1,7 @@
 """Training: frozen features in, a few million parameters out, then an evaluation."""
 
 import contextlib
+import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,6 +100,10 @@ def run(config: FrozenConfigDict, workdir: Path) -> dict[str, Any]:
     return report
 
 
+def _is_no_trace_of_orbax(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and "orbax" in record.pathname)
+
+
 def _read(batches: Iterator[T]) -> Iterator[T]:
     """The batches, to the end or until a reader heard first of the run's."""
     try:
@@ -155,6 +160,8 @@ class Run:
         self._checkpoints = None
         if method.learns:
             self._checkpoints = Checkpoints(folder.checkpoints)
+            # What Orbax's threads raise is raised here, too, and said in a line.
+            logging.getLogger("absl").addFilter(_is_no_trace_of_orbax)
 
     @property
     def finished(self) -> bool:
