@@ -2,10 +2,12 @@
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import hashlib
 import io
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -31,6 +33,7 @@ from data_pipelines.pictures import DEFAULT_READING, Reading
 from data_pipelines.records import Entry, Record, Source
 
 _INDEX = "index.json"
+_FULL = os.strerror(errno.ENOSPC)
 _REMEDY = "free some space, or choose another folder with --config.data.prepared=DIR"
 # Of some million pictures.
 _MOST_BYTES = 1024 * documents.MEGABYTE
@@ -159,10 +162,15 @@ def open_prepared(
     if not (home / _INDEX).is_file():
         try:
             _prepare(builder_class, survey, skip_bad_files, reading, home)
-        except OSError as error:
-            raise DataError(
-                f"{home} cannot be prepared ({error.strerror or error}); {_REMEDY}"
-            ) from error
+        except DataError:
+            raise
+        except Exception as error:
+            # What writes the records has errors of its own, which only quote the system.
+            full = _FULL in str(error)
+            if not (full or isinstance(error, OSError)):
+                raise
+            why = _FULL if full else getattr(error, "strerror", None) or error
+            raise DataError(f"{home} cannot be prepared ({why}); {_REMEDY}") from error
     source = PreparedSource(card, home, str(builder_class.VERSION), survey.strays)
     if strict:
         refuse_differences(source)

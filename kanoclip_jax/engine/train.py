@@ -1,15 +1,17 @@
 """Training: frozen features in, a few million parameters out, then an evaluation."""
 
 import contextlib
+import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
 
+from data_pipelines.errors import DataError
 from data_pipelines.pipeline import steps_per_run
 from data_pipelines.sources import Source
 from kanoclip_jax.engine import endings
@@ -46,6 +48,7 @@ _DIVERGED = (
     "--config.train.prompt_learning_rate, or compute in single precision with "
     "--config.clip.dtype=float32, and pass another --workdir"
 )
+T = TypeVar("T")
 
 
 def main(
@@ -103,6 +106,20 @@ def run(config: FrozenConfigDict, workdir: Path) -> dict[str, Any]:
     return report
 
 
+def _is_no_trace_of_orbax(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and "orbax" in record.pathname)
+
+
+def _read(batches: Iterator[T]) -> Iterator[T]:
+    """The batches, to the end or until a reader heard first of the run's."""
+    try:
+        yield from batches
+    except DataError:
+        # A terminal, as a cluster, signals all processes of a run, its readers too.
+        if not endings.asked():
+            raise
+
+
 def _open_auxiliary(config: FrozenConfigDict) -> Source:
     source = open_auxiliary(config, config.train.dataset, config.train.classes)
     refuse_without_masks(source)
@@ -149,6 +166,8 @@ class Run:
         self._checkpoints = None
         if method.learns:
             self._checkpoints = Checkpoints(folder.checkpoints)
+            # What Orbax's threads raise is raised here, too, and said in a line.
+            logging.getLogger("absl").addFilter(_is_no_trace_of_orbax)
 
     @property
     def finished(self) -> bool:
@@ -204,7 +223,7 @@ class Run:
             log = stack.enter_context(
                 Log(self._folder.path, first, self._steps, batch_size)
             )
-            for step, (features, batch) in enumerate(batches, start=first + 1):
+            for step, (features, batch) in enumerate(_read(batches), start=first + 1):
                 self._state, terms = programs.step(
                     frozen, self._state, features, batch, classes
                 )
@@ -225,6 +244,11 @@ class Run:
                     self._save(step)
                 if ended:
                     self._end(step, ended)
+            reached = int(self._state.step)
+            if first < reached < self._steps:
+                if reached % config.checkpoint_every:
+                    self._save(reached)
+                self._end(reached, endings.asked())
 
     def _end(self, step: int, signal: int) -> NoReturn:
         with self._saving():

@@ -98,10 +98,12 @@ def held(folder: Path, mode: str) -> Iterator[None]:
     Raises:
         InputError: another run holds it, or it cannot be written to.
     """
-    remedy = (
-        "wait until it has ended, or pass another --workdir (what was trained here is "
-        f"used there with --config.checkpoint={folder / 'checkpoints'})"
-    )
+    remedy = "wait until it has ended, or pass another --workdir"
+    if mode in ("eval", "predict", "watch", "export"):
+        remedy += (
+            " (what was trained here is used from there with "
+            f"--config.checkpoint={folder / 'checkpoints'})"
+        )
     with contextlib.ExitStack() as stack:
         refusal = ""
         if is_first():
