@@ -92,4 +92,6 @@ def _said(error: Exception) -> str:
 
 
 if __name__ == "__main__":
+    # Names of files may hold what commands a terminal.
+    sys.stdout, sys.stderr = map(engine.plain, (sys.stdout, sys.stderr))
     sys.exit(main(sys.argv))

@@ -7,7 +7,7 @@ import grain
 import numpy as np
 
 from data_pipelines.augment import DrawMosaics, read_mosaic
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, reason_of
 from data_pipelines.records import Source
 from data_pipelines.stream import Batch, BatchStream
 from data_pipelines.transforms import (
@@ -275,8 +275,8 @@ class _LoadFiles(grain.transforms.Map):
             batch["is_real"][row] = True
             try:
                 image, height, width = read_image(self._paths[i], size)
-            except DataError as error:
-                errors[row] = str(error)
+            except (DataError, MemoryError) as error:
+                errors[row] = reason_of(error, self._paths[i])
                 continue
             batch["image"][row] = image
             batch["height"][row], batch["width"][row] = height, width

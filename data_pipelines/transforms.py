@@ -275,6 +275,8 @@ def read_file(path: str | Path) -> bytes:
 @contextlib.contextmanager
 def _open_file(path: str | Path) -> Iterator[BinaryIO]:
     """Opens a regular file: a pipe would be waited for, a device has no end."""
+    if "\0" in str(path):
+        raise DataError(f"{path} cannot be read: no file has a NUL in its name")
     try:
         mode = os.stat(path).st_mode
         # A folder is left to `open`, which says whether it may be read at all.

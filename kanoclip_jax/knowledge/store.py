@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kanoclip_jax import documents
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.files import write_atomically
 
@@ -62,6 +63,21 @@ _KEYS = (
     "seed",
     "created",
 )
+_MOST_BYTES = 512 * documents.MEGABYTE
+_COUNT = documents.Span(-(2**63), 2**63 - 1, whole=True)
+_SHAPE = {
+    **dict.fromkeys(("dataset", "class", "source", "text"), str),
+    "v?": documents.Choice((1,)),
+    "image?": (None, str),
+    "polarity?": documents.Choice(("abnormal", "background")),
+    **dict.fromkeys(("provider?", "model?", "prompt_sha?", "created?"), str),
+    "sample?": _COUNT,
+    "seed?": _COUNT,
+}
+_REMEDY = (
+    "it is no knowledge record: each line is a JSON object with "
+    f"{', '.join(sorted(_KEYS))}"
+)
 
 
 def read_records(path: Path) -> list[Record]:
@@ -70,42 +86,37 @@ def read_records(path: Path) -> list[Record]:
     Raises:
         InputError: a line that is no such record, naming file and line.
     """
-    try:
-        # Not splitlines: sentences may hold other line ends than the file's own.
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise InputError(
-            f"knowledge file {path} cannot be read ({error.strerror}); "
-            "--config.knowledge.path names a .jsonl file"
-        ) from None
-    records = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            records.append(from_line(line))
-        except ValueError as error:
-            raise InputError(
-                f"{path}:{number} is no knowledge record ({error}); each line is a "
-                f"JSON object with {', '.join(sorted(_KEYS))}"
-            ) from None
-    return records
+    data = documents.read_bytes(
+        path, "--config.knowledge.path names a .jsonl file", _MOST_BYTES
+    )
+    # Not splitlines: sentences may hold other line ends than the file's own.
+    return [
+        from_line(line, f"{path}:{number}")
+        for number, line in enumerate(data.split(b"\n"), start=1)
+        if line.strip()
+    ]
 
 
-def from_line(line: bytes) -> Record:
+def from_line(line: bytes, place: str = "the line") -> Record:
     """Read one record.
 
+    Args:
+        line: JSON.
+        place: where it is, for the message.
+
     Raises:
-        ValueError: it is none.
+        InputError: it is none.
     """
-    content = json.loads(line.decode("utf-8"))
+    content = documents.parse(line, place, dict, _REMEDY)
+    extra = set(content) - set(_KEYS)
+    if extra:
+        raise InputError(f"{place} has the unknown key {min(extra)!r:.60}; {_REMEDY}")
+    documents.check(content, _SHAPE, place, _REMEDY)
     try:
-        extra = set(content) - set(_KEYS)
-        if extra:
-            raise ValueError(f"unknown key {min(extra)!r}")
-        return Record(class_name=content.pop("class"), **content)
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ValueError(str(error)) from None
+        content["text"].encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{place} holds half a letter; {_REMEDY}") from None
+    return Record(class_name=content.pop("class"), **content)
 
 
 def to_line(record: Record) -> str:

@@ -61,7 +61,11 @@ def ask(url: str, **changes: object) -> str:
 
 @pytest.mark.parametrize(
     "start",
-    [b"HTTP/1.1 200 ", b"HTTP/1.1 200 OK\r\nX: ", HEAD + b"Content-Length: 1000\r\n\r\n{"],
+    [
+        b"HTTP/1.1 200 ",
+        b"HTTP/1.1 200 OK\r\nX: ",
+        HEAD + b"Content-Length: 1000\r\n\r\n{",
+    ],
     ids=["a status", "a header", "a body"],
 )
 def test_a_byte_now_and_then_is_no_answer(start: bytes) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, reason_of
 from data_pipelines.names import printable
 from data_pipelines.pipeline import predict_stream
 from kanoclip_jax.engine.prediction.detector import Detector, Prediction
@@ -127,8 +127,9 @@ class Results:
             return self.log.append(path, line | {"error": found}, known)
         try:
             pictures = self._pictures.write(path, found)
-        except DataError as error:
-            return self.log.append(path, line | {"error": str(error)}, known)
+        except (DataError, MemoryError) as error:
+            reason = reason_of(error, path)
+            return self.log.append(path, line | {"error": reason}, known)
         line |= {"score": found.score, "label": found.label, **pictures}
         line["box"] = hottest_box(found.anomaly_map)
         line["regions"] = [r._asdict() for r in found.regions[:_MOST_REGIONS]]
@@ -163,13 +164,17 @@ def _predict(
             for row in np.flatnonzero(batch["is_real"]):
                 path = paths[batch["index"][row]]
                 size = int(batch["height"][row]), int(batch["width"][row])
-                outcome = str(batch["error"][row]) or detector.finish(
-                    np.asarray(found.maps[row]),
-                    float(found.score[row]),
-                    size,
-                    name,
-                    limits,
-                )
+                try:
+                    outcome = str(batch["error"][row]) or detector.finish(
+                        np.asarray(found.maps[row]),
+                        float(found.score[row]),
+                        size,
+                        name,
+                        limits,
+                    )
+                except MemoryError as error:
+                    # Its map has the picture's own size.
+                    outcome = reason_of(error, path)
                 line = results.add(path, outcome, todo[path])
                 if "error" in line:
                     failed += 1
