@@ -283,7 +283,7 @@ def _shown(value: Any) -> str:
 def _depth(content: Any) -> int:
     """Levels of lists and objects, without recursion."""
     level, depth = [content], 0
-    while level := [node for node in level if isinstance(node, dict | list) and node]:
+    while level := [node for node in level if isinstance(node, dict | list)]:
         depth += 1
         level = [
             inner

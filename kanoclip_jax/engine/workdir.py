@@ -42,18 +42,19 @@ class Workdir:
         file = self.path / "config.json"
         new = to_dict(config)
         if file.is_file():
-            old = documents.read(
-                file,
-                shapes.SETTINGS,
-                f"it is damaged; remove {self.path} or pass another --workdir",
-            )
+            remedy = f"it is damaged; remove {self.path} or pass another --workdir"
+            old = documents.read(file, shapes.SETTINGS, remedy)
             if is_suite(old) != is_suite(new):
                 kinds = ("a single run", "several runs (rows or seeds)")
                 raise InputError(
                     f"{self.path} holds {kinds[is_suite(old)]}, and this is "
                     f"{kinds[is_suite(new)]}; pass --workdir=ANOTHER"
                 )
-            keys = differing_keys(old, new)
+            try:
+                keys = differing_keys(old, new)
+            except InputError as error:
+                # It names no method that there is.
+                raise InputError(f"{file}: {error}; {remedy}") from None
             if keys:
                 raise InputError(
                     f"{self.path} holds a run with another {', '.join(keys)}; pass "

@@ -121,7 +121,9 @@ DOORS: dict[str, tuple[Any, Callable[[Path], Any]]] = {
                         shapes.EVIDENCE[...][...]["curves"], _CURVE
                     ),
                     "histograms": {"image": _BINS, "pixel": None},
-                    "cases": dict.fromkeys(shapes.EVIDENCE[...][...]["cases"], [_CASE]),
+                    "cases": {
+                        kind: [_CASE] for kind in shapes.EVIDENCE[...][...]["cases"]
+                    },
                 }
             }
         },

@@ -183,10 +183,12 @@ class OpenAIProvider:
             raise Passing(kind, of_server=True) from None
         except package.APIConnectionError as error:
             if isinstance(error.__cause__, bounded.Unbounded):
-                detail = str(error.__cause__)
-                raise Unanswered("answer too long", detail, of_server=True) from None
+                raise _too_long(error.__cause__) from None
             detail = self._public(error.__cause__ or error)
             raise Passing("connection failed", detail, of_server=True) from None
+        except bounded.Unbounded as error:
+            # Some versions of the client pass it on as it is.
+            raise _too_long(error) from None
         except package.OpenAIError as error:
             raise Unanswered("client failed", self._public(error)) from None
         try:
@@ -221,6 +223,10 @@ class OpenAIProvider:
         """One short line without the key; cut last, lest a piece of the key stays."""
         text = self._secret.out_of_message(str(message)[:_LONGEST_MESSAGE])
         return printable(" ".join(text.split())[:200])
+
+
+def _too_long(error: BaseException) -> Unanswered:
+    return Unanswered("answer too long", str(error), of_server=True)
 
 
 def data_url(image: UInt8[np.ndarray, "h w 3"]) -> str:
