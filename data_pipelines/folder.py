@@ -18,8 +18,8 @@ from data_pipelines.catalog import select_classes
 from data_pipelines.checks import check_headers, read_checked
 from data_pipelines.errors import DataError
 from data_pipelines.layouts import Item, list_folders, list_images, scan_kinds
+from data_pipelines.pictures import DEFAULT_READING, Reading, read_file
 from data_pipelines.records import Entry, Record, Source
-from data_pipelines.transforms import read_file
 
 NORMAL_FOLDERS = ("good", "ok", "normal", "no")
 MASK_FOLDERS = ("ground_truth", "masks")
@@ -96,6 +96,7 @@ def open_folder(
     skip_bad_files: bool = False,
     normal_folders: tuple[str, ...] = NORMAL_FOLDERS,
     labelled: bool = True,
+    reading: Reading = DEFAULT_READING,
 ) -> FolderSource:
     """Scans a folder of images.
 
@@ -109,6 +110,7 @@ def open_folder(
       skip_bad_files: Counts and skips unusable files instead of raising.
       normal_folders: Names of kinds that mean normal, in any case.
       labelled: Whether labels are needed; False accepts images without sub-folders.
+      reading: What the numbers of images mean, and how large they may be.
 
     Returns:
       The source.
@@ -124,7 +126,7 @@ def open_folder(
         )
     layouts = find_classes(path)
     if not layouts:
-        return _open_flat(path, dataset, classes, skip_bad_files, labelled)
+        return _open_flat(path, dataset, classes, skip_bad_files, labelled, reading)
     chosen = select_classes(dataset, classes, layouts)
     has_masks = any(layouts[name].masks for name in chosen)
     normal_names = frozenset(name.lower() for name in normal_folders)
@@ -145,7 +147,7 @@ def open_folder(
             f"{path} has neither normal images nor masks, only {', '.join(kinds)}; "
             f"expected {_expected(normal_folders)}"
         )
-    items, skipped = _check(found, path, has_masks, skip_bad_files)
+    items, skipped = _check(found, path, has_masks, skip_bad_files, reading)
     return FolderSource(
         dataset,
         items,
@@ -206,6 +208,7 @@ def _open_flat(
     classes: tuple[str, ...],
     skip_bad_files: bool,
     labelled: bool,
+    reading: Reading,
 ) -> FolderSource:
     images = list_images(path)
     if not images:
@@ -217,7 +220,7 @@ def _open_flat(
     name = Path(os.path.abspath(path)).name
     select_classes(dataset, classes, (name,))
     found = [Item(image, None, Entry(image.name, name, "", -1)) for image in images]
-    items, skipped = _check(found, path, False, skip_bad_files)
+    items, skipped = _check(found, path, False, skip_bad_files, reading)
     return FolderSource(
         dataset,
         items,
@@ -229,16 +232,20 @@ def _open_flat(
 
 
 def _check(
-    found: Sequence[Item], path: Path, has_masks: bool, skip_bad_files: bool
+    found: Sequence[Item],
+    path: Path,
+    has_masks: bool,
+    skip_bad_files: bool,
+    reading: Reading,
 ) -> tuple[list[Item], tuple[str, ...]]:
     """Keeps the usable items; names the others where they may be skipped."""
     items, skipped = [], []
     for item in found:
         try:
             if skip_bad_files:
-                read_checked(item, has_masks)
+                read_checked(item, has_masks, reading)
             else:
-                check_headers(item, has_masks)
+                check_headers(item, has_masks, reading)
         except DataError as error:
             if not skip_bad_files:
                 raise

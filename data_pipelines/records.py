@@ -4,6 +4,8 @@ import abc
 from dataclasses import dataclass
 from typing import TypedDict
 
+from data_pipelines.pictures.reading import DEFAULT_READING, Reading
+
 
 class Record(TypedDict):
     """One image as any source yields it.
@@ -49,6 +51,7 @@ class Source(abc.ABC):
       skipped: The message of every file that was left out; it names the file.
       missing_classes: Classes of the catalogue that the data root lacks.
       strays: Folders and files that were met but not understood, and left out.
+      reading: What the numbers of its images mean.
       differences: Where the counts are not the published ones, one line each.
     """
 
@@ -61,6 +64,7 @@ class Source(abc.ABC):
     skipped: tuple[str, ...]
     missing_classes: tuple[str, ...]
     strays: tuple[str, ...] = ()
+    reading: Reading = DEFAULT_READING
     differences: tuple[str, ...] = ()
 
     def __len__(self) -> int:

@@ -18,7 +18,7 @@ MODULES = sorted(
     if path.name != "setup.py"
 )
 # What a package of kanoclip_jax may import of its sisters; all may import BASEMENT.
-BASEMENT = {"documents", "errors", "files"}
+BASEMENT = {"documents", "errors", "files", "finite", "verdict"}
 # What both trees stand on: of the standard library alone.
 GROUND = {f"data_pipelines.{part}" for part in ("documents", "errors", "names")}
 MIDDLE = {"nn", "knowledge", "losses", "metrics", "viz"}

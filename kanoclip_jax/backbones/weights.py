@@ -28,6 +28,7 @@ from kanoclip_jax.backbones.locate import (
 from kanoclip_jax.backbones.tokenizer import Tokenizer
 from kanoclip_jax.backbones.towers import DualPathCLIP, round_blocks
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.finite import check_finite
 
 PositionGrid = Literal["bilinear", "bicubic", "bicubic_antialias"]
 Activation = Literal["", "quick_gelu", "gelu"]
@@ -81,7 +82,12 @@ class Clip:
     @property
     def grid(self) -> int:
         """Whole patches along one side."""
-        return self.image_size // self.module.config.vision_config.patch_size
+        return self.image_size // self.patch
+
+    @property
+    def patch(self) -> int:
+        """Side of a patch in pixels."""
+        return self.module.config.vision_config.patch_size
 
     def reading(self) -> dict[str, object]:
         """All that a pass over an image depends on, but the walk through the tower."""
@@ -147,6 +153,7 @@ def load_clip(
         section.hidden_act = activation or section.hidden_act
     expected = _expected_shapes(config)
     flat = _read_weights(weights_file(directory), expected)
+    check_finite(flat, str(weights_file(directory)), "fetch the file again")
     fingerprint = digest(flat)
     vision.image_size = image_size
     flat[_POSITIONS] = resize_position_grid(

@@ -13,7 +13,8 @@ from ml_collections import FrozenConfigDict
 from data_pipelines.errors import AbsentError
 from data_pipelines.sources import Source, open_source
 from kanoclip_jax.backbones import Clip, Dino, load_clip, load_dino
-from kanoclip_jax.engine.settings import datasets_of
+from kanoclip_jax.engine import forks
+from kanoclip_jax.engine.settings import datasets_of, reading_of
 from kanoclip_jax.engine.sharding import first_alone
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models import build_method, method_class
@@ -37,7 +38,13 @@ class Targets(NamedTuple):
 
 
 def load_method(config: FrozenConfigDict) -> Method:
-    """The method around its frozen backbones; no other is read."""
+    """The method around its frozen backbones; no other is read.
+
+    Raises:
+        InputError: this process was forked from one that had loaded a method.
+    """
+    forks.refuse()
+    forks.watch()
     found = {
         field: _BACKBONES[field](config)
         for field in method_class(config.method).backbones
@@ -101,6 +108,7 @@ def open_dataset(
             normal_folders=config.data.normal_folders,
             class_names=config.data.class_names,
             labelled=labelled,
+            reading=reading_of(config),
         ),
     )
     if source.skipped:

@@ -70,6 +70,10 @@ class Checkpoints:
         )
         return TrainState(restored.params, restored.optimizer, step), restored.meta
 
+    def check(self) -> None:
+        """Raise what went wrong in the background, if anything has."""
+        self._manager.check_for_errors()
+
     def close(self) -> None:
         """Wait for the last save."""
         self._manager.wait_until_finished()

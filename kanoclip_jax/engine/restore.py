@@ -14,7 +14,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from kanoclip_jax import documents
 from kanoclip_jax.backbones.archive import read_nested_archive
-from kanoclip_jax.engine import shapes
+from kanoclip_jax.engine import forks, shapes
 from kanoclip_jax.engine.build import load_method
 from kanoclip_jax.engine.checkpoint import (
     compare,
@@ -23,9 +23,11 @@ from kanoclip_jax.engine.checkpoint import (
     read_meta,
     read_params,
 )
-from kanoclip_jax.engine.settings import adopt
+from kanoclip_jax.engine.prediction.tiles import NEVER
+from kanoclip_jax.engine.settings import adopt, reading_of
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.finite import check_finite
 from kanoclip_jax.models import all_methods, method_class
 from kanoclip_jax.models.base import Method, Params, Published
 
@@ -60,8 +62,22 @@ class Trained:
     checkpoint: Path | None
     meta: Mapping[str, Any]
 
-    def identity(self) -> dict[str, Any]:
-        """All that scores depend on besides the picture and its class name."""
+    def __post_init__(self) -> None:
+        """Refuse what computes nothing.
+
+        Raises:
+            InputError: a parameter is NaN or infinite.
+        """
+        whose = str(self.checkpoint or self.config.method)
+        check_finite(self.params, whose, "give another step, or train again")
+
+    def identity(self, tiles: str = NEVER) -> dict[str, Any]:
+        """All that scores depend on besides the picture and its class name.
+
+        Args:
+            tiles: how pictures are cut into windows. Where they are not, nothing is
+                said of it, as before there were any.
+        """
         digest = hashlib.sha256()
         for path, leaf in jax.tree_util.tree_leaves_with_path(self.params):
             digest.update(jax.tree_util.keystr(path).encode())
@@ -83,11 +99,13 @@ class Trained:
             "clip.activation": self.method.clip.activation,
             "clip.input_range": self.config.clip.get("input_range", "clip"),
             "clip.dtype": np.dtype(self.method.clip.module.dtype).name,
+            **reading_of(self.config).identity(),
             "method": self.config.method,
             **{
                 f"model.{key}": list(value) if isinstance(value, tuple) else value
                 for key, value in settings.items()
             },
+            **({} if tiles == NEVER else {"predict.tiles": tiles}),
         }
 
 
@@ -124,6 +142,7 @@ def load_trained(
     Raises:
         InputError: no checkpoint, or one of another backbone or architecture.
     """
+    forks.refuse()
     if config.checkpoint.endswith(_ARCHIVES):
         return _published(config, Path(config.checkpoint).expanduser(), overrides)
     own = workdir.checkpoints if workdir and workdir.checkpoints.is_dir() else None

@@ -1,12 +1,16 @@
 """The folder of a run: what belongs to it, and whether this command may continue it."""
 
+import contextlib
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from ml_collections import FrozenConfigDict
 
+from data_pipelines.errors import DataError
+from data_pipelines.locks import hold
 from kanoclip_jax import documents
 from kanoclip_jax.engine import shapes
 from kanoclip_jax.engine.settings import (
@@ -15,7 +19,7 @@ from kanoclip_jax.engine.settings import (
     is_suite,
     to_dict,
 )
-from kanoclip_jax.engine.sharding import is_first
+from kanoclip_jax.engine.sharding import gather, is_first
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.files import write_atomically
 
@@ -86,6 +90,30 @@ class Workdir:
         except InputError as error:
             print(error)
             return None
+
+
+@contextlib.contextmanager
+def held(folder: Path, mode: str) -> Iterator[None]:
+    """Be the one run that writes to a folder; of several processes, the first is.
+
+    Raises:
+        InputError: another run holds it, or it cannot be written to.
+    """
+    remedy = (
+        "wait until it has ended, or pass another --workdir (what was trained here is "
+        f"used there with --config.checkpoint={folder / 'checkpoints'})"
+    )
+    with contextlib.ExitStack() as stack:
+        refusal = ""
+        if is_first():
+            try:
+                stack.enter_context(hold(folder, mode, remedy=remedy))
+            except DataError as error:
+                refusal = str(error)
+        refusal = gather(refusal)[0]
+        if refusal:
+            raise InputError(refusal)
+        yield
 
 
 def file_name(dataset: str) -> str:

@@ -1,15 +1,20 @@
 """The log of a run: metrics.jsonl for scripts, TensorBoard events for eyes."""
 
+import contextlib
 import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tqdm import tqdm
 
+from kanoclip_jax.engine.sharding import is_first
 from kanoclip_jax.files import write_atomically
+from kanoclip_jax.models.base import Terms
 
 
 class MetricWriter:
@@ -55,3 +60,46 @@ class MetricWriter:
                 # A line that was cut off by a kill, or that nobody here wrote.
                 continue
         write_atomically(self._path, b"".join(kept))
+
+
+class Log:
+    """A bar on the terminal, and numbers on disk that the first process writes.
+
+    Args:
+        workdir: the run's folder.
+        first: the steps taken before,
+        steps: of so many,
+        batch_size: of so many images.
+    """
+
+    def __init__(self, workdir: Path, first: int, steps: int, batch_size: int) -> None:
+        self._writer = MetricWriter(workdir, first) if is_first() else None
+        self._bar = tqdm(
+            total=steps * batch_size,
+            initial=first * batch_size,
+            desc="train",
+            unit="img",
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close both, as far as they can be: what failed is said by whoever failed."""
+        self._bar.close()
+        if self._writer is not None:
+            with contextlib.suppress(OSError):
+                self._writer.close()
+
+    def count(self, images: int) -> None:
+        """Some images have passed."""
+        self._bar.update(images)
+
+    def write(self, step: int, terms: Terms) -> None:
+        """The terms of the objective, at a step."""
+        values = {name: float(value) for name, value in terms.items()}
+        if self._writer is not None:
+            self._writer.write(step, values)
+        self._bar.set_postfix(
+            {k: f"{v:.3f}" for k, v in values.items() if "dist" not in k}
+        )

@@ -63,7 +63,7 @@ def _report(folder: Path) -> Any:
 
 
 def _predictions(folder: Path) -> Any:
-    log = Predictions(Workdir(folder), _SETTINGS)
+    log = Predictions(folder, _SETTINGS)
     try:
         log.write_table()
         log.highest(2)

@@ -1,5 +1,6 @@
 """The command: write each format, run it again, compare, and only then keep it."""
 
+import dataclasses
 import datetime
 import hashlib
 import importlib.metadata
@@ -29,6 +30,7 @@ from kanoclip_jax.engine.export.formats import FORMATS, check_formats
 from kanoclip_jax.engine.export.program import INPUTS, OUTPUTS, Program, make_program
 from kanoclip_jax.engine.prediction.calibration import Calibration, find_calibrations
 from kanoclip_jax.engine.restore import Trained, load_trained
+from kanoclip_jax.engine.settings import reading_of
 from kanoclip_jax.engine.sharding import Devices
 from kanoclip_jax.engine.step import Inference
 from kanoclip_jax.engine.workdir import Workdir
@@ -77,7 +79,13 @@ def _prepare(trained: Trained, calibrated: tuple[str, ...]) -> tuple[Program, Sa
     method, params = trained.method, trained.params
     inference = Inference(method, Devices(1, "batch_size"), params)
     program = make_program(method, params, inference, names)
-    return program, take_sample(inference, names, export.input, method.image_size)
+    return program, take_sample(
+        inference,
+        names,
+        export.input,
+        method.image_size,
+        reading_of(trained.config),
+    )
 
 
 def distinct(names: Iterable[str]) -> dict[str, str]:
@@ -137,7 +145,9 @@ def _calibrations(trained: Trained, workdir: Path) -> dict[str, Calibration]:
     return {
         canonical(found.class_name): found
         for found in find_calibrations(
-            trained.config.predict.calibration, (workdir, beside), trained.identity()
+            trained.config.predict.calibration,
+            (workdir, beside),
+            trained.identity(trained.config.predict.tiles),
         )
     }
 
@@ -193,6 +203,8 @@ def _describe(
         "v": _VERSION,
         "created": datetime.date.today().isoformat(),
         "image_size": side,
+        "patch_px": trained.method.clip.patch,
+        "tiles": trained.config.predict.tiles,
         "batch_size": batch_size,
         "class_names": list(program.class_names),
         "thresholds": {
@@ -214,7 +226,9 @@ def _describe(
         ),
         "checkpoint": str(trained.checkpoint) if trained.checkpoint else None,
         "clip": trained.method.clip.name,
-        "identity": trained.identity(),
+        "identity": trained.identity(trained.config.predict.tiles),
+        # What the runner reads pictures with, unless it is told otherwise.
+        "reading": dataclasses.asdict(reading_of(trained.config)),
     }
 
 
@@ -243,14 +257,14 @@ def _keep(partial: Path, folder: Path, manifest: Mapping[str, Any]) -> None:
         stale = {file for entry in formats.values() for file in entry["files"]}
     except InputError:
         stale = set()
+    (partial / MANIFEST).write_text(
+        json.dumps(manifest, indent=2) + "\n", encoding="utf-8"
+    )
     # Without a manifest a folder is no export, so that no half of one is taken for it.
     old.unlink(missing_ok=True)
     for name in stale:
         file = folder / Path(name).name
         if file.is_file():
             file.unlink()
-    (partial / MANIFEST).write_text(
-        json.dumps(manifest, indent=2) + "\n", encoding="utf-8"
-    )
     for file in sorted(partial.iterdir(), key=lambda file: file.name == MANIFEST):
         file.replace(folder / file.name)

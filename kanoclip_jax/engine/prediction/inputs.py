@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_pipelines.layouts import IMAGE_SUFFIXES
+from data_pipelines.pictures.formats import IMAGE_SUFFIXES
 from kanoclip_jax.errors import InputError
 
 _LISTS = (".txt", ".lst", ".list")

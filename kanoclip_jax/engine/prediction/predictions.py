@@ -1,7 +1,7 @@
 """The log of predictions: one line a picture, appended whole, continued after a kill."""
 
 import csv
-import fcntl
+import errno
 import heapq
 import json
 import os
@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from data_pipelines.names import canonical, table_cell
 from kanoclip_jax import documents
 from kanoclip_jax.engine import shapes
-from kanoclip_jax.engine.workdir import Workdir
+from kanoclip_jax.engine.prediction.identity import misfits
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.files import replacing
+from kanoclip_jax.files import replacing, write_atomically
 
 Line = dict[str, Any]
 _COLUMNS = ("path", "class_name", "score", "label", "regions", "map", "overlay")
@@ -39,24 +39,22 @@ def stamp(path: Path) -> Stamp | None:
 
 
 class Predictions:
-    """`predictions.jsonl` of a folder; one process at a time may hold it.
+    """`predictions.jsonl` of a folder, which its mode holds against other writers.
 
     Args:
-        workdir: the folder, made where it is not there.
+        folder: is made where it is not there.
         settings: all that lines depend on besides the pictures.
 
     Raises:
-        InputError: another process holds the folder, it cannot be written to, or it
-            holds predictions of other settings.
+        InputError: the folder cannot be written to, or holds predictions of other
+            settings.
     """
 
-    def __init__(self, workdir: Workdir, settings: Mapping[str, Any]) -> None:
-        self._workdir = workdir
-        self._path = workdir.path / "predictions.jsonl"
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self._folder = folder
+        self._path = folder / "predictions.jsonl"
         try:
-            workdir.path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(workdir.path, os.O_RDONLY)
-            self._take_lock()
+            folder.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("ab", buffering=0)
             self._cut()
         except OSError as error:
@@ -97,10 +95,12 @@ class Predictions:
         """
         line = {"path": str(path), **content} | (known._asdict() if known else {})
         data = _encode(line)
+        end = os.fstat(self._file.fileno()).st_size
         try:
             if self._file.write(data) != len(data):
-                raise OSError(None, "no space is left")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
+            self._file.truncate(end)
             raise self._unwritable(error) from None
         return line
 
@@ -149,22 +149,8 @@ class Predictions:
             raise self._unwritable(error) from None
 
     def close(self) -> None:
-        """Let another process have the folder."""
+        """Write nothing more."""
         self._file.close()
-        os.close(self._lock)
-
-    def _take_lock(self) -> None:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise InputError(
-                f"another process is predicting into {self._workdir.path}; wait for "
-                "it, or pass another --workdir"
-            ) from None
-        except OSError:
-            # Some network file systems have no locks.
-            pass
 
     def _cut(self) -> None:
         """Remove a last line that a kill left unfinished."""
@@ -196,7 +182,7 @@ class Predictions:
             new = json.loads(text)
             try:
                 old = documents.read(
-                    self._workdir.path / name,
+                    self._folder / name,
                     {"class_name": str},
                     f"nobody knows how {self._path} was made; pass another --workdir, "
                     "or remove that file to predict anew",
@@ -208,7 +194,7 @@ class Predictions:
             old["class_name"], new["class_name"] = (
                 canonical(given["class_name"]) for given in (old, new)
             )
-            keys = [key for key, value in old.items() if value != new.get(key)]
+            keys = misfits(old, new)
             if keys:
                 self.close()
                 raise InputError(
@@ -216,7 +202,10 @@ class Predictions:
                     "another --workdir, or remove the file to predict anew"
                 )
         else:
-            self._workdir.write(name, text)
+            try:
+                write_atomically(self._folder / name, text.encode())
+            except OSError as error:
+                raise self._unwritable(error) from None
 
     def _unwritable(self, error: OSError) -> InputError:
         return InputError(
