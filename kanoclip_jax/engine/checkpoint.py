@@ -226,7 +226,7 @@ def _naming_damage(step: Path) -> Iterator[None]:
         yield
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         # What the device lacks is no fault of the step.
         if "RESOURCE_EXHAUSTED" in str(error):
             raise

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ml_collections import FrozenConfigDict
 
+from data_pipelines.digests import unseal
 from kanoclip_jax.engine.settings import (
     datasets_of,
     differing_keys,
@@ -77,8 +78,11 @@ class Workdir:
     def report(self) -> dict | None:
         """The report, if the run has ended with one."""
         try:
-            return json.loads((self.path / "report.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return unseal(json.loads((self.path / "report.json").read_bytes()))
+        except OSError:
+            return None
+        except (ValueError, TypeError, AttributeError) as error:
+            print(f"{self.path / 'report.json'} is damaged ({error}); evaluated again")
             return None
 
 

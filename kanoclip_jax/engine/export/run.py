@@ -1,7 +1,6 @@
 """The command: write each format, run it again, compare, and only then keep it."""
 
 import datetime
-import hashlib
 import importlib.metadata
 import json
 import platform
@@ -14,6 +13,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from data_pipelines.digests import of_file, seal
 from kanoclip_jax.engine.export import runner
 from kanoclip_jax.engine.export.agreement import (
     TOLERANCE,
@@ -152,7 +152,7 @@ def _export(
         )
     print(_say(name, found))
     return {
-        "files": {file.name: _digest(file) for file in files},
+        "files": {file.name: of_file(file) for file in files},
         "agreement": found._asdict() | {"tolerance": TOLERANCE},
     }
 
@@ -210,11 +210,6 @@ def _versions(names: tuple[str, ...]) -> dict[str, str]:
     }
 
 
-def _digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
 def _keep(partial: Path, folder: Path, manifest: Mapping[str, Any]) -> None:
     """Move what is complete into its folder, the manifest last.
 
@@ -231,8 +226,9 @@ def _keep(partial: Path, folder: Path, manifest: Mapping[str, Any]) -> None:
     old.unlink(missing_ok=True)
     for name in stale:
         (folder / Path(name).name).unlink(missing_ok=True)
+    sealed = seal({**manifest, "runner": of_file(partial / "runner.py")})
     (partial / MANIFEST).write_text(
-        json.dumps(manifest, indent=2) + "\n", encoding="utf-8"
+        json.dumps(sealed, indent=2) + "\n", encoding="utf-8"
     )
     for file in sorted(partial.iterdir(), key=lambda file: file.name == MANIFEST):
         file.replace(folder / file.name)

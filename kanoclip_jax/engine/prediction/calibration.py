@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from data_pipelines.digests import seal, unseal
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.files import write_atomically
 
@@ -111,7 +112,7 @@ def read_calibrations(file: Path) -> list[Calibration]:
         InputError: it cannot be read, or is no such file.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = unseal(json.loads(file.read_text(encoding="utf-8")))
         if content["v"] != VERSION:
             raise ValueError(f"version {content['v']}, not {VERSION}")
         found = [Calibration(**entry) for entry in content["calibrations"]]
@@ -124,7 +125,7 @@ def read_calibrations(file: Path) -> list[Calibration]:
             f"{file} cannot be read ({error.strerror}); name a {FILE} of "
             "--mode=calibrate"
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{file} is no {FILE} ({error}); make it anew with --mode=calibrate"
         ) from None
@@ -158,7 +159,8 @@ def save_calibration(calibration: Calibration, folders: Sequence[Path | None]) -
             "calibrations": [vars(entry) for entry in (*kept, calibration)],
         }
         try:
-            write_atomically(file, (json.dumps(content, indent=2) + "\n").encode())
+            sealed = json.dumps(seal(content), indent=2) + "\n"
+            write_atomically(file, sealed.encode())
         except OSError as error:
             refused.append(f"{file} cannot be written ({error.strerror})")
         else:

@@ -5,6 +5,7 @@ import fcntl
 import heapq
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from kanoclip_jax.files import replacing
 
 Line = dict[str, Any]
 _COLUMNS = ("path", "class_name", "score", "label", "regions", "map", "overlay")
+_CHECK = "crc32"
 _BOX = ("left", "top", "right", "bottom")
 
 
@@ -117,9 +119,15 @@ class Predictions:
         with self._path.open("rb") as file:
             for number, data in enumerate(file, start=1):
                 try:
-                    line = json.loads(data)
+                    line = _decode(data)
                     line["path"] = str(line["path"])
-                except (ValueError, KeyError, TypeError):
+                except _ChangedError:
+                    raise InputError(
+                        f"{self._path}:{number} has changed since it was written; "
+                        "remove the line to have its picture predicted again, or pass "
+                        "another --workdir"
+                    ) from None
+                except (ValueError, KeyError, TypeError, AttributeError):
                     raise InputError(
                         f"{self._path}:{number} is no prediction; remove the line, or "
                         "pass another --workdir"
@@ -222,12 +230,33 @@ class Predictions:
         )
 
 
+class _ChangedError(ValueError):
+    """A line that is not what it was when it was written."""
+
+
 def _encode(line: Mapping[str, Any]) -> bytes:
+    """A line, and a sum over its bytes as its last value."""
     try:
-        return json.dumps(line, ensure_ascii=False).encode() + b"\n"
+        data = json.dumps(line, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         # A file name that is not UTF-8: JSON can escape what UTF-8 cannot say.
-        return json.dumps(line).encode() + b"\n"
+        data = json.dumps(line).encode()
+    return data[:-1] + b', "%s": "%08x"}\n' % (_CHECK.encode(), zlib.crc32(data))
+
+
+def _decode(data: bytes) -> Line:
+    """What a line says, without its sum; lines of earlier versions have none.
+
+    Raises:
+        ValueError: it is no JSON, or not what was written.
+    """
+    line = json.loads(data)
+    check = line.pop(_CHECK, None)
+    if check is not None:
+        body = data.rpartition(b', "%s": ' % _CHECK.encode())[0] + b"}"
+        if check != f"{zlib.crc32(body):08x}":
+            raise _ChangedError
+    return line
 
 
 def _stamp_of(line: Line) -> Stamp | None:

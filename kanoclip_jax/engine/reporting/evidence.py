@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from data_pipelines.digests import seal, unseal
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.metrics.report import ClassMetrics
 
@@ -36,12 +37,18 @@ def of_class(
 
 def save(folder: Workdir, evidence: Evidence) -> None:
     """Write it beside the report, for this run's page and for a suite's."""
-    folder.write(_FILE, json.dumps(evidence))
+    folder.write(_FILE, json.dumps(seal(evidence)))
 
 
 def load(folder: Path) -> Evidence:
-    """Read it; empty where there is none."""
+    """Read it; empty where there is none, or none that is whole."""
+    file = folder / _FILE
     try:
-        return json.loads((folder / _FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return unseal(json.loads(file.read_text(encoding="utf-8")))
+    except OSError:
+        return {}
+    except (ValueError, TypeError, AttributeError) as error:
+        print(
+            f"{file} is damaged ({error}); the page goes without its curves and cases"
+        )
         return {}
