@@ -48,6 +48,9 @@ CHECKPOINT = {
     "guide?": BACKBONE,
     "seconds?": _SECONDS,
     "knowledge?": str,
+    "data?": {"next_index?": _COUNT},
+    "digests?": {...: str},
+    "inputs?": dict,
 }
 # `report.json` of one run.
 REPORT = {

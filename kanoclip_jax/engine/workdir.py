@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ml_collections import FrozenConfigDict
 
+from data_pipelines.digests import unseal
 from data_pipelines.errors import DataError
 from data_pipelines.locks import hold
 from kanoclip_jax import documents
@@ -86,7 +87,9 @@ class Workdir:
         if not file.is_file():
             return None
         try:
-            return documents.read(file, shapes.REPORT, "it is made again")
+            return documents.read(
+                file, shapes.REPORT, "it is made again", opened=unseal
+            )
         except InputError as error:
             print(error)
             return None

@@ -95,6 +95,7 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Record]
     write_records(tmp_path / "a.jsonl", [records["own"]])
     write_records(tmp_path / "b.jsonl", [records["other"], records["nut"]])
     write_records(tmp_path / "c.jsonl", [records["scan"]])
+    store.write_digests(tmp_path)
     monkeypatch.setattr(store, "BUNDLED", tmp_path)
     return records
 

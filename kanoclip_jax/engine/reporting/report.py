@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_pipelines.digests import seal
 from data_pipelines.names import markdown, markdown_code, printable
 from kanoclip_jax.engine.reporting import evidence, page, paper, tables
 from kanoclip_jax.engine.reporting.sections import (
@@ -101,7 +102,7 @@ def write_report(workdir: Workdir, report: Report, runs: Sequence[Path] = ()) ->
         runs: a suite's, below `workdir`; its page links them, and shows what the last
             of them saw of each dataset.
     """
-    workdir.write("report.json", json.dumps(report, indent=2) + "\n")
+    workdir.write("report.json", json.dumps(seal(report), indent=2) + "\n")
     workdir.write("report.md", to_markdown(report))
     if is_first():
         seen = {
