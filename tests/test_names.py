@@ -4,8 +4,10 @@ import csv
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from data_pipelines import pipeline
 from data_pipelines.errors import AbsentError, DataError, reason_of
 from data_pipelines.names import (
     canonical,
@@ -15,7 +17,7 @@ from data_pipelines.names import (
     readable,
     table_cell,
 )
-from data_pipelines.pictures import read_picture
+from data_pipelines.pictures import DEFAULT_READING, read_picture
 from data_pipelines.tables import read_rows
 from kanoclip_jax.backbones.locate import DEMO
 from kanoclip_jax.backbones.tokenizer import Tokenizer
@@ -181,3 +183,16 @@ def test_csv_of_a_dataset_that_is_none(tmp_path: Path) -> None:
     path.write_text("image,label\n" + "x" * 200_000 + ",1\n")
     with pytest.raises(DataError, match=r"split\.csv line \d: field larger"):
         list(read_rows(path, ("image", "label"), "expected image and label"))
+
+
+def test_a_picture_that_no_memory_holds_is_that_pictures_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_room(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(pipeline, "read_picture", no_room)
+    load = pipeline._LoadFiles(("a.png", "b.png"), 8, 2, DEFAULT_READING)
+    batch = load.map(np.arange(2))
+    for name, said in zip(("a.png", "b.png"), batch["error"], strict=True):
+        assert said.startswith(f"{name} does not fit the memory")
