@@ -128,6 +128,7 @@ def saved_settings(checkpoint: str | os.PathLike) -> ConfigDict:
     else:
         place = str(Path(checkpoint).expanduser().absolute())
         saved = _settings_of(Path(place))
+        documents.check(saved, shapes.READING_OF_CLIP, place, "give another step")
     # Older checkpoints know no second backbone.
     return ConfigDict({"guide": {"name": ""}} | saved | {"checkpoint": place})
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from class_trees import write_class
 from safetensors.numpy import save_file
+from sample_documents import EVIDENCE, REPORT
 
 from data_pipelines.builders import prepared
 from data_pipelines.digests import seal, unseal
@@ -391,8 +392,8 @@ def test_configurations(quick: Callable[..., Any], tmp_path: Path) -> None:
 
 
 def test_predictions(tmp_path: Path) -> None:
-    settings = {"identity": {"parameters": "ab"}, "threshold": [0.4, 0.5]}
-    predictions = Predictions(Workdir(tmp_path), settings)
+    settings = {"class_name": "nut", "parameters": "ab", "threshold": [0.4, 0.5]}
+    predictions = Predictions(tmp_path, settings)
     pictures = [tmp_path / f"{i}.png" for i in range(8)]
     for i, path in enumerate(pictures):
         path.write_bytes(bytes(i + 1))
@@ -405,7 +406,7 @@ def test_predictions(tmp_path: Path) -> None:
 
     def read() -> Any:
         log.write_bytes(data) if not log.exists() else None
-        found = Predictions(Workdir(tmp_path), settings)
+        found = Predictions(tmp_path, settings)
         try:
             todo = found.begin(pictures)
             return AGAIN if todo else list(found.lines())
@@ -417,7 +418,7 @@ def test_predictions(tmp_path: Path) -> None:
 
 def test_reports(tmp_path: Path) -> None:
     folder = Workdir(tmp_path)
-    report = {"datasets": {"mine": {"mean": {"image_auroc": 0.9375}}}, "title": "X"}
+    report = REPORT
     folder.write("report.json", json.dumps(seal(report), indent=2) + "\n")
     file = tmp_path / "report.json"
     expect("report.json", Stored([file], lambda: folder.report() or AGAIN), nearly)
@@ -426,7 +427,7 @@ def test_reports(tmp_path: Path) -> None:
 
 
 def test_evidence(tmp_path: Path) -> None:
-    seen = {"mine": {"cup": {"curves": {"roc": {"x": [0.0, 0.25, 1.0]}}}}}
+    seen = EVIDENCE
     evidence.save(Workdir(tmp_path), seen)
     file = tmp_path / "evidence.json"
     expect(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import tiny_clip
 from ml_collections import FrozenConfigDict
+from sample_documents import CHECKPOINT, EVIDENCE, LINE, REPORT, THRESHOLD
 
 from data_pipelines import documents
 from data_pipelines.builders import meta
@@ -28,33 +29,8 @@ from kanoclip_jax.errors import InputError
 from kanoclip_jax.knowledge.store import read_records
 
 _EACH = 45
-_METRICS = [k for k in shapes.REPORT["datasets"][...]["mean"] if "_" in k]
-_VALUES = dict.fromkeys(_METRICS, 0.5) | {"normal": 3, "anomalous": 4}
-_THRESHOLD = {"threshold": 0.25, "criterion": "rate", "interval": [0.2, 0.3]}
-_CURVE = {"x": [0.0, 1.0], "y": [0.0, 1.0]}
-_BINS = {"edges": [0.0, 0.5, 1.0], "normal": [1, 2], "anomalous": [0, 3]}
-_CASE = {"path": "a.png", "defect": "bent", "score": 0.5, "pictures": {"image": "AA"}}
-_LINE = {
-    "path": "/p/a.png",
-    "class_name": "nut",
-    "score": 0.5,
-    "label": "normal",
-    "map": None,
-    "overlay": None,
-    "box": [1, 2, 3, 4],
-    "bytes": 3,
-    "modified": 1.5,
-    "regions": [{"box": [1, 2, 3, 4], "area": 4, "score": 0.5}],
-}
 _SETTINGS = {"class_name": "nut", "thresholds": [0.25, 0.25], "maps": True}
 _RUN = {"method": "kanoclip", "rows": [], "seeds": 1, "row_settings": {}, "seed": 3}
-_CHECKPOINT = {
-    "config": {"method": "kanoclip", "model": {}, "clip": {"name": "demo"}},
-    "tree": {"prompt/ctx": [2, 12, 64]},
-    "clip": {"name": "demo", "fingerprint": "ab"},
-    "seconds": 1.5,
-}
-_CHECKPOINT["config"]["clip"]["image_size"] = 128
 
 
 def _report(folder: Path) -> Any:
@@ -81,19 +57,6 @@ def _shaped(name: str, shape: Any) -> Callable[[Path], Any]:
     return lambda folder: documents.read(folder / name, shape, "make it anew")
 
 
-_REPORT = {
-    "datasets": {
-        "mpdd": {"classes": {"nut": _VALUES}, "mean": _VALUES, "notes": ["n"]}
-    },
-    "method": "kanoclip",
-    "title": "KAnoCLIP",
-    "parameters": 7,
-    "checkpoint": None,
-    "images_per_second": 2.5,
-    "clip": {"name": "demo", "fingerprint": "ab"},
-    "seconds": {"train": 1.0, "eval": 2.0},
-    "absent": {"visa": "it is not there"},
-}
 # By file: what it holds (a line of it, of .jsonl), and who reads it.
 DOORS: dict[str, tuple[Any, Callable[[Path], Any]]] = {
     "meta.json": (
@@ -105,36 +68,21 @@ DOORS: dict[str, tuple[Any, Callable[[Path], Any]]] = {
             "v": 1,
             "calibrations": [
                 {"class_name": "nut", "identity": {"a": 1}, "facts": {}}
-                | {"image": _THRESHOLD, "pixel": _THRESHOLD}
+                | {"image": THRESHOLD, "pixel": THRESHOLD}
             ],
         },
         lambda folder: list(map(vars, read_calibrations(folder / "calibration.json"))),
     ),
-    "predictions.jsonl": (_LINE, _predictions),
+    "predictions.jsonl": (LINE, _predictions),
     "predictions.settings.json": (_SETTINGS, _predictions),
-    "report.json": (_REPORT, _report),
-    "evidence.json": (
-        {
-            "mpdd": {
-                "nut": {
-                    "curves": dict.fromkeys(
-                        shapes.EVIDENCE[...][...]["curves"], _CURVE
-                    ),
-                    "histograms": {"image": _BINS, "pixel": None},
-                    "cases": {
-                        kind: [_CASE] for kind in shapes.EVIDENCE[...][...]["cases"]
-                    },
-                }
-            }
-        },
-        evidence.load,
-    ),
+    "report.json": (REPORT, _report),
+    "evidence.json": (EVIDENCE, evidence.load),
     "run/config.json": (
         _RUN,
         lambda folder: Workdir(folder / "run").claim(FrozenConfigDict(_RUN)),
     ),
     "metrics.jsonl": ({"step": 3, "loss": 0.5}, _metrics),
-    "metadata": (_CHECKPOINT, _shaped("metadata", shapes.CHECKPOINT)),
+    "metadata": (CHECKPOINT, _shaped("metadata", shapes.CHECKPOINT)),
     "manifest.json": (
         {"formats": {"onnx": {"files": {"model.onnx": "ab"}}}},
         _shaped("manifest.json", shapes.FORMATS),
