@@ -283,7 +283,7 @@ def _preprocessing(directory: Path) -> tuple[tuple[float, ...], tuple[float, ...
         path = directory / openclip.CONFIG
         described = openclip.read_description(directory)
         documents.check(described, shapes.OPENCLIP_CONSTANTS, str(path), remedy)
-        given = described.get("preprocess_cfg", {})
+        given = described.get("preprocess_cfg") or {}
         content = {f"image_{key}": value for key, value in given.items()}
     elif path.is_file():
         content = documents.read(path, shapes.CONSTANTS, remedy)

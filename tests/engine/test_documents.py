@@ -13,10 +13,10 @@ from ml_collections import FrozenConfigDict
 from sample_documents import CHECKPOINT, EVIDENCE, LINE, REPORT, THRESHOLD
 
 from data_pipelines import documents
-from data_pipelines.builders import meta
+from data_pipelines.builders import meta, prepared
 from data_pipelines.documents import Choice, Row, Span
 from data_pipelines.errors import DataError
-from kanoclip_jax.backbones import openclip, weights
+from kanoclip_jax.backbones import dino_files, openclip, weights
 from kanoclip_jax.backbones.locate import INDEX
 from kanoclip_jax.engine import shapes
 from kanoclip_jax.engine.prediction.calibration import read_calibrations
@@ -91,6 +91,21 @@ DOORS: dict[str, tuple[Any, Callable[[Path], Any]]] = {
         {"v": 1, "dataset": "d", "class": "c", "source": "llm", "text": "A dent."}
         | {"image": None, "sample": 1},
         lambda folder: list(map(vars, read_records(folder / "k.jsonl"))),
+    ),
+    "copy/index.json": (
+        {
+            "classes": ["nut"],
+            "missing": [],
+            "skipped": ["x.png is no image"],
+            "records": [["nut/a.png", "nut", "good", 0, "ab"]],
+            "masks": [""],
+        },
+        lambda folder: prepared._read_index(folder / "copy"),
+    ),
+    "dino/config.json": (
+        {"model_type": "dinov2", "num_hidden_layers": 2, "num_attention_heads": 6}
+        | {"layer_norm_eps": 1e-6, "hidden_act": "gelu"},
+        lambda folder: dino_files._described(folder / "dino" / "config.json"),
     ),
     "config.json": (
         tiny_clip.change(),
