@@ -18,6 +18,8 @@ class Plain(io.TextIOWrapper):
     """
 
     def __init__(self, stream: TextIO) -> None:
+        # Whoever forgets a stream closes what is below it.
+        self._below = stream
         super().__init__(
             stream.buffer,
             encoding=stream.encoding,

@@ -1,5 +1,6 @@
 """The log of predictions: one line a picture, appended whole, continued after a kill."""
 
+import contextlib
 import csv
 import errno
 import heapq
@@ -102,7 +103,9 @@ class Predictions:
             if self._file.write(data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            self._file.truncate(end)
+            # What is no regular file has no end to put back.
+            with contextlib.suppress(OSError):
+                self._file.truncate(end)
             raise self._unwritable(error) from None
         return line
 
