@@ -103,7 +103,7 @@ class Predictions:
             if self._file.write(data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            # What is no regular file has no end to put back.
+            # What is left of a line is cut off by the next run at the latest.
             with contextlib.suppress(OSError):
                 self._file.truncate(end)
             raise self._unwritable(error) from None
