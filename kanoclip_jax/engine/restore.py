@@ -12,8 +12,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from kanoclip_jax import documents
 from kanoclip_jax.backbones.archive import read_nested_archive
-from kanoclip_jax.engine import forks
+from kanoclip_jax.engine import forks, shapes
 from kanoclip_jax.engine.build import load_method
 from kanoclip_jax.engine.checkpoint import (
     DamagedError,
