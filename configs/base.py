@@ -144,7 +144,9 @@ def get_config(row: str = "") -> ConfigDict:
     config.knowledge.image_size = 512  # longest side of the images that are sent
     config.knowledge.concurrency = 4  # questions at once
     config.knowledge.retries = 6  # after a failure that may pass, later each time
-    config.knowledge.timeout = 60.0  # seconds
+    config.knowledge.timeout = 60.0  # seconds without a byte that end an attempt
+    # Seconds after which a question has failed, with its attempts and whatever came.
+    config.knowledge.deadline = 600.0
     # Sentences about the pictures of an evaluation dataset are not zero-shot.
     config.knowledge.allow_evaluation_dataset = False
 

@@ -90,6 +90,11 @@ class JoinedSource(Source):
         part, own = self._find(i)
         return part.key(own)
 
+    def mask_key(self, i: int) -> str:
+        """Returns the SHA-256 of the mask, as its part knows it."""
+        part, own = self._find(i)
+        return part.mask_key(own)
+
     def _find(self, i: int) -> tuple[Source, int]:
         """The part that holds record `i`, and its number there."""
         number = bisect.bisect_right(self._ends, i)

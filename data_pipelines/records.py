@@ -1,6 +1,8 @@
 """The record, its index entry, and the contract that every source of them keeps."""
 
 import abc
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -86,3 +88,23 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def key(self, i: int) -> str:
         """Returns the SHA-256 (hex) of the encoded image of record `i`."""
+
+    def mask_key(self, i: int) -> str:
+        """Returns the SHA-256 of its encoded mask, empty where there is none."""
+        mask = self.mask(i)
+        return hashlib.sha256(mask).hexdigest() if mask else ""
+
+    def digest(self) -> str:
+        """Returns the SHA-256 of all that training learns from it, in its order.
+
+        Every image and mask is read where their own digests are not known.
+        """
+        names = [self.prompt_names[name] for name in self.classes]
+        found = hashlib.sha256(json.dumps([self.classes, names]).encode())
+        for i, entry in enumerate(self.index):
+            row = [
+                *(entry.path, entry.class_name, entry.defect, entry.label),
+                *(self.key(i), self.mask_key(i)),
+            ]
+            found.update(json.dumps(row).encode())
+        return found.hexdigest()

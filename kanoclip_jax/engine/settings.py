@@ -50,6 +50,7 @@ _POSITIVE = (
     "knowledge.image_size",
     "knowledge.concurrency",
     "knowledge.timeout",
+    "knowledge.deadline",
 )
 _NOT_NEGATIVE = (
     "seed",

@@ -23,7 +23,8 @@ from kanoclip_jax.engine.build import (
     open_targets,
     refuse_training_dataset,
 )
-from kanoclip_jax.engine.checkpoint import Checkpoints
+from kanoclip_jax.engine.checkpoint import Checkpoints, DamagedError, read_meta
+from kanoclip_jax.engine.inputs import refuse_other_inputs, training_inputs
 from kanoclip_jax.engine.knowledge.training import training_knowledge
 from kanoclip_jax.engine.memory import allowed_pieces
 from kanoclip_jax.engine.optimizer import make_optimizer, make_schedule
@@ -83,7 +84,7 @@ def run(config: FrozenConfigDict, workdir: Path) -> dict[str, Any]:
         and report
         and list(report["datasets"]) == list(targets.sources)
     )
-    state = None if finished else training.train()
+    state = training.check() if finished else training.train()
     # What measures and draws takes seconds to import: the first step does not wait.
     from kanoclip_jax.engine.evaluate import evaluate
     from kanoclip_jax.engine.reporting.report import write_report
@@ -160,6 +161,8 @@ class Run:
         self.seconds = 0.0
         # The digest of what the knowledge loss learns from; empty where it is off.
         self._sentences = ""
+        # And those of pictures, backbones and code, once a step is to be saved.
+        self._inputs: dict[str, Any] = {}
         self._devices = Devices(config.train.batch_size, "train.batch_size")
         # Shapes alone: values are drawn, or restored, when the steps compile already.
         self._state = abstract_state(method, self._optimizer, self._devices)
@@ -190,11 +193,27 @@ class Run:
             return self._fresh()
         if self.finished:
             self._restore()
-        else:
+        # Where the last step is damaged, an older one goes on.
+        if not self.finished:
             self._train()
         with self._saving():
             self._checkpoints.close()
         return self._state
+
+    def check(self) -> None:
+        """See that what has finished was trained on what there is now.
+
+        Raises:
+            InputError: it was not.
+        """
+        if self.checkpoint is None:
+            return
+        try:
+            meta = read_meta(self.checkpoint)
+        except DamagedError as error:
+            print(f"{error}; its report is as it was")
+        else:
+            refuse_other_inputs(self._folder.path, meta, self._method, self._source)
 
     def _train(self) -> None:
         started = time.monotonic()
@@ -213,6 +232,8 @@ class Run:
         classes = devices.copy(classes)
         read = (self._config, method, self._source)
         cache = filled_cache(*read, programs, frozen, devices)
+        # Where features are cached, the pictures' digests are known by now.
+        self._inputs = training_inputs(method, self._source)
         print(
             f"training {count_parameters(self._state.params):,} parameters on "
             f"{len(self._source)} images, {self._steps} steps of {batch_size}"
@@ -272,6 +293,7 @@ class Run:
 
     def _restore(self) -> None:
         self._state, meta = self._checkpoints.restore(self._state)
+        refuse_other_inputs(self._folder.path, meta, self._method, self._source)
         check_finite(
             self._state.params, f"the checkpoint in {self._folder.path}", _DIVERGED
         )
@@ -325,6 +347,7 @@ class Run:
             "data": {"next_index": step},
             "seed": self._config.seed,
             "knowledge": self._sentences,
+            "inputs": self._inputs,
         }
         with self._saving():
             self._checkpoints.save(self._state, meta)

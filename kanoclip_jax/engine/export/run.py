@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import hashlib
 import importlib.metadata
 import json
 import math
@@ -16,6 +15,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from data_pipelines.digests import of_file, seal
 from data_pipelines.names import canonical, printable, readable
 from kanoclip_jax import documents
 from kanoclip_jax.engine import shapes
@@ -185,7 +185,7 @@ def _export(
         )
     print(_say(name, found))
     return {
-        "files": {file.name: _digest(file) for file in files},
+        "files": {file.name: of_file(file) for file in files},
         "agreement": found._asdict() | {"tolerance": TOLERANCE},
     }
 
@@ -247,11 +247,6 @@ def _versions(names: tuple[str, ...]) -> dict[str, str]:
     }
 
 
-def _digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
 def _keep(partial: Path, folder: Path, manifest: Mapping[str, Any]) -> None:
     """Move what is complete into its folder, the manifest last.
 
@@ -264,8 +259,9 @@ def _keep(partial: Path, folder: Path, manifest: Mapping[str, Any]) -> None:
         stale = {file for entry in formats.values() for file in entry["files"]}
     except InputError:
         stale = set()
+    sealed = seal({**manifest, "runner": of_file(partial / "runner.py")})
     (partial / MANIFEST).write_text(
-        json.dumps(manifest, indent=2) + "\n", encoding="utf-8"
+        json.dumps(sealed, indent=2) + "\n", encoding="utf-8"
     )
     # Without a manifest a folder is no export, so that no half of one is taken for it.
     old.unlink(missing_ok=True)
