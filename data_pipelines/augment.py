@@ -11,8 +11,9 @@ import grain
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from data_pipelines.masks import decode_mask
 from data_pipelines.records import Entry, Source
-from data_pipelines.transforms import decode_image, decode_mask
+from data_pipelines.transforms import decode_image
 
 _CELLS = 4
 
@@ -90,8 +91,10 @@ def read_mosaic(
     for cell, i in enumerate(cells):
         top, left = cell // 2 * half, cell % 2 * half
         here = slice(top, top + half), slice(left, left + half)
-        record = source[i]
-        image[here] = decode_image(record["image"], record["path"], half)
+        record, reading = source[i], source.reading(i)
+        image[here] = decode_image(
+            record["image"], record["path"], half, reading.upright
+        )
         mask_path = f"the mask of {record['path']}"
-        mask[here] = decode_mask(record["mask"], mask_path, half)
+        mask[here] = decode_mask(record["mask"], mask_path, half, reading.mask)
     return image, mask

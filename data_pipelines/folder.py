@@ -18,12 +18,41 @@ from data_pipelines.catalog import select_classes
 from data_pipelines.checks import check_headers, read_checked
 from data_pipelines.errors import DataError
 from data_pipelines.layouts import Item, list_folders, list_images, scan_kinds
-from data_pipelines.records import Entry, Record, Source
-from data_pipelines.transforms import read_file
+from data_pipelines.mask_check import Look, check_masks, look_at_all, other_masks
+from data_pipelines.masks import MaskRule
+from data_pipelines.orientation import (
+    AS_STORED,
+    Header,
+    MaskOrientation,
+    Orientation,
+    Posture,
+    mask_turns,
+    say_turned,
+)
+from data_pipelines.records import Entry, Reading, Record, Source
+from data_pipelines.transforms import SKIP_REMEDY, read_file
 
 NORMAL_FOLDERS = ("good", "ok", "normal", "no")
 MASK_FOLDERS = ("ground_truth", "masks")
 _PREFIX = "folder:"
+
+
+@dataclass(frozen=True)
+class FileRules:
+    """How the files of a folder are read.
+
+    Attributes:
+      orientation: Whether pictures are turned upright by their EXIF orientation.
+      mask_orientation: How masks were drawn, where nothing tells; see `orientation`.
+      mask_values: What of a mask counts; see `mask_values`.
+    """
+
+    orientation: Orientation = "upright"
+    mask_orientation: MaskOrientation = "auto"
+    mask_values: str = "auto"
+
+
+AS_IT_TELLS = FileRules()
 
 
 @dataclass(frozen=True)
@@ -46,6 +75,7 @@ class FolderSource(Source):
         has_masks: bool,
         labelled: bool,
         skipped: tuple[str, ...],
+        readings: Sequence[Reading],
     ):
         self.dataset = dataset
         self.classes = classes
@@ -56,6 +86,7 @@ class FolderSource(Source):
         self.skipped = skipped
         self.missing_classes = ()
         self._files = tuple((item.image, item.mask) for item in items)
+        self._readings = tuple(readings)
         self._keys: dict[int, str] = {}
 
     def __getitem__(self, i: int) -> Record:
@@ -75,10 +106,20 @@ class FolderSource(Source):
         return b"" if mask is None else read_file(mask)
 
     def key(self, i: int) -> str:
-        """Returns the SHA-256 of the image file, computed once."""
+        """Returns the SHA-256 of the image file, computed once.
+
+        Of one that is turned when it is read it is another.
+        """
         if i not in self._keys:
-            self._keys[i] = hashlib.sha256(read_file(self._files[i][0])).hexdigest()
+            digest = hashlib.sha256(read_file(self._files[i][0]))
+            if self._readings[i].turned != AS_STORED:
+                digest.update(f"turned {self._readings[i].turned}".encode())
+            self._keys[i] = digest.hexdigest()
         return self._keys[i]
+
+    def reading(self, i: int) -> Reading:
+        """Says how record `i` is read."""
+        return self._readings[i]
 
 
 def folder_of(dataset: str) -> Path | None:
@@ -96,11 +137,13 @@ def open_folder(
     skip_bad_files: bool = False,
     normal_folders: tuple[str, ...] = NORMAL_FOLDERS,
     labelled: bool = True,
+    rules: FileRules = AS_IT_TELLS,
+    strict: bool = False,
 ) -> FolderSource:
     """Scans a folder of images.
 
-    Headers are read, so that an unusable file is found before anything is computed;
-    with `skip_bad_files` every file is decoded instead.
+    Headers are read and masks decoded, so that an unusable file is found before
+    anything is computed; with `skip_bad_files` every image is decoded, too.
 
     Args:
       path: The folder; symlinked sub-folders are not followed.
@@ -109,6 +152,8 @@ def open_folder(
       skip_bad_files: Counts and skips unusable files instead of raising.
       normal_folders: Names of kinds that mean normal, in any case.
       labelled: Whether labels are needed; False accepts images without sub-folders.
+      rules: How files are read.
+      strict: Whether masks that are odd, taken together, are an error.
 
     Returns:
       The source.
@@ -124,7 +169,7 @@ def open_folder(
         )
     layouts = find_classes(path)
     if not layouts:
-        return _open_flat(path, dataset, classes, skip_bad_files, labelled)
+        return _open_flat(path, dataset, classes, skip_bad_files, labelled, rules)
     chosen = select_classes(dataset, classes, layouts)
     has_masks = any(layouts[name].masks for name in chosen)
     normal_names = frozenset(name.lower() for name in normal_folders)
@@ -145,7 +190,21 @@ def open_folder(
             f"{path} has neither normal images nor masks, only {', '.join(kinds)}; "
             f"expected {_expected(normal_folders)}"
         )
-    items, skipped = _check(found, path, has_masks, skip_bad_files)
+    seen, skipped = _check(found, path, has_masks, skip_bad_files, rules)
+    items = [one.item for one in seen]
+    others = [
+        path
+        for name in chosen
+        if layouts[name].masks
+        for path in other_masks(layouts[name].masks, found)
+    ]
+    check_masks(
+        items,
+        {one.item.mask: one.look for one in seen if one.look},
+        look_at_all(others, rules.mask_values),
+        dataset=dataset,
+        strict=strict,
+    )
     return FolderSource(
         dataset,
         items,
@@ -153,6 +212,7 @@ def open_folder(
         has_masks=has_masks,
         labelled=True,
         skipped=skipped,
+        readings=_readings(seen, dataset, rules),
     )
 
 
@@ -206,6 +266,7 @@ def _open_flat(
     classes: tuple[str, ...],
     skip_bad_files: bool,
     labelled: bool,
+    rules: FileRules,
 ) -> FolderSource:
     images = list_images(path)
     if not images:
@@ -217,39 +278,92 @@ def _open_flat(
     name = Path(os.path.abspath(path)).name
     select_classes(dataset, classes, (name,))
     found = [Item(image, None, Entry(image.name, name, "", -1)) for image in images]
-    items, skipped = _check(found, path, False, skip_bad_files)
+    seen, skipped = _check(found, path, False, skip_bad_files, rules)
     return FolderSource(
         dataset,
-        items,
+        [one.item for one in seen],
         classes=(name,),
         has_masks=False,
         labelled=False,
         skipped=skipped,
+        readings=_readings(seen, dataset, rules),
     )
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """A usable item, and what its headers and its mask say."""
+
+    item: Item
+    header: Header
+    posture: Posture | None
+    look: Look | None
+
+
 def _check(
-    found: Sequence[Item], path: Path, has_masks: bool, skip_bad_files: bool
-) -> tuple[list[Item], tuple[str, ...]]:
+    found: Sequence[Item],
+    path: Path,
+    has_masks: bool,
+    skip_bad_files: bool,
+    rules: FileRules,
+) -> tuple[list[_Seen], tuple[str, ...]]:
     """Keeps the usable items; names the others where they may be skipped."""
-    items, skipped = [], []
+    seen, skipped = [], []
+    looks = look_at_all((i.mask for i in found if i.mask), rules.mask_values)
     for item in found:
         try:
+            header, posture = check_headers(item, has_masks)
+            if header.by_reader and rules.orientation == "stored":
+                raise DataError(
+                    f"{item.image} is a TIFF file of orientation {header.orientation}, "
+                    "which is turned as it is decoded; pass "
+                    f"--config.data.orientation=upright, {SKIP_REMEDY}"
+                )
             if skip_bad_files:
-                read_checked(item, has_masks)
-            else:
-                check_headers(item, has_masks)
+                read_checked(item, has_masks, as_stored=False)
+            look = looks[item.mask] if item.mask else None
+            if isinstance(look, DataError):
+                raise look
         except DataError as error:
             if not skip_bad_files:
                 raise
             skipped.append(str(error))
         else:
-            items.append(item)
+            seen.append(_Seen(item, header, posture, look))
     if skipped:
         logging.warning("%s: skipped %d unusable files", path, len(skipped))
-    if not items:
+    if not seen:
         raise DataError(f"{path} holds no usable image; {len(skipped)} were skipped")
-    return items, tuple(skipped)
+    return seen, tuple(skipped)
+
+
+def _readings(seen: Sequence[_Seen], dataset: str, rules: FileRules) -> list[Reading]:
+    """How each record is read; what was decided is said."""
+    upright = rules.orientation == "upright"
+    names = [one.item.entry.path for one in seen]
+    turned = [
+        name
+        for name, one in zip(names, seen, strict=True)
+        if one.header.orientation != AS_STORED
+    ]
+    say_turned(dataset, turned, rules.orientation, len(seen))
+    turns = mask_turns(
+        [one.posture for one in seen],
+        names,
+        dataset=dataset,
+        orientation=rules.orientation,
+        drawn=rules.mask_orientation,
+    )
+    return [
+        Reading(
+            upright,
+            MaskRule(rules.mask_values, of_mask),
+            one.header.orientation
+            if upright and not one.header.by_reader
+            else AS_STORED,
+        )
+        for one, of_mask in zip(seen, turns, strict=True)
+    ]
 
 
 def _expected(normal_folders: Sequence[str]) -> str:

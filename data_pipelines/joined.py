@@ -10,7 +10,7 @@ from data_pipelines.catalog import find_card, nearest
 from data_pipelines.errors import DataError
 from data_pipelines.folder import find_classes, folder_of
 from data_pipelines.layouts import naming_unreadable
-from data_pipelines.records import Record, Source
+from data_pipelines.records import Reading, Record, Source
 
 
 class JoinedSource(Source):
@@ -88,6 +88,11 @@ class JoinedSource(Source):
         """Returns the SHA-256 of the image, the one that its part knows it by."""
         part, own = self._find(i)
         return part.key(own)
+
+    def reading(self, i: int) -> Reading:
+        """Says how its part reads record `i`."""
+        part, own = self._find(i)
+        return part.reading(own)
 
     def _find(self, i: int) -> tuple[Source, int]:
         """The part that holds record `i`, and its number there."""

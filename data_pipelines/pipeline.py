@@ -8,17 +8,16 @@ import numpy as np
 
 from data_pipelines.augment import DrawMosaics, read_mosaic
 from data_pipelines.errors import DataError
-from data_pipelines.records import Source
-from data_pipelines.stream import Batch, BatchStream
-from data_pipelines.transforms import (
-    decode_image,
+from data_pipelines.masks import (
     decode_mask,
     decode_original_mask,
     label_regions,
-    read_image,
-    read_size,
     square_mask,
 )
+from data_pipelines.orientation import QUARTERS
+from data_pipelines.records import Source
+from data_pipelines.stream import Batch, BatchStream
+from data_pipelines.transforms import decode_image, read_image, read_size
 
 
 def steps_per_run(length: int, batch_size: int, epochs: int) -> int:
@@ -95,7 +94,6 @@ def eval_stream(
     indices: Sequence[int] | None = None,
     with_images: bool = True,
     original_masks: bool = False,
-    upright: bool = False,
     part: tuple[int, int] = (0, 1),
 ) -> grain.DatasetIterator:
     """Streams a source once and in order for evaluation.
@@ -107,8 +105,7 @@ def eval_stream(
       workers: Reading processes; 0 reads in threads of this process.
       indices: Which records, in which order; all where None.
       with_images: False leaves `image` out.
-      original_masks: Labels the regions of the masks as stored, not resized.
-      upright: Applies the EXIF orientation of images, not of masks.
+      original_masks: Labels the regions of the masks at their own size.
       part: This process and how many share each batch; it gets its rows alone.
 
     Returns:
@@ -131,7 +128,6 @@ def eval_stream(
         with_images=with_images,
         with_regions=True,
         original_masks=original_masks,
-        upright=upright,
     )
     return BatchStream(
         grain.MapDataset.source(chosen).batch(batch_size).map(load), workers
@@ -139,9 +135,14 @@ def eval_stream(
 
 
 def predict_stream(
-    paths: Sequence[str | Path], *, image_size: int, batch_size: int, workers: int
+    paths: Sequence[str | Path],
+    *,
+    image_size: int,
+    batch_size: int,
+    workers: int,
+    upright: bool = True,
 ) -> grain.DatasetIterator:
-    """Streams image files for prediction, upright by their EXIF orientation.
+    """Streams image files for prediction.
 
     An unreadable file does not stop the stream: it comes as a zero image with its
     message in `error`.
@@ -151,17 +152,18 @@ def predict_stream(
       image_size: Side of the images in pixels.
       batch_size: Files per batch; the last batch is padded.
       workers: Reading processes; 0 reads in threads of this process.
+      upright: Applies the EXIF orientation.
 
     Returns:
       An iterator of dicts: `image` uint8 `[b, h, w, 3]`, `index` (into `paths`),
-      `height` and `width` (of the upright file) int32 `[b]`, `error` str `[b]` (empty
+      `height` and `width` (of the picture as it is read) int32 `[b]`, `error` str `[b]` (empty
       where there is none) and `is_real` bool `[b]`.
 
     Raises:
       DataError: a size is not positive.
     """
     _check_positive(image_size=image_size, batch_size=batch_size)
-    load = _LoadFiles(tuple(map(str, paths)), image_size, batch_size)
+    load = _LoadFiles(tuple(map(str, paths)), image_size, batch_size, upright)
     return BatchStream(
         grain.MapDataset.range(len(paths)).batch(batch_size).map(load), workers
     )
@@ -180,7 +182,6 @@ class _LoadRecords(grain.transforms.Map):
         with_images: bool,
         with_regions: bool = False,
         original_masks: bool = False,
-        upright: bool = False,
     ):
         self._source = source
         self._class_index = {name: i for i, name in enumerate(source.classes)}
@@ -193,7 +194,6 @@ class _LoadRecords(grain.transforms.Map):
         self._with_images = with_images
         self._with_regions = with_regions
         self._original_masks = original_masks
-        self._upright = upright
 
     def map(self, element: np.ndarray) -> Batch:
         b, size = self._rows, self._size
@@ -226,7 +226,7 @@ class _LoadRecords(grain.transforms.Map):
         return batch
 
     def _read(self, batch: Batch, row: int, i: int) -> None:
-        entry = self._source.index[i]
+        entry, reading = self._source.index[i], self._source.reading(i)
         if self._with_images or self._original_masks:
             record = self._source[i]
             image_bytes, mask_bytes = record["image"], record["mask"]
@@ -234,17 +234,20 @@ class _LoadRecords(grain.transforms.Map):
             image_bytes, mask_bytes = b"", self._source.mask(i)
         if self._with_images:
             batch["image"][row] = decode_image(
-                image_bytes, entry.path, self._size, self._upright
+                image_bytes, entry.path, self._size, reading.upright
             )
         mask_path = f"the mask of {entry.path}"
         if not self._original_masks:
-            mask = decode_mask(mask_bytes, mask_path, self._size)
+            mask = decode_mask(mask_bytes, mask_path, self._size, reading.mask)
             batch["mask"][row] = mask
         elif mask_bytes:
-            mask = decode_original_mask(mask_bytes, mask_path)
+            mask = decode_original_mask(mask_bytes, mask_path, reading.mask)
             batch["mask"][row] = square_mask(mask, self._size)
         else:
-            mask = np.zeros(read_size(image_bytes, entry.path)[::-1], np.uint8)
+            width, height = read_size(image_bytes, entry.path)
+            if reading.turned in QUARTERS:
+                width, height = height, width
+            mask = np.zeros((height, width), np.uint8)
         if self._with_regions:
             regions = label_regions(mask)
             batch["regions"][row] = regions
@@ -253,12 +256,15 @@ class _LoadRecords(grain.transforms.Map):
 
 
 class _LoadFiles(grain.transforms.Map):
-    """Turns a batch of file numbers into a padded batch of upright images."""
+    """Turns a batch of file numbers into a padded batch of images."""
 
-    def __init__(self, paths: tuple[str, ...], image_size: int, batch_size: int):
+    def __init__(
+        self, paths: tuple[str, ...], image_size: int, batch_size: int, upright: bool
+    ):
         self._paths = paths
         self._size = image_size
         self._batch_size = batch_size
+        self._upright = upright
 
     def map(self, element: np.ndarray) -> Batch:
         b, size = self._batch_size, self._size
@@ -274,7 +280,7 @@ class _LoadFiles(grain.transforms.Map):
             batch["index"][row] = i
             batch["is_real"][row] = True
             try:
-                image, height, width = read_image(self._paths[i], size)
+                image, height, width = read_image(self._paths[i], size, self._upright)
             except DataError as error:
                 errors[row] = str(error)
                 continue

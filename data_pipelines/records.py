@@ -4,6 +4,9 @@ import abc
 from dataclasses import dataclass
 from typing import TypedDict
 
+from data_pipelines.mask_values import PUBLISHED
+from data_pipelines.masks import MaskRule
+
 
 class Record(TypedDict):
     """One image as any source yields it.
@@ -34,6 +37,25 @@ class Entry:
     class_name: str
     defect: str
     label: int
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the files of a record become pixels.
+
+    Attributes:
+      upright: Whether the image's EXIF orientation is applied.
+      mask: What of its mask counts, and how the mask is turned to lie on the image.
+      turned: The image's orientation where it is applied, else 1.
+    """
+
+    upright: bool
+    mask: MaskRule
+    turned: int = 1
+
+
+# Catalogue datasets are read as their published figures were made.
+AS_PUBLISHED = Reading(upright=False, mask=MaskRule(PUBLISHED))
 
 
 class Source(abc.ABC):
@@ -82,3 +104,8 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def key(self, i: int) -> str:
         """Returns the SHA-256 (hex) of the encoded image of record `i`."""
+
+    def reading(self, i: int) -> Reading:
+        """Says how the files of record `i` become pixels."""
+        del i
+        return AS_PUBLISHED

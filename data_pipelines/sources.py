@@ -6,7 +6,13 @@ from typing import Literal, get_args
 
 from data_pipelines.catalog import CATALOG, find_card
 from data_pipelines.errors import DataError
-from data_pipelines.folder import NORMAL_FOLDERS, folder_of, open_folder
+from data_pipelines.folder import (
+    AS_IT_TELLS,
+    NORMAL_FOLDERS,
+    FileRules,
+    folder_of,
+    open_folder,
+)
 from data_pipelines.joined import JoinedSource, share_classes
 from data_pipelines.layouts import naming_unreadable
 from data_pipelines.records import Entry, Record, Source
@@ -14,6 +20,7 @@ from data_pipelines.records import Entry, Record, Source
 __all__ = [
     "ClassNames",
     "Entry",
+    "FileRules",
     "JoinedSource",
     "Record",
     "Source",
@@ -36,6 +43,7 @@ def open_source(
     strict: bool = False,
     covid19_include: Sequence[str] = (),
     class_names: ClassNames = "display",
+    rules: FileRules = AS_IT_TELLS,
 ) -> Source:
     """Opens a dataset, preparing it first where needed.
 
@@ -48,11 +56,13 @@ def open_source(
       normal_folders: Sub-folder names that mean normal, for `folder:PATH`.
       labelled: Whether labels are needed; False also accepts a flat folder of images.
       strict: Refuses a catalogue dataset that differs from the published counts, lacks
-        classes or has unusable files, instead of warning.
+        classes or has unusable files, and masks that are odd, instead of warning.
       covid19_include: Further folders that `covid19` counts as anomalous.
       class_names: What prompts call a class. `display` is a name as people say it
         (`printed circuit board`), `raw` the dataset's own id (`pcb1`), which most
         published tables were made with.
+      rules: How the files of `folder:PATH` are read; catalogue datasets are read as
+        their published figures were made.
 
     Returns:
       The source.
@@ -76,6 +86,8 @@ def open_source(
                 skip_bad_files=skip_bad_files,
                 normal_folders=tuple(normal_folders),
                 labelled=labelled,
+                rules=rules,
+                strict=strict,
             )
         return _name_classes(folder, class_names)
     card = find_card(dataset)

@@ -1,4 +1,4 @@
-"""Encoded files to arrays: decoding, square resizing, mask binarisation and regions."""
+"""Encoded pictures to arrays: decoding and square resizing."""
 
 import contextlib
 import io
@@ -9,14 +9,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import UInt8
 from PIL import Image, ImageOps
-from scipy import ndimage
 
 from data_pipelines.errors import DataError
-
-# JPEG rings around edges, so that > 0 would flood a lossy mask with foreground.
-_LOSSY_MASK_FLOOR = 127
 
 # By content, whatever a file is called. Pillow knows more, and runs Ghostscript on some.
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM")
@@ -90,8 +86,8 @@ def decode_image(
       data: The encoded file.
       path: Its name, for the message.
       size: Side of the result in pixels.
-      upright: Applies the EXIF orientation. Off for datasets, whose masks are drawn
-        on the pixels as stored; on for a user's photographs.
+      upright: Applies the EXIF orientation. Off for catalogue datasets, whose figures
+        were made with the pixels as stored.
 
     Returns:
       uint8 pixels `[size, size, 3]`.
@@ -102,41 +98,45 @@ def decode_image(
     return square(_rgb(open_image(data, path), upright), size)
 
 
-def decode_within(data: bytes, path: str, side: int) -> UInt8[np.ndarray, "h w 3"]:
+def decode_within(
+    data: bytes, path: str, side: int, upright: bool = False
+) -> UInt8[np.ndarray, "h w 3"]:
     """Decodes an image to RGB at its own aspect, shrunk into a square if need be.
 
     Args:
       data: The encoded file.
       path: Its name, for the message.
       side: The longest side of the result, in pixels.
+      upright: As in `decode_image`.
 
     Returns:
-      uint8 pixels `[h, w, 3]`, in the orientation as stored.
+      uint8 pixels `[h, w, 3]`.
 
     Raises:
       DataError: the bytes are not a readable image.
     """
-    image = _rgb(open_image(data, path), upright=False)
+    image = _rgb(open_image(data, path), upright)
     image.thumbnail((side, side), Image.Resampling.BICUBIC)
     return np.array(image)
 
 
 def read_image(
-    path: str | Path, size: int
+    path: str | Path, size: int, upright: bool = True
 ) -> tuple[UInt8[np.ndarray, "size size 3"], int, int]:
-    """Reads a photograph for prediction, upright.
+    """Reads a photograph for prediction.
 
     Args:
       path: The image file.
       size: Side of the result in pixels.
+      upright: Applies the EXIF orientation.
 
     Returns:
-      uint8 pixels `[size, size, 3]`, and the upright image's own height and width.
+      uint8 pixels `[size, size, 3]`, and the image's own height and width.
 
     Raises:
       DataError: the file cannot be read or decoded.
     """
-    image = read_photograph(path)
+    image = read_photograph(path, upright)
     return square(image, size), image.height, image.width
 
 
@@ -155,14 +155,15 @@ def read_upright(path: str | Path) -> UInt8[np.ndarray, "h w 3"]:
     return np.asarray(read_photograph(path))
 
 
-def read_photograph(path: str | Path) -> Image.Image:
-    """Reads a photograph for prediction as an upright RGB picture.
+def read_photograph(path: str | Path, upright: bool = True) -> Image.Image:
+    """Reads a photograph for prediction as an RGB picture.
 
     Only as much of a file is read as its format asks for: what is no image costs
     nothing, whatever its size.
 
     Args:
       path: The image file.
+      upright: Applies the EXIF orientation.
 
     Raises:
       DataError: the file cannot be read or decoded.
@@ -170,15 +171,19 @@ def read_photograph(path: str | Path) -> Image.Image:
     with _open_file(path) as file:
         if not os.fstat(file.fileno()).st_size:
             return open_image(b"", str(path), _REPLACE)
-        return upright_photograph(open_image(file, str(path), _REPLACE), str(path))
+        image = open_image(file, str(path), _REPLACE)
+        return upright_photograph(image, str(path), upright)
 
 
-def upright_photograph(image: Image.Image, name: str) -> Image.Image:
+def upright_photograph(
+    image: Image.Image, name: str, upright: bool = True
+) -> Image.Image:
     """Turns a picture of any mode into an upright RGB one.
 
     Args:
       image: As somebody opened or made it.
       name: What it is, for the message.
+      upright: False leaves its orientation as it is.
 
     Raises:
       DataError: it cannot be decoded, has no pixels, or holds floating-point ones.
@@ -189,7 +194,7 @@ def upright_photograph(image: Image.Image, name: str) -> Image.Image:
             f"{image.height} px; allowed are 8- and 16-bit pictures of 1x1 px and above"
         )
     try:
-        return _rgb(image, upright=True)
+        return _rgb(image, upright)
     # Pillow decodes at first use.
     except Exception as error:
         raise _undecodable(name, error, _REPLACE) from error
@@ -198,72 +203,6 @@ def upright_photograph(image: Image.Image, name: str) -> Image.Image:
 def square(image: Image.Image, size: int) -> UInt8[np.ndarray, "size size 3"]:
     """Squashes an RGB picture to a square by PIL's bicubic."""
     return np.array(image.resize((size, size), Image.Resampling.BICUBIC))
-
-
-def decode_mask(data: bytes, path: str, size: int) -> UInt8[np.ndarray, "size size"]:
-    """Decodes a ground-truth mask to {0, 1} and squashes it to a square.
-
-    Args:
-      data: The encoded mask; `b""` gives an empty mask.
-      path: Its name, for the message.
-      size: Side of the result in pixels.
-
-    Returns:
-      uint8 `[size, size]`, 1 on the anomaly.
-
-    Raises:
-      DataError: the bytes are not a readable image.
-    """
-    if not data:
-        return np.zeros((size, size), np.uint8)
-    return square_mask(decode_original_mask(data, path), size)
-
-
-def decode_original_mask(data: bytes, path: str) -> UInt8[np.ndarray, "h w"]:
-    """Decodes a ground-truth mask to {0, 1} at its own size.
-
-    Any channel above 0 is the anomaly: masks may hold class ids. JPEG masks are
-    binarised at 127 instead.
-
-    Args:
-      data: The encoded mask.
-      path: Its name, for the message.
-
-    Returns:
-      uint8 `[h, w]`, 1 on the anomaly.
-
-    Raises:
-      DataError: the bytes are not a readable image.
-    """
-    image = open_image(data, path)
-    floor = _LOSSY_MASK_FLOOR if image.format == "JPEG" else 0
-    if image.mode not in ("L", "I") and not image.mode.startswith("I;16"):
-        image = image.convert("RGB")
-    pixels = np.asarray(image)
-    above = pixels > floor if pixels.ndim == 2 else (pixels > floor).any(axis=-1)
-    return above.astype(np.uint8)
-
-
-def square_mask(
-    mask: UInt8[np.ndarray, "h w"], size: int
-) -> UInt8[np.ndarray, "size size"]:
-    """Squashes a mask of {0, 1} to a square of {0, 1}.
-
-    Times 255, PIL's antialiased bilinear, then above one half, as the peers do.
-    """
-    full = Image.fromarray(mask * np.uint8(255))
-    resized = full.resize((size, size), Image.Resampling.BILINEAR)
-    return (np.asarray(resized) > 127).astype(np.uint8)
-
-
-def label_regions(mask: UInt8[np.ndarray, "h w"]) -> Int32[np.ndarray, "h w"]:
-    """Numbers the 8-connected regions of a mask from 1; background is 0."""
-    regions = np.zeros(mask.shape, np.int32)
-    if not mask.any():
-        # Zeros that nobody wrote take no memory, whatever their size.
-        return regions
-    ndimage.label(mask, structure=np.ones((3, 3)), output=regions)
-    return regions
 
 
 def read_file(path: str | Path) -> bytes:

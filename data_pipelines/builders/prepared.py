@@ -26,6 +26,7 @@ from data_pipelines.builders.published import (
 from data_pipelines.catalog import Card, select_classes
 from data_pipelines.errors import AbsentError, DataError
 from data_pipelines.layouts import find_start, naming_unreadable
+from data_pipelines.mask_check import odd_classes
 from data_pipelines.records import Entry, Record, Source
 
 _INDEX = "index.json"
@@ -55,7 +56,17 @@ class PreparedSource(Source):
         self.skipped = tuple(index["skipped"])
         self.missing_classes = tuple(index["missing"])
         self.strays = strays
-        self.differences = tuple(compare_counts(card, self.index))
+        # Older copies were made without a look at their masks.
+        odd = index.get("odd_masks", {})
+        self.differences = (
+            *compare_counts(card, self.index),
+            *odd_classes(odd.get("empty", {}), "are empty", self.index),
+            *odd_classes(
+                odd.get("large", {}),
+                "mark more than half of the picture or all of its corners",
+                self.index,
+            ),
+        )
         self._keys = tuple(row[-1] for row in index["records"])
         builder = tfds.builder_from_directory(home / card.id / version)
         self._records = builder.as_data_source(split="test")
@@ -256,6 +267,7 @@ def _write(builder: AnomalyBuilder, folder: Path) -> None:
         "classes": builder.survey.classes,
         "missing": builder.survey.missing,
         "skipped": builder.skipped,
+        "odd_masks": builder.odd_masks,
         "records": [
             [*dataclasses.astuple(entry), key] for entry, key in builder.entries
         ],

@@ -29,8 +29,9 @@ from data_pipelines.layouts import (
     list_images,
     pair_masks,
 )
-from data_pipelines.records import Entry, Record
-from data_pipelines.transforms import SKIP_REMEDY, decode_original_mask, open_image
+from data_pipelines.masks import decode_original_mask
+from data_pipelines.records import AS_PUBLISHED, Entry, Record
+from data_pipelines.transforms import SKIP_REMEDY, open_image
 
 _ITEM_FOLDER = re.compile(r"kos\d+", re.IGNORECASE)
 _ENDING = "_label"
@@ -188,7 +189,8 @@ def _read_strip(item: Item) -> tuple[bytes, bytes, UInt8[np.ndarray, "h w"]]:
             f"nobody knows whether it is anomalous; add it, {SKIP_REMEDY}"
         )
     image, mask = read_checked(item, needs_mask=True)
-    return image, mask, decode_original_mask(mask, str(item.mask))
+    rule = AS_PUBLISHED.mask
+    return image, mask, decode_original_mask(mask, str(item.mask), rule)
 
 
 def _make_record(entry: Entry, image: bytes, mask: bytes, anomalous: bool) -> Record:

@@ -11,7 +11,7 @@ from absl import logging
 from ml_collections import FrozenConfigDict
 
 from data_pipelines.errors import AbsentError
-from data_pipelines.sources import Source, open_source
+from data_pipelines.sources import FileRules, Source, open_source
 from kanoclip_jax.backbones import Clip, Dino, load_clip, load_dino
 from kanoclip_jax.engine.settings import datasets_of
 from kanoclip_jax.engine.sharding import first_alone
@@ -101,6 +101,11 @@ def open_dataset(
             normal_folders=config.data.normal_folders,
             class_names=config.data.class_names,
             labelled=labelled,
+            rules=FileRules(
+                orientation=config.data.orientation,
+                mask_orientation=config.data.mask_orientation,
+                mask_values=config.data.mask_values,
+            ),
         ),
     )
     if source.skipped:

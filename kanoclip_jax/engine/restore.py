@@ -29,6 +29,8 @@ from kanoclip_jax.models.base import Method, Params, Published
 
 # What torch writes; Orbax checkpoints are folders.
 _ARCHIVES = (".pth", ".pt")
+# Of identities that are older than some keys: what was done before.
+IDENTITY_BEFORE = {"data.orientation": "upright"}
 # The tower that authors' files were trained with, where their method says no better.
 _PUBLISHED_CLIP = {
     "name": "openai/clip-vit-large-patch14-336",
@@ -57,6 +59,12 @@ class Trained:
     checkpoint: Path | None
     meta: Mapping[str, Any]
 
+    @property
+    def upright(self) -> bool:
+        """Whether pictures are turned by their EXIF orientation."""
+        data = self.config.get("data", {})
+        return data.get("orientation", "upright") == "upright"
+
     def identity(self) -> dict[str, Any]:
         """All that scores depend on besides the picture and its class name."""
         digest = hashlib.sha256()
@@ -81,6 +89,7 @@ class Trained:
             "clip.input_range": self.config.clip.get("input_range", "clip"),
             "clip.dtype": np.dtype(self.method.clip.module.dtype).name,
             "method": self.config.method,
+            "data.orientation": "upright" if self.upright else "stored",
             **{
                 f"model.{key}": list(value) if isinstance(value, tuple) else value
                 for key, value in settings.items()

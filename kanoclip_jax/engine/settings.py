@@ -59,6 +59,9 @@ _NOT_NEGATIVE = (
 )
 _CHOICES = {
     "data.class_names": ("display", "raw"),
+    "data.mask_values": ("auto", "nonzero", "half", "ids"),
+    "data.orientation": ("upright", "stored"),
+    "data.mask_orientation": ("auto", "upright", "stored"),
     "clip.position_grid": ("bilinear", "bicubic", "bicubic_antialias"),
     "clip.activation": ("", "quick_gelu", "gelu"),
     "clip.input_range": ("clip", "unit"),
@@ -76,6 +79,9 @@ _BEFORE = {
     "clip.activation": "",
     "clip.input_range": "clip",
     "data.class_names": "display",
+    "data.mask_values": "auto",
+    "data.orientation": "upright",
+    "data.mask_orientation": "auto",
     "train.mosaic": 0.0,
     "train.weight_decay": 0.0,
 }
@@ -105,6 +111,9 @@ _MATERIAL = (
     "data.skip_bad_files",
     "data.normal_folders",
     "data.covid19_include",
+    "data.mask_values",
+    "data.orientation",
+    "data.mask_orientation",
     "knowledge.path",
     "knowledge.weighting",
     "knowledge.normalize_each",

@@ -17,7 +17,7 @@ from data_pipelines.pipeline import (
     train_stream,
 )
 from data_pipelines.sources import open_source
-from data_pipelines.transforms import decode_mask
+from data_pipelines.masks import decode_mask
 
 PASS = {"image_size": 8, "workers": 0}
 

@@ -12,8 +12,10 @@ from jaxtyping import Float, UInt8
 from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
+from data_pipelines.masks import decode_mask
+from data_pipelines.records import AS_PUBLISHED
 from data_pipelines.sources import JoinedSource, Source
-from data_pipelines.transforms import decode_image, decode_mask, decode_within
+from data_pipelines.transforms import decode_image, decode_within
 from kanoclip_jax.backbones import Clip
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.knowledge.means import CachedEncoder, knowledge_means
@@ -36,16 +38,18 @@ class SourcePicture:
 
     def within(self, side: int) -> UInt8[np.ndarray, "h w 3"]:
         """The image at its own aspect; its mask plays no part."""
-        return decode_within(self._source[self._i]["image"], self.path, side)
+        reading = self._source.reading(self._i)
+        record = self._source[self._i]
+        return decode_within(record["image"], self.path, side, reading.upright)
 
     def outlined(
         self, side: int
     ) -> tuple[UInt8[np.ndarray, "side side 3"], UInt8[np.ndarray, "side side"]]:
         """The image and its mask, squashed."""
-        record = self._source[self._i]
+        record, reading = self._source[self._i], self._source.reading(self._i)
         return (
-            decode_image(record["image"], self.path, side),
-            decode_mask(record["mask"], self.path, side),
+            decode_image(record["image"], self.path, side, reading.upright),
+            decode_mask(record["mask"], self.path, side, reading.mask),
         )
 
 
@@ -172,6 +176,9 @@ def template_records(source: Source, folder: Path) -> list[Record]:
     digest = hashlib.sha256(source.dataset.encode())
     for i in anomalous:
         digest.update(f"{source.index[i]}{source.key(i)}".encode())
+        rule = source.reading(i).mask
+        if rule != AS_PUBLISHED.mask:
+            digest.update(f"{rule.values}{rule.turns}".encode())
     path = folder / f"template-{digest.hexdigest()[:24]}.jsonl"
     if path.is_file():
         try:

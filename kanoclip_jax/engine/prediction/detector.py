@@ -80,6 +80,7 @@ class Detector:
     Attributes:
         identity: all that scores depend on besides the picture and its class name.
         image_size: side of the square that pictures are squashed to.
+        upright: whether pictures are turned by their EXIF orientation.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Detector:
             )
         self.identity = trained.identity()
         self.image_size = trained.method.image_size
+        self.upright = trained.upright
         self._batch_size, self._min_area = batch_size, min_area
         devices = Devices(batch_size, "batch_size")
         self._inference = Inference(trained.method, devices, trained.params)
@@ -123,6 +125,7 @@ class Detector:
         guide: str = "",
         image_size: int = 0,
         dtype: str = "",
+        orientation: str = "upright",
         batch_size: int = 1,
         calibration: str | os.PathLike = AUTO,
         min_area: int = 1,
@@ -138,6 +141,8 @@ class Detector:
                 where 0, and as its authors ran it for their file: 518, MVFA's 240.
             dtype: of the tower's computation: `float32`, `bfloat16` or `auto`; as in
                 training where empty.
+            orientation: `upright` turns pictures by their EXIF orientation, `stored`
+                leaves them.
             batch_size: see `Detector`.
             calibration: likewise.
             min_area: likewise.
@@ -154,8 +159,10 @@ class Detector:
         given = {key: value for key, value in given.items() if value}
         if dtype:
             check_choice("clip.dtype", dtype)
+        check_choice("data.orientation", orientation)
         config = saved_settings(checkpoint)
         config.update_from_flattened_dict(given)
+        config.data = {**config.get("data", {}), "orientation": orientation}
         trained = load_trained(FrozenConfigDict(config), None, frozenset(given))
         return cls(
             trained, batch_size=batch_size, calibration=calibration, min_area=min_area
@@ -186,7 +193,7 @@ class Detector:
             images: paths, PIL images, or arrays: uint8 or uint16 `[h, w]`, uint8
                 `[h, w, 3]` (RGB) or `[h, w, 4]`, whose alpha is dropped as everywhere.
                 Floating-point pixels are refused: their range is anybody's guess.
-                EXIF orientation is applied.
+                EXIF orientation is applied, where `upright` is set.
             class_name: what the pictures show, for the prompts.
             threshold: of images and pixels alike, or a pair of the two; the calibrated
                 ones where None.
@@ -274,7 +281,7 @@ class Detector:
             pixels = np.zeros((self._batch_size, size, size, 3), np.uint8)
             sizes = []
             for row, (position, picture) in enumerate(group):
-                image = _open(picture, position)
+                image = _open(picture, position, self.upright)
                 pixels[row] = square(image, size)
                 sizes.append((image.height, image.width))
             yield {"image": pixels, "sizes": sizes}
@@ -285,13 +292,13 @@ def readable(class_name: str) -> str:
     return class_name.replace("_", " ")
 
 
-def _open(picture: Picture, position: int) -> Image.Image:
-    """An upright RGB image of what a user may give."""
+def _open(picture: Picture, position: int, upright: bool) -> Image.Image:
+    """An RGB image of what a user may give."""
     if isinstance(picture, (str, os.PathLike)):
-        return read_photograph(Path(picture))
+        return read_photograph(Path(picture), upright)
     name = f"picture {position}"
     if isinstance(picture, Image.Image):
-        return upright_photograph(picture, name)
+        return upright_photograph(picture, name, upright)
     if not isinstance(picture, np.ndarray):
         raise DataError(
             f"{name} is a {type(picture).__name__}; allowed are paths, PIL images and "

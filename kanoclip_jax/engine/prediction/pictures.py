@@ -32,6 +32,7 @@ class Pictures:
         base: inputs are called by their path from here.
         maps: whether each map is kept,
         overlays: and each picture with its map over it.
+        upright: whether pictures are turned by their EXIF orientation.
         lines: of earlier predictions, whose files keep their names.
     """
 
@@ -42,9 +43,10 @@ class Pictures:
         *,
         maps: bool,
         overlays: bool,
+        upright: bool = True,
         lines: Iterable[Line] = (),
     ) -> None:
-        self._folder, self._base = workdir.path, base
+        self._folder, self._base, self._upright = workdir.path, base, upright
         self._wanted = dict(zip(FOLDERS, (maps, overlays), strict=True))
         self._owners: dict[str, str] = {}
         for line in lines:
@@ -67,7 +69,7 @@ class Pictures:
         picture = None
         if self._wanted["overlays"]:
             # Decoded again at its own size: memory stays flat whatever is in a batch.
-            picture = np.asarray(read_photograph(path))
+            picture = np.asarray(read_photograph(path, self._upright))
             if picture.shape[:2] != found.anomaly_map.shape:
                 raise DataError(f"{path} changed while it was read; predict it again")
         written: dict[str, str | None] = {"map": None, "overlay": None}
@@ -108,7 +110,7 @@ class Pictures:
         if line["overlay"]:
             files.append(self._folder / line["overlay"])
         try:
-            panels = [Panel(_thumbnail(file)) for file in files]
+            panels = [Panel(_thumbnail(file, self._upright)) for file in files]
         except DataError:
             return []
         if len(panels) == 1:
@@ -130,7 +132,7 @@ class Pictures:
         return name
 
 
-def _thumbnail(file: Path) -> np.ndarray:
-    image = read_photograph(file)
+def _thumbnail(file: Path, upright: bool) -> np.ndarray:
+    image = read_photograph(file, upright)
     image.thumbnail((_TILE, _TILE), Image.Resampling.LANCZOS)
     return np.asarray(image)

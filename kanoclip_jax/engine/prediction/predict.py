@@ -111,6 +111,7 @@ class Results:
             base,
             maps=predict.maps,
             overlays=predict.overlays,
+            upright=detector.upright,
             lines=self.log.lines(),
         )
 
@@ -156,6 +157,7 @@ def _predict(
         image_size=detector.image_size,
         batch_size=config.predict.batch_size,
         workers=config.data.workers,
+        upright=detector.upright,
     )
     failed = 0
     with tqdm(total=len(paths), desc="predict", unit="img") as bar:

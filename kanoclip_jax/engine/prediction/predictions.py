@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kanoclip_jax.engine.restore import IDENTITY_BEFORE
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.files import replacing
@@ -203,7 +204,8 @@ class Predictions:
         if self._path.stat().st_size:
             try:
                 old = json.loads((self._workdir.path / name).read_text("utf-8"))
-                keys = [k for k, v in old.items() if v != json.loads(text).get(k)]
+                old, new = IDENTITY_BEFORE | old, json.loads(text)
+                keys = [k for k, v in old.items() if v != new.get(k)]
             except (OSError, ValueError, AttributeError):
                 keys = ["settings"]
             if keys:
