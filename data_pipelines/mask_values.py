@@ -20,7 +20,7 @@ Catalogue datasets keep the rule that published figures were made with, `publish
 channel above 0, of JPEG masks above 127.
 """
 
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Bool, Shaped, UInt8
@@ -37,6 +37,7 @@ PLAIN = "by two values"
 IDS = "by class ids"
 VOID = "by class ids, without 255 (void)"
 PALETTE = "by palette index"
+PALETTE_VOID = "by palette index, without 255 (void)"
 ALPHA = "by opacity"
 SOFT = "above half"
 COLOURS = "by colour"
@@ -101,8 +102,9 @@ def tell_grey(
 def tell_palette(palette: Palette, path: str, rule: MaskValues) -> Told:
     """Tells the anomaly from a palette: every index but 0, the background.
 
-    Where the palette is a plain scale of greys from black on, its greys are the values,
-    as in files that are no palettes.
+    Where all that is used is grey and index 0 black, the greys are the values, as in
+    files without a palette. Where another index is black and alone at the border, black
+    is the background.
 
     Raises:
       DataError: the background is not there, or not where one is expected.
@@ -111,23 +113,25 @@ def tell_palette(palette: Palette, path: str, rule: MaskValues) -> Told:
     used = _levels(indices)
     if rule == "ids":
         return _ids(indices, used)
-    shown = colours[used]
-    grey = bool((shown == shown[:, :1]).all())
+    painted = colours[indices]
     if rule != "auto":
-        return _by_colour(colours[indices], path, rule)
-    black = used[(shown == 0).all(axis=-1)]
-    if grey and 0 in black or (grey and black.size and used[0] > 0):
-        return tell_grey(colours[indices][..., 0], path, rule)
+        return _by_colour(painted, path, rule)
+    black = used[(colours[used] == 0).all(axis=-1)]
+    grey = (painted == painted[..., :1]).all()
+    zero_outside = _touches_border(indices == 0)
+    if black.size and (grey if 0 in black else not zero_outside):
+        return _by_colour(painted, path, rule)
     why = ""
     if used[0] > 0:
         why = "no pixel has the index 0, the background"
-    elif black.size and 0 not in black:
-        why = f"its index 0 is a colour and its index {black[0]} is black"
-    elif not _touches_border(indices == 0):
+    elif not zero_outside:
         why = "its index 0, the background, is nowhere at the border"
+    elif black.size and 0 not in black and _touches_border(indices == black[0]):
+        why = f"its index 0 is a colour, its index {black[0]} is black"
     if why:
         raise _unclear(f"{path} has a palette, and {why}", "ids", "nonzero")
-    return _ids(indices, used)._replace(how=PALETTE)
+    told = _ids(indices, used)
+    return told._replace(how=PALETTE if told.how == IDS else PALETTE_VOID)
 
 
 def tell_colours(
@@ -178,8 +182,8 @@ def tell_lossy(
         return tell_grey(highest, path, rule)
     if 0 < highest.max() <= 127:
         raise _unclear(
-            f"{path} is a JPEG file of values up to {highest.max()}; class ids do not "
-            "survive in one",
+            f"{path} is a JPEG file of values up to {highest.max()}, and class ids do not "
+            "survive in one (PNG keeps them)",
             "nonzero",
         )
     return Told(highest > 127, LOSSY)
@@ -195,7 +199,7 @@ def _by_colour(
     if levels[0] > _HIGHEST_ID:
         if (colours == colours[0, 0]).all():
             return Told(highest > 0, PLAIN)
-        raise _unclear(f"{path} has several colours, and none of them is black", "ids")
+        raise _unclear(f"{path} has several colours, and none of them is black")
     return _tell(highest, levels, path, 255, coloured=True)
 
 
@@ -218,7 +222,7 @@ def _tell(
         raise _unclear(
             f"{path} holds values from {levels[0]} to {levels[-1]}, and no pixel is 0, "
             "the background",
-            "half",
+            *(("half",) if levels[-1] > top // 2 else ()),
         )
     if positive[0] > top // 2:
         return Told(half, PLAIN)
@@ -280,8 +284,7 @@ def _touches_border(mask: Bool[np.ndarray, "h w"]) -> bool:
     )
 
 
-def _unclear(what: str, *remedies: Any) -> DataError:
-    ways = " or ".join(f"--config.data.mask_values={one}" for one in remedies)
-    return DataError(
-        f"{what}; write it with a black background, or say what counts with {ways}"
-    )
+def _unclear(what: str, *rules: MaskValues) -> DataError:
+    ways = " or ".join(f"--config.data.mask_values={rule}" for rule in rules)
+    say = f", or say what counts with {ways}" if rules else ""
+    return DataError(f"{what}; write it with a black background{say}")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_pipelines.masks import decode_mask
 from data_pipelines.pipeline import eval_stream
 from data_pipelines.sources import open_source
-from data_pipelines.masks import decode_mask
 
 # Hair-thin, so that resizing to 8 x 8 pixels would lose them.
 THIN = np.zeros((40, 40), np.uint8)
