@@ -49,7 +49,9 @@ def main() -> None:
 
     def masks() -> None:
         for record, path in zip(records, paths, strict=True):
-            mask = decode_mask(record["mask"], path, given.size, source.reading(0).mask)
+            mask = decode_mask(
+                record["mask"], path, given.size, source.file_rule(0).mask
+            )
             label_regions(mask)
 
     add("decode and resize, one thread", len(records), seconds(decode))

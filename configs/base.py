@@ -173,6 +173,12 @@ def get_config(row: str = "") -> ConfigDict:
     # In prompts: display (printed circuit board) or raw, the folder's (pcb1), as
     # published tables have it.
     config.data.class_names = "display"
+    # Which values are black and white in pictures that are not of 8 bits, the same for all
+    # of them: auto (what the file says), a depth (12bit: 0 to 4095), or LOW,HIGH
+    # (-1000,1000 for Hounsfield units, 0,1 for floating-point ones).
+    config.data.value_range = "auto"
+    # Pictures of more are refused before they are decoded.
+    config.data.max_pixels = 178_956_970
     # Reading processes; -1 is threads alone on up to 4 cores, else half of the cores.
     config.data.workers = -1
 

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from data_pipelines.masks import decode_mask
+from data_pipelines.pictures import decode_picture, square
 from data_pipelines.records import Entry, Source
-from data_pipelines.transforms import decode_image
 
 _CELLS = 4
 
@@ -66,7 +66,7 @@ class DrawMosaics(grain.transforms.MapWithIndex):
 
 def read_mosaic(
     source: Source, cells: Sequence[int], size: int
-) -> tuple[UInt8[np.ndarray, "size size 3"], UInt8[np.ndarray, "size size"]]:
+) -> tuple[UInt8[np.ndarray, "size size 3"], UInt8[np.ndarray, "size size"], str]:
     """Reads four records as one picture and one mask, each at half of the size.
 
     The public code pastes the pictures at their own size and squashes the whole. Of
@@ -80,21 +80,23 @@ def read_mosaic(
       size: Side of the result in pixels; an even number.
 
     Returns:
-      The picture, and the mask of {0, 1}, empty in the cells of normal records.
+      The picture, the mask of {0, 1}, empty in the cells of normal records, and what is
+      to be said of the pictures, if anything.
 
     Raises:
       DataError: a file is unusable.
     """
-    half = size // 2
+    half, warning = size // 2, ""
     image = np.empty((size, size, 3), np.uint8)
     mask = np.empty((size, size), np.uint8)
     for cell, i in enumerate(cells):
         top, left = cell // 2 * half, cell % 2 * half
         here = slice(top, top + half), slice(left, left + half)
-        record, reading = source[i], source.reading(i)
-        image[here] = decode_image(
-            record["image"], record["path"], half, reading.upright
+        record, rule = source[i], source.file_rule(i)
+        found = decode_picture(
+            record["image"], record["path"], source.reading, upright=rule.upright
         )
+        image[here], warning = square(found.image, half), warning or found.warning
         mask_path = f"the mask of {record['path']}"
-        mask[here] = decode_mask(record["mask"], mask_path, half, reading.mask)
-    return image, mask
+        mask[here] = decode_mask(record["mask"], mask_path, half, rule.mask)
+    return image, mask, warning

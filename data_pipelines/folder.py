@@ -24,13 +24,12 @@ from data_pipelines.orientation import (
     AS_STORED,
     Header,
     MaskOrientation,
-    Orientation,
     Posture,
     mask_turns,
     say_turned,
 )
-from data_pipelines.records import Entry, Reading, Record, Source
-from data_pipelines.transforms import SKIP_REMEDY, read_file
+from data_pipelines.pictures import DEFAULT_READING, Reading, read_file
+from data_pipelines.records import Entry, FileRule, Record, Source
 
 NORMAL_FOLDERS = ("good", "ok", "normal", "no")
 MASK_FOLDERS = ("ground_truth", "masks")
@@ -38,21 +37,19 @@ _PREFIX = "folder:"
 
 
 @dataclass(frozen=True)
-class FileRules:
-    """How the files of a folder are read.
+class MaskSettings:
+    """How the masks of a folder are read, as far as they do not tell.
 
     Attributes:
-      orientation: Whether pictures are turned upright by their EXIF orientation.
-      mask_orientation: How masks were drawn, where nothing tells; see `orientation`.
-      mask_values: What of a mask counts; see `mask_values`.
+      values: What of a mask counts; see `mask_values`.
+      orientation: On what they were drawn; see `mask_turns`.
     """
 
-    orientation: Orientation = "upright"
-    mask_orientation: MaskOrientation = "auto"
-    mask_values: str = "auto"
+    values: str = "auto"
+    orientation: MaskOrientation = "auto"
 
 
-AS_IT_TELLS = FileRules()
+AS_MASKS_TELL = MaskSettings()
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,7 @@ class FolderSource(Source):
         has_masks: bool,
         labelled: bool,
         skipped: tuple[str, ...],
-        readings: Sequence[Reading],
+        rules: Sequence[FileRule],
     ):
         self.dataset = dataset
         self.classes = classes
@@ -86,7 +83,7 @@ class FolderSource(Source):
         self.skipped = skipped
         self.missing_classes = ()
         self._files = tuple((item.image, item.mask) for item in items)
-        self._readings = tuple(readings)
+        self._rules = tuple(rules)
         self._keys: dict[int, str] = {}
 
     def __getitem__(self, i: int) -> Record:
@@ -112,14 +109,14 @@ class FolderSource(Source):
         """
         if i not in self._keys:
             digest = hashlib.sha256(read_file(self._files[i][0]))
-            if self._readings[i].turned != AS_STORED:
-                digest.update(f"turned {self._readings[i].turned}".encode())
+            if self._rules[i].turned != AS_STORED:
+                digest.update(f"turned {self._rules[i].turned}".encode())
             self._keys[i] = digest.hexdigest()
         return self._keys[i]
 
-    def reading(self, i: int) -> Reading:
-        """Says how record `i` is read."""
-        return self._readings[i]
+    def file_rule(self, i: int) -> FileRule:
+        """Says how the files of record `i` become pixels."""
+        return self._rules[i]
 
 
 def folder_of(dataset: str) -> Path | None:
@@ -137,7 +134,8 @@ def open_folder(
     skip_bad_files: bool = False,
     normal_folders: tuple[str, ...] = NORMAL_FOLDERS,
     labelled: bool = True,
-    rules: FileRules = AS_IT_TELLS,
+    reading: Reading = DEFAULT_READING,
+    masks: MaskSettings = AS_MASKS_TELL,
     strict: bool = False,
 ) -> FolderSource:
     """Scans a folder of images.
@@ -152,7 +150,8 @@ def open_folder(
       skip_bad_files: Counts and skips unusable files instead of raising.
       normal_folders: Names of kinds that mean normal, in any case.
       labelled: Whether labels are needed; False accepts images without sub-folders.
-      rules: How files are read.
+      reading: What the numbers of images mean, and how large they may be.
+      masks: How masks are read.
       strict: Whether masks that are odd, taken together, are an error.
 
     Returns:
@@ -169,7 +168,7 @@ def open_folder(
         )
     layouts = find_classes(path)
     if not layouts:
-        return _open_flat(path, dataset, classes, skip_bad_files, labelled, rules)
+        return _open_flat(path, dataset, classes, skip_bad_files, labelled, reading)
     chosen = select_classes(dataset, classes, layouts)
     has_masks = any(layouts[name].masks for name in chosen)
     normal_names = frozenset(name.lower() for name in normal_folders)
@@ -190,18 +189,18 @@ def open_folder(
             f"{path} has neither normal images nor masks, only {', '.join(kinds)}; "
             f"expected {_expected(normal_folders)}"
         )
-    seen, skipped = _check(found, path, has_masks, skip_bad_files, rules)
+    seen, skipped = _check(found, path, has_masks, skip_bad_files, reading, masks)
     items = [one.item for one in seen]
     others = [
-        path
+        mask
         for name in chosen
         if layouts[name].masks
-        for path in other_masks(layouts[name].masks, found)
+        for mask in other_masks(layouts[name].masks, found)
     ]
     check_masks(
         items,
         {one.item.mask: one.look for one in seen if one.look},
-        look_at_all(others, rules.mask_values),
+        look_at_all(others, masks.values),
         dataset=dataset,
         strict=strict,
     )
@@ -212,7 +211,7 @@ def open_folder(
         has_masks=has_masks,
         labelled=True,
         skipped=skipped,
-        readings=_readings(seen, dataset, rules),
+        rules=_file_rules(seen, dataset, reading, masks),
     )
 
 
@@ -266,7 +265,7 @@ def _open_flat(
     classes: tuple[str, ...],
     skip_bad_files: bool,
     labelled: bool,
-    rules: FileRules,
+    reading: Reading,
 ) -> FolderSource:
     images = list_images(path)
     if not images:
@@ -278,7 +277,7 @@ def _open_flat(
     name = Path(os.path.abspath(path)).name
     select_classes(dataset, classes, (name,))
     found = [Item(image, None, Entry(image.name, name, "", -1)) for image in images]
-    seen, skipped = _check(found, path, False, skip_bad_files, rules)
+    seen, skipped = _check(found, path, False, skip_bad_files, reading, AS_MASKS_TELL)
     return FolderSource(
         dataset,
         [one.item for one in seen],
@@ -286,7 +285,7 @@ def _open_flat(
         has_masks=False,
         labelled=False,
         skipped=skipped,
-        readings=_readings(seen, dataset, rules),
+        rules=_file_rules(seen, dataset, reading, AS_MASKS_TELL),
     )
 
 
@@ -305,22 +304,17 @@ def _check(
     path: Path,
     has_masks: bool,
     skip_bad_files: bool,
-    rules: FileRules,
+    reading: Reading,
+    masks: MaskSettings,
 ) -> tuple[list[_Seen], tuple[str, ...]]:
     """Keeps the usable items; names the others where they may be skipped."""
     seen, skipped = [], []
-    looks = look_at_all((i.mask for i in found if i.mask), rules.mask_values)
+    looks = look_at_all((item.mask for item in found if item.mask), masks.values)
     for item in found:
         try:
-            header, posture = check_headers(item, has_masks)
-            if header.by_reader and rules.orientation == "stored":
-                raise DataError(
-                    f"{item.image} is a TIFF file of orientation {header.orientation}, "
-                    "which is turned as it is decoded; pass "
-                    f"--config.data.orientation=upright, {SKIP_REMEDY}"
-                )
+            header, posture = check_headers(item, has_masks, reading)
             if skip_bad_files:
-                read_checked(item, has_masks, as_stored=False)
+                read_checked(item, has_masks, reading, as_stored=False)
             look = looks[item.mask] if item.mask else None
             if isinstance(look, DataError):
                 raise look
@@ -337,29 +331,30 @@ def _check(
     return seen, tuple(skipped)
 
 
-def _readings(seen: Sequence[_Seen], dataset: str, rules: FileRules) -> list[Reading]:
+def _file_rules(
+    seen: Sequence[_Seen], dataset: str, reading: Reading, masks: MaskSettings
+) -> list[FileRule]:
     """How each record is read; what was decided is said."""
-    upright = rules.orientation == "upright"
     names = [one.item.entry.path for one in seen]
     turned = [
         name
         for name, one in zip(names, seen, strict=True)
         if one.header.orientation != AS_STORED
     ]
-    say_turned(dataset, turned, rules.orientation, len(seen))
+    say_turned(dataset, turned, reading.upright, len(seen))
     turns = mask_turns(
         [one.posture for one in seen],
         names,
         dataset=dataset,
-        orientation=rules.orientation,
-        drawn=rules.mask_orientation,
+        upright=reading.upright,
+        drawn=masks.orientation,
     )
     return [
-        Reading(
-            upright,
-            MaskRule(rules.mask_values, of_mask),
+        FileRule(
+            reading.upright,
+            MaskRule(masks.values, of_mask),
             one.header.orientation
-            if upright and not one.header.by_reader
+            if reading.upright and not one.header.by_reader
             else AS_STORED,
         )
         for one, of_mask in zip(seen, turns, strict=True)

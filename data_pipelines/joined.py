@@ -10,7 +10,7 @@ from data_pipelines.catalog import find_card, nearest
 from data_pipelines.errors import DataError
 from data_pipelines.folder import find_classes, folder_of
 from data_pipelines.layouts import naming_unreadable
-from data_pipelines.records import Reading, Record, Source
+from data_pipelines.records import FileRule, Record, Source
 
 
 class JoinedSource(Source):
@@ -64,6 +64,7 @@ class JoinedSource(Source):
             f"{part.dataset}/{path}" for part in parts for path in part.strays
         )
         self.differences = tuple(line for part in parts for line in part.differences)
+        self.reading = parts[0].reading
         self._ends = tuple(itertools.accumulate(map(len, parts)))
 
     @property
@@ -89,10 +90,10 @@ class JoinedSource(Source):
         part, own = self._find(i)
         return part.key(own)
 
-    def reading(self, i: int) -> Reading:
+    def file_rule(self, i: int) -> FileRule:
         """Says how its part reads record `i`."""
         part, own = self._find(i)
-        return part.reading(own)
+        return part.file_rule(own)
 
     def _find(self, i: int) -> tuple[Source, int]:
         """The part that holds record `i`, and its number there."""

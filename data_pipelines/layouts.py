@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from data_pipelines.errors import DataError
+from data_pipelines.pictures import IMAGE_SUFFIXES
 from data_pipelines.records import Entry
 
-IMAGE_SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
-)
 # Left behind by desktops, archivers and other people's predictions.
 _CLUTTER = frozenset(("thumbs.db", "desktop.ini", "__macosx", "pred"))
 _DOCUMENTS = frozenset(

@@ -15,8 +15,8 @@ from data_pipelines.layouts import Item, list_folders, list_images
 from data_pipelines.mask_values import IDS, LOSSY, PLAIN, SOFT, VOID
 from data_pipelines.masks import tell_mask
 from data_pipelines.notices import name_some, warn_once
+from data_pipelines.pictures import read_file
 from data_pipelines.records import Entry
-from data_pipelines.transforms import read_file
 
 _LARGE = 0.5
 _READERS = 4

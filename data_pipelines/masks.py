@@ -1,6 +1,5 @@
 """Encoded masks to arrays of {0, 1}: decoding, squashing, and their regions."""
 
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -21,14 +20,14 @@ from data_pipelines.mask_values import (
     tell_transparent,
 )
 from data_pipelines.orientation import turn
-from data_pipelines.transforms import open_image
+from data_pipelines.pictures import load_stored
 
 # JPEG rings around edges, so that > 0 would flood a lossy mask with foreground.
 _LOSSY_MASK_FLOOR = 127
 _LOSSY = ("JPEG", "MPO")
 # TIFF's tags, and what they say.
-_SUBFILE, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 254, 258, 262, 339
-_REDUCED, _MIN_IS_WHITE, _SIGNED = 1, 0, 2
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_MIN_IS_WHITE, _SIGNED = 0, 2
 
 
 @dataclass(frozen=True)
@@ -91,10 +90,10 @@ def tell_mask(data: bytes, path: str, values: str = "auto") -> Told:
       DataError: the bytes are not a readable image, hold several pictures, or do not
         tell what counts.
     """
-    image = open_image(data, path)
+    image = load_stored(data, path)
     if values == PUBLISHED:
         return Told(_published(image), values)
-    tags = _single_page(data, path)
+    tags = _tags(image)
     if image.format in _LOSSY:
         return tell_lossy(np.asarray(image.convert("RGB")), path, values)
     if image.mode == "P" and "transparency" not in image.info:
@@ -166,30 +165,12 @@ def _tell_deep(
     return tell_grey(pixels, path, values, top)
 
 
-def _single_page(data: bytes, path: str) -> dict[int, tuple[int, ...]]:
-    """A TIFF file's tags, empty for others; refuses a mask of several pictures."""
-    with Image.open(io.BytesIO(data)) as image:
-        if image.format == "TIFF":
-            tags = {
-                key: _tuple(image.tag_v2.get(key))
-                for key in (_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT)
-            }
-            frames = range(getattr(image, "n_frames", 1))
-            pages = sum(not _is_reduced(image, frame) for frame in frames)
-        else:
-            tags = {}
-            pages = 1 if image.format in _LOSSY else getattr(image, "n_frames", 1)
-    if pages > 1:
-        raise DataError(
-            f"{path} holds {pages} pictures, and a mask is one; keep the one that "
-            "belongs to its picture"
-        )
-    return tags
-
-
-def _is_reduced(image: Image.Image, frame: int) -> bool:
-    image.seek(frame)
-    return bool(image.tag_v2.get(_SUBFILE, 0) & _REDUCED)
+def _tags(image: Image.Image) -> dict[int, tuple[int, ...]]:
+    """What a TIFF file says of its values, empty for others."""
+    if image.format != "TIFF":
+        return {}
+    keys = (_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT)
+    return {key: _tuple(image.tag_v2.get(key)) for key in keys}
 
 
 def _tuple(value: object) -> tuple[int, ...]:

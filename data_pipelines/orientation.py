@@ -18,9 +18,8 @@ from PIL import ExifTags, Image
 
 from data_pipelines.errors import DataError
 from data_pipelines.notices import name_some, warn_once
-from data_pipelines.transforms import read_size
+from data_pipelines.pictures import DEFAULT_READING, Reading, open_file, read_size
 
-Orientation = Literal["upright", "stored"]
 MaskOrientation = Literal["auto", "upright", "stored"]
 
 AS_STORED = 1
@@ -67,11 +66,13 @@ class Posture(NamedTuple):
       image: The picture's EXIF orientation.
       mask: The mask's own.
       drawn: How the mask was drawn, empty where nothing tells.
+      by_reader: Whether the picture is upright however it is read; see `Header`.
     """
 
     image: int = AS_STORED
     mask: int = AS_STORED
     drawn: str = ""
+    by_reader: bool = False
 
 
 def turn(
@@ -92,19 +93,19 @@ def turn_back(orientation: int) -> int:
     return _INVERSE.get(orientation, orientation)
 
 
-def read_header(file: Path | bytes, path: str = "") -> Header:
+def read_header(file: Path, reading: Reading = DEFAULT_READING) -> Header:
     """Reads a picture's size and orientation without decoding its pixels.
 
     Args:
-      file: The file, or its encoded content.
-      path: The name of encoded content, for the message.
+      file: The file.
+      reading: How large it may be.
 
     Raises:
       DataError: the file cannot be read or is not an image.
     """
-    size = read_size(file, path)
+    size = read_size(file, reading=reading)
     try:
-        with io.BytesIO(file) if isinstance(file, bytes) else file.open("rb") as data:
+        with open_file(file) as data:
             if data.read(len(_PNG)) == _PNG and not _png_has_exif(data):
                 return Header(size)
             data.seek(0)
@@ -132,7 +133,7 @@ def judge_posture(image: Header, mask: Header) -> Posture | None:
     """
     if mask.orientation != AS_STORED and mask.upright == image.upright:
         own = AS_STORED if mask.by_reader else mask.orientation
-        return Posture(image.orientation, own, "upright")
+        return Posture(image.orientation, own, "upright", image.by_reader)
     fits = {
         "stored": mask.size == image.stored,
         "upright": mask.size == image.upright,
@@ -141,7 +142,7 @@ def judge_posture(image: Header, mask: Header) -> Posture | None:
         return None
     tells = image.orientation != AS_STORED and not all(fits.values())
     drawn = next(way for way in fits if fits[way]) if tells else ""
-    return Posture(image.orientation, AS_STORED, drawn)
+    return Posture(image.orientation, AS_STORED, drawn, image.by_reader)
 
 
 def mask_turns(
@@ -149,7 +150,7 @@ def mask_turns(
     names: Sequence[str],
     *,
     dataset: str,
-    orientation: Orientation,
+    upright: bool,
     drawn: MaskOrientation,
 ) -> list[tuple[int, ...]]:
     """Decides how each mask is to be turned to lie on its picture, and says so.
@@ -158,7 +159,7 @@ def mask_turns(
       postures: Of each picture with a mask; None where there is no mask.
       names: The pictures' paths, for messages.
       dataset: The dataset's id, likewise.
-      orientation: How pictures are read.
+      upright: Whether pictures are turned by their orientation.
       drawn: How masks were drawn where neither their size nor they themselves tell;
         `auto` takes what the other masks of the dataset tell, if they agree.
 
@@ -195,30 +196,28 @@ def mask_turns(
             f"{counts['stored']} on the pixels as stored{assumed}"
         )
     return [
-        () if seen is None else _turns(seen, ways.get(i, ""), orientation)
+        () if seen is None else _turns(seen, ways.get(i, ""), upright)
         for i, seen in enumerate(postures)
     ]
 
 
-def say_turned(
-    dataset: str, names: Sequence[str], orientation: Orientation, total: int
-) -> None:
+def say_turned(dataset: str, names: Sequence[str], upright: bool, total: int) -> None:
     """Says once how many pictures have an orientation, and how they are read."""
     if names:
-        how = "turned upright" if orientation == "upright" else "read as stored"
+        how, value = ("turned upright", "upright") if upright else ("left", "stored")
         warn_once(
             f"{dataset}: {len(names)} of {total} pictures have an EXIF orientation and "
-            f"are {how} (--config.data.orientation={orientation}): {name_some(names)}"
+            f"are {how} (--config.data.orientation={value}): {name_some(names)}"
         )
 
 
-def _turns(seen: Posture, drawn: str, orientation: Orientation) -> tuple[int, ...]:
+def _turns(seen: Posture, drawn: str, upright: bool) -> tuple[int, ...]:
     """From the mask as decoded to the picture as it is read."""
+    upright = upright or seen.by_reader
     if drawn == "stored":
-        turns = [seen.image] if orientation == "upright" else []
+        turns = [seen.image] if upright else []
     else:
-        back = turn_back(seen.image) if orientation == "stored" else AS_STORED
-        turns = [seen.mask, back]
+        turns = [seen.mask, AS_STORED if upright else turn_back(seen.image)]
     return tuple(one for one in turns if one != AS_STORED)
 
 

@@ -15,9 +15,16 @@ from data_pipelines.masks import (
     square_mask,
 )
 from data_pipelines.orientation import QUARTERS
+from data_pipelines.pictures import (
+    DEFAULT_READING,
+    Reading,
+    decode_picture,
+    read_picture,
+    read_size,
+    square,
+)
 from data_pipelines.records import Source
 from data_pipelines.stream import Batch, BatchStream
-from data_pipelines.transforms import decode_image, read_image, read_size
 
 
 def steps_per_run(length: int, batch_size: int, epochs: int) -> int:
@@ -63,7 +70,8 @@ def train_stream(
     Returns:
       A checkpointable iterator of numpy dicts: `image` uint8 `[b, h, w, 3]`, `mask`
       uint8 `[b, h, w]`, `label`, `class_index` (into `source.classes`) and `index`
-      (into `source`) int32 `[b]`, `is_real` bool `[b]`. Padding is zeros.
+      (into `source`) int32 `[b]`, `is_real` bool `[b]`, and with images `warning` str
+      `[b]`: what is to be said of their values, if anything. Padding is zeros.
 
     Raises:
       DataError: a size is not positive, mosaics that cannot be made, or, while
@@ -140,7 +148,7 @@ def predict_stream(
     image_size: int,
     batch_size: int,
     workers: int,
-    upright: bool = True,
+    reading: Reading = DEFAULT_READING,
 ) -> grain.DatasetIterator:
     """Streams image files for prediction.
 
@@ -152,18 +160,18 @@ def predict_stream(
       image_size: Side of the images in pixels.
       batch_size: Files per batch; the last batch is padded.
       workers: Reading processes; 0 reads in threads of this process.
-      upright: Applies the EXIF orientation.
+      reading: What the numbers of images mean.
 
     Returns:
       An iterator of dicts: `image` uint8 `[b, h, w, 3]`, `index` (into `paths`),
-      `height` and `width` (of the picture as it is read) int32 `[b]`, `error` str `[b]` (empty
-      where there is none) and `is_real` bool `[b]`.
+      `height` and `width` (of the picture as read) int32 `[b]`, `error` and `warning` str
+      `[b]` (empty where there is none) and `is_real` bool `[b]`.
 
     Raises:
       DataError: a size is not positive.
     """
     _check_positive(image_size=image_size, batch_size=batch_size)
-    load = _LoadFiles(tuple(map(str, paths)), image_size, batch_size, upright)
+    load = _LoadFiles(tuple(map(str, paths)), image_size, batch_size, reading)
     return BatchStream(
         grain.MapDataset.range(len(paths)).batch(batch_size).map(load), workers
     )
@@ -211,60 +219,69 @@ class _LoadRecords(grain.transforms.Map):
         elif self._with_regions:
             batch["regions"] = np.zeros((b, size, size), np.int32)
             batch["region_count"] = np.zeros(b, np.int32)
+        warnings = [""] * b
         for row, drawn in enumerate(element[self._first : self._first + b]):
             i, *cells = np.atleast_1d(drawn).tolist()
             if cells and cells[0] >= 0:
-                image, mask = read_mosaic(self._source, cells, size)
+                image, mask, warnings[row] = read_mosaic(self._source, cells, size)
                 batch["image"][row], batch["mask"][row] = image, mask
             else:
-                self._read(batch, row, i)
+                warnings[row] = self._read(batch, row, i)
             entry = self._source.index[i]
             batch["label"][row] = entry.label
             batch["class_index"][row] = self._class_index[entry.class_name]
             batch["index"][row] = i
             batch["is_real"][row] = True
-        return batch
+        return batch | ({"warning": np.array(warnings)} if self._with_images else {})
 
-    def _read(self, batch: Batch, row: int, i: int) -> None:
-        entry, reading = self._source.index[i], self._source.reading(i)
+    def _read(self, batch: Batch, row: int, i: int) -> str:
+        """Reads a record into a row; returns what is to be said of its image."""
+        warning = ""
+        entry, rule = self._source.index[i], self._source.file_rule(i)
         if self._with_images or self._original_masks:
             record = self._source[i]
             image_bytes, mask_bytes = record["image"], record["mask"]
         else:
             image_bytes, mask_bytes = b"", self._source.mask(i)
         if self._with_images:
-            batch["image"][row] = decode_image(
-                image_bytes, entry.path, self._size, reading.upright
+            found = decode_picture(
+                image_bytes, entry.path, self._source.reading, upright=rule.upright
             )
+            batch["image"][row] = square(found.image, self._size)
+            warning = found.warning
         mask_path = f"the mask of {entry.path}"
         if not self._original_masks:
-            mask = decode_mask(mask_bytes, mask_path, self._size, reading.mask)
+            mask = decode_mask(mask_bytes, mask_path, self._size, rule.mask)
             batch["mask"][row] = mask
         elif mask_bytes:
-            mask = decode_original_mask(mask_bytes, mask_path, reading.mask)
+            mask = decode_original_mask(mask_bytes, mask_path, rule.mask)
             batch["mask"][row] = square_mask(mask, self._size)
         else:
-            width, height = read_size(image_bytes, entry.path)
-            if reading.turned in QUARTERS:
-                width, height = height, width
-            mask = np.zeros((height, width), np.uint8)
+            size = read_size(image_bytes, entry.path, self._source.reading)
+            shape = size if rule.turned in QUARTERS else size[::-1]
+            mask = np.zeros(shape, np.uint8)
         if self._with_regions:
             regions = label_regions(mask)
             batch["regions"][row] = regions
             if "region_count" in batch and mask.any():
                 batch["region_count"][row] = regions.max()
+        return warning
 
 
 class _LoadFiles(grain.transforms.Map):
-    """Turns a batch of file numbers into a padded batch of images."""
+    """Turns a batch of file numbers into a padded batch of upright images."""
 
     def __init__(
-        self, paths: tuple[str, ...], image_size: int, batch_size: int, upright: bool
+        self,
+        paths: tuple[str, ...],
+        image_size: int,
+        batch_size: int,
+        reading: Reading,
     ):
         self._paths = paths
         self._size = image_size
         self._batch_size = batch_size
-        self._upright = upright
+        self._reading = reading
 
     def map(self, element: np.ndarray) -> Batch:
         b, size = self._batch_size, self._size
@@ -275,18 +292,20 @@ class _LoadFiles(grain.transforms.Map):
             "width": np.zeros(b, np.int32),
             "is_real": np.zeros(b, bool),
         }
-        errors = [""] * b
+        errors, warnings = [""] * b, [""] * b
         for row, i in enumerate(element):
             batch["index"][row] = i
             batch["is_real"][row] = True
             try:
-                image, height, width = read_image(self._paths[i], size, self._upright)
+                found = read_picture(self._paths[i], self._reading)
+                image = found.image
+                batch["image"][row] = square(image, size)
             except DataError as error:
                 errors[row] = str(error)
                 continue
-            batch["image"][row] = image
-            batch["height"][row], batch["width"][row] = height, width
-        return batch | {"error": np.array(errors)}
+            batch["height"][row], batch["width"][row] = image.height, image.width
+            warnings[row] = found.warning
+        return batch | {"error": np.array(errors), "warning": np.array(warnings)}
 
 
 def _check_positive(**sizes: int) -> None:

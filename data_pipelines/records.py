@@ -6,6 +6,7 @@ from typing import TypedDict
 
 from data_pipelines.mask_values import PUBLISHED
 from data_pipelines.masks import MaskRule
+from data_pipelines.pictures.reading import DEFAULT_READING, Reading
 
 
 class Record(TypedDict):
@@ -40,13 +41,13 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How the files of a record become pixels.
+class FileRule:
+    """How the files of one record become pixels.
 
     Attributes:
       upright: Whether the image's EXIF orientation is applied.
       mask: What of its mask counts, and how the mask is turned to lie on the image.
-      turned: The image's orientation where it is applied, else 1.
+      turned: The orientation that is applied to the image.
     """
 
     upright: bool
@@ -55,7 +56,7 @@ class Reading:
 
 
 # Catalogue datasets are read as their published figures were made.
-AS_PUBLISHED = Reading(upright=False, mask=MaskRule(PUBLISHED))
+AS_PUBLISHED = FileRule(upright=False, mask=MaskRule(PUBLISHED))
 
 
 class Source(abc.ABC):
@@ -71,6 +72,7 @@ class Source(abc.ABC):
       skipped: The message of every file that was left out; it names the file.
       missing_classes: Classes of the catalogue that the data root lacks.
       strays: Folders and files that were met but not understood, and left out.
+      reading: What the numbers of its images mean.
       differences: Where the counts are not the published ones, one line each.
     """
 
@@ -83,6 +85,7 @@ class Source(abc.ABC):
     skipped: tuple[str, ...]
     missing_classes: tuple[str, ...]
     strays: tuple[str, ...] = ()
+    reading: Reading = DEFAULT_READING
     differences: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -105,7 +108,7 @@ class Source(abc.ABC):
     def key(self, i: int) -> str:
         """Returns the SHA-256 (hex) of the encoded image of record `i`."""
 
-    def reading(self, i: int) -> Reading:
+    def file_rule(self, i: int) -> FileRule:
         """Says how the files of record `i` become pixels."""
         del i
         return AS_PUBLISHED

@@ -7,21 +7,22 @@ from typing import Literal, get_args
 from data_pipelines.catalog import CATALOG, find_card
 from data_pipelines.errors import DataError
 from data_pipelines.folder import (
-    AS_IT_TELLS,
+    AS_MASKS_TELL,
     NORMAL_FOLDERS,
-    FileRules,
+    MaskSettings,
     folder_of,
     open_folder,
 )
 from data_pipelines.joined import JoinedSource, share_classes
 from data_pipelines.layouts import naming_unreadable
+from data_pipelines.pictures import DEFAULT_READING, Reading
 from data_pipelines.records import Entry, Record, Source
 
 __all__ = [
     "ClassNames",
     "Entry",
-    "FileRules",
     "JoinedSource",
+    "MaskSettings",
     "Record",
     "Source",
     "open_source",
@@ -43,7 +44,8 @@ def open_source(
     strict: bool = False,
     covid19_include: Sequence[str] = (),
     class_names: ClassNames = "display",
-    rules: FileRules = AS_IT_TELLS,
+    reading: Reading = DEFAULT_READING,
+    masks: MaskSettings = AS_MASKS_TELL,
 ) -> Source:
     """Opens a dataset, preparing it first where needed.
 
@@ -61,8 +63,9 @@ def open_source(
       class_names: What prompts call a class. `display` is a name as people say it
         (`printed circuit board`), `raw` the dataset's own id (`pcb1`), which most
         published tables were made with.
-      rules: How the files of `folder:PATH` are read; catalogue datasets are read as
-        their published figures were made.
+      reading: What the numbers of images mean, and how large they may be.
+      masks: How masks of `folder:PATH` are read; those of catalogue datasets are as
+        published figures were made.
 
     Returns:
       The source.
@@ -86,9 +89,11 @@ def open_source(
                 skip_bad_files=skip_bad_files,
                 normal_folders=tuple(normal_folders),
                 labelled=labelled,
-                rules=rules,
+                reading=reading,
+                masks=masks,
                 strict=strict,
             )
+        folder.reading = reading
         return _name_classes(folder, class_names)
     card = find_card(dataset)
     # TFDS takes long to import, and a user's own folder never needs it.
@@ -110,7 +115,9 @@ def open_source(
         skip_bad_files=skip_bad_files,
         strict=strict,
         options=options,
+        reading=reading,
     )
+    copy.reading = reading
     return _name_classes(copy, class_names)
 
 

@@ -27,6 +27,7 @@ from data_pipelines.catalog import Card, select_classes
 from data_pipelines.errors import AbsentError, DataError
 from data_pipelines.layouts import find_start, naming_unreadable
 from data_pipelines.mask_check import odd_classes
+from data_pipelines.pictures import DEFAULT_READING, Reading
 from data_pipelines.records import Entry, Record, Source
 
 _INDEX = "index.json"
@@ -72,7 +73,14 @@ class PreparedSource(Source):
         self._records = builder.as_data_source(split="test")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), self._opened_with, {"prompt_names": self.prompt_names}
+        return (
+            type(self),
+            self._opened_with,
+            {
+                "prompt_names": self.prompt_names,
+                "reading": self.reading,
+            },
+        )
 
     def __getitem__(self, i: int) -> Record:
         entry, row = self.index[i], self._records[i]
@@ -104,6 +112,7 @@ def open_prepared(
     skip_bad_files: bool,
     strict: bool = False,
     options: Mapping[str, Any] = MappingProxyType({}),
+    reading: Reading = DEFAULT_READING,
 ) -> PreparedSource:
     """Opens a dataset's prepared copy, writing it first where there is none.
 
@@ -121,6 +130,7 @@ def open_prepared(
       skip_bad_files: Counts and skips unusable files instead of raising.
       strict: Whether a copy that differs from the published one is refused.
       options: Keywords of the builder's `survey_folder` beyond the common ones.
+      reading: What the numbers of images mean: which of them are usable.
 
     Returns:
       The source.
@@ -134,10 +144,14 @@ def open_prepared(
         builder_class, survey = _survey(
             card, builder_class, root, wanted, bool(classes), options
         )
-    home = prepared / card.id / _fingerprint(builder_class, survey, skip_bad_files)
+    home = (
+        prepared
+        / card.id
+        / _fingerprint(builder_class, survey, skip_bad_files, reading)
+    )
     if not (home / _INDEX).is_file():
         try:
-            _prepare(builder_class, survey, skip_bad_files, home)
+            _prepare(builder_class, survey, skip_bad_files, reading, home)
         except OSError as error:
             raise DataError(
                 f"{home} cannot be prepared ({error.strerror or error}); free some "
@@ -217,7 +231,10 @@ def _survey_either(
 
 
 def _fingerprint(
-    builder_class: type[AnomalyBuilder], survey: Survey, skip_bad_files: bool
+    builder_class: type[AnomalyBuilder],
+    survey: Survey,
+    skip_bad_files: bool,
+    reading: Reading,
 ) -> str:
     parts = [
         str(builder_class.VERSION),
@@ -226,6 +243,9 @@ def _fingerprint(
         survey.missing,
         skip_bad_files,
     ]
+    if changed := reading.changed():
+        # Older copies keep their place.
+        parts.append(changed)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -233,6 +253,7 @@ def _prepare(
     builder_class: type[AnomalyBuilder],
     survey: Survey,
     skip_bad_files: bool,
+    reading: Reading,
     home: Path,
 ) -> None:
     """Writes a complete copy at `home`, or nothing."""
@@ -245,7 +266,10 @@ def _prepare(
         partial = home.with_suffix(".partial")
         try:
             builder = builder_class(
-                survey, skip_bad_files=skip_bad_files, data_dir=partial
+                survey,
+                skip_bad_files=skip_bad_files,
+                data_dir=partial,
+                reading=reading,
             )
             _write(builder, partial)
             partial.rename(home)

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 from absl import logging
 from ml_collections import FrozenConfigDict
 
+from data_pipelines.checks import examine
 from data_pipelines.errors import AbsentError
-from data_pipelines.sources import FileRules, Source, open_source
+from data_pipelines.sources import MaskSettings, Source, open_source
 from kanoclip_jax.backbones import Clip, Dino, load_clip, load_dino
-from kanoclip_jax.engine.settings import datasets_of
-from kanoclip_jax.engine.sharding import first_alone
+from kanoclip_jax.engine.settings import datasets_of, reading_of
+from kanoclip_jax.engine.sharding import first_alone, is_first
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models import build_method, method_class
 from kanoclip_jax.models.base import Method
@@ -79,6 +80,7 @@ def open_dataset(
     classes: tuple[str, ...],
     *,
     labelled: bool = True,
+    most: int | None = 24,
 ) -> Source:
     """One dataset as the settings ask; the files that were skipped are listed.
 
@@ -87,6 +89,7 @@ def open_dataset(
         dataset: its id.
         classes: keep these only; all where empty.
         labelled: whether labels are needed; False also takes a flat folder.
+        most: look at the values of so many pictures; None is all.
     """
     source = first_alone(
         f"open {dataset}",
@@ -101,10 +104,10 @@ def open_dataset(
             normal_folders=config.data.normal_folders,
             class_names=config.data.class_names,
             labelled=labelled,
-            rules=FileRules(
-                orientation=config.data.orientation,
-                mask_orientation=config.data.mask_orientation,
-                mask_values=config.data.mask_values,
+            reading=reading_of(config),
+            masks=MaskSettings(
+                values=config.data.mask_values,
+                orientation=config.data.mask_orientation,
             ),
         ),
     )
@@ -114,10 +117,22 @@ def open_dataset(
             print(f"  {line}")
     if not len(source):
         raise InputError(f"{dataset} holds no images; see --config.data.root")
+    if is_first():
+        _examine(source, most)
     logging.info(
         "%s: %d images of %d classes", dataset, len(source), len(source.classes)
     )
     return source
+
+
+def _examine(source: Source, most: int | None) -> None:
+    """Say what there is to say of values before anything is computed."""
+    looked, bad, first = examine(source, most)
+    if bad:
+        print(
+            f"warning: {source.dataset}: {bad} of {looked} pictures looked at are nearly "
+            f"black or without any contrast: {first}"
+        )
 
 
 def open_targets(config: FrozenConfigDict) -> Targets:

@@ -18,6 +18,7 @@ from kanoclip_jax.engine.build import (
     open_targets,
     refuse_training_dataset,
 )
+from kanoclip_jax.engine.remarks import Remarks
 from kanoclip_jax.engine.reporting import evidence
 from kanoclip_jax.engine.reporting.cases import Cases
 from kanoclip_jax.engine.reporting.examples import Examples
@@ -163,7 +164,8 @@ def evaluate_source(
         original_masks=original,
         part=devices.part,
     )
-    found = inference.detections(class_names(source), stream)
+    remarked = Remarks(source.dataset).of(stream, source)
+    found = inference.detections(class_names(source), remarked)
     with tqdm(total=len(source), desc=source.dataset[-40:], unit="img") as bar:
         for batch, seen in pace.of(found, config.eval.batch_size):
             add = _add_resized if original else _add_together

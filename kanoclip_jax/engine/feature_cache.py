@@ -19,8 +19,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
+from data_pipelines.pictures import DEFAULT_READING, Reading
 from data_pipelines.pipeline import eval_stream
 from data_pipelines.sources import Source
+from kanoclip_jax.engine.remarks import Remarks
 from kanoclip_jax.engine.sharding import (
     Devices,
     barrier,
@@ -45,13 +47,18 @@ class FeatureCache:
     Args:
         folder: the cache's root; a sub-folder for each settings is made.
         method: whose `visual` is cached. Methods with equal settings share it.
+        reading: what the numbers of images mean.
     """
 
-    def __init__(self, folder: Path, method: Method) -> None:
+    def __init__(
+        self, folder: Path, method: Method, reading: Reading = DEFAULT_READING
+    ) -> None:
         settings = {
             "version": _VERSION,
             "dtype": np.dtype(FEATURE_DTYPE).name,
             **method.visual_settings(),
+            # At their defaults older caches keep their place.
+            **reading.changed(),
         }
         self._method = method
         name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
@@ -130,7 +137,8 @@ class FeatureCache:
         )
         shard: list[tuple[str, list[np.ndarray]]] = []
         with tqdm(total=len(missing), desc="features", unit="img") as bar:
-            batches = ((b["image"], b["index"], b["is_real"]) for b in stream)
+            remarked = Remarks(source.dataset).of(stream, source)
+            batches = ((b["image"], b["index"], b["is_real"]) for b in remarked)
             # What belongs to the images stays beside them on the host.
             beside = ahead(batches, lambda batch: (devices.put(batch[0]), *batch[1:]))
             for image, index, is_real in beside:
@@ -196,7 +204,7 @@ def choose_cache(
     if setting == "never":
         return None
     folder = prepared / "features" if setting == "auto" else Path(setting).expanduser()
-    cache = FeatureCache(folder, method)
+    cache = FeatureCache(folder, method, source.reading)
     keys = {source.key(i) for i in range(len(source))}
     missing = sum(key not in cache for key in keys)
     needed = missing * cache.bytes_per_image

@@ -21,7 +21,7 @@ from kanoclip_jax.engine.checkpoint import (
     read_meta,
     read_params,
 )
-from kanoclip_jax.engine.settings import adopt
+from kanoclip_jax.engine.settings import adopt, reading_of
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models import all_methods, method_class
@@ -29,8 +29,6 @@ from kanoclip_jax.models.base import Method, Params, Published
 
 # What torch writes; Orbax checkpoints are folders.
 _ARCHIVES = (".pth", ".pt")
-# Of identities that are older than some keys: what was done before.
-IDENTITY_BEFORE = {"data.orientation": "upright"}
 # The tower that authors' files were trained with, where their method says no better.
 _PUBLISHED_CLIP = {
     "name": "openai/clip-vit-large-patch14-336",
@@ -59,12 +57,6 @@ class Trained:
     checkpoint: Path | None
     meta: Mapping[str, Any]
 
-    @property
-    def upright(self) -> bool:
-        """Whether pictures are turned by their EXIF orientation."""
-        data = self.config.get("data", {})
-        return data.get("orientation", "upright") == "upright"
-
     def identity(self) -> dict[str, Any]:
         """All that scores depend on besides the picture and its class name."""
         digest = hashlib.sha256()
@@ -88,8 +80,8 @@ class Trained:
             "clip.activation": self.method.clip.activation,
             "clip.input_range": self.config.clip.get("input_range", "clip"),
             "clip.dtype": np.dtype(self.method.clip.module.dtype).name,
+            **reading_of(self.config).identity(),
             "method": self.config.method,
-            "data.orientation": "upright" if self.upright else "stored",
             **{
                 f"model.{key}": list(value) if isinstance(value, tuple) else value
                 for key, value in settings.items()

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 import jax
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from data_pipelines.mask_values import CHOICES
+from data_pipelines.pictures import MAX_PIXELS, Reading
 from kanoclip_jax.engine.dotted import flatten, get, plain, put, split
 from kanoclip_jax.engine.rows import (
     by_hand,
@@ -34,6 +36,7 @@ _JOINS = ("train.dataset", "train.second_dataset", "knowledge.dataset")
 _POSITIVE = (
     "seeds",
     "clip.image_size",
+    "data.max_pixels",
     "train.epochs",
     "train.batch_size",
     "train.checkpoint_every",
@@ -59,7 +62,7 @@ _NOT_NEGATIVE = (
 )
 _CHOICES = {
     "data.class_names": ("display", "raw"),
-    "data.mask_values": ("auto", "nonzero", "half", "ids"),
+    "data.mask_values": CHOICES,
     "data.orientation": ("upright", "stored"),
     "data.mask_orientation": ("auto", "upright", "stored"),
     "clip.position_grid": ("bilinear", "bicubic", "bicubic_antialias"),
@@ -80,8 +83,8 @@ _BEFORE = {
     "clip.input_range": "clip",
     "data.class_names": "display",
     "data.mask_values": "auto",
-    "data.orientation": "upright",
     "data.mask_orientation": "auto",
+    **Reading().identity(),
     "train.mosaic": 0.0,
     "train.weight_decay": 0.0,
 }
@@ -108,12 +111,13 @@ _IMMATERIAL = (
 )
 _MATERIAL = (
     "data.class_names",
-    "data.skip_bad_files",
-    "data.normal_folders",
-    "data.covid19_include",
+    "data.value_range",
     "data.mask_values",
     "data.orientation",
     "data.mask_orientation",
+    "data.skip_bad_files",
+    "data.normal_folders",
+    "data.covid19_include",
     "knowledge.path",
     "knowledge.weighting",
     "knowledge.normalize_each",
@@ -145,6 +149,7 @@ def resolve(
             put(config, key, ",".join(_distinct(key, datasets_of(get(config, key)))))
         if not config.data.prepared:
             config.data.prepared = str(cache_directory())
+        config.data.value_range = reading_of(config).value_range
         if config.data.workers < 0:
             cores = os.cpu_count() or 1
             config.data.workers = 0 if cores <= 4 else cores // 2
@@ -175,6 +180,29 @@ def resolve(
             raise InputError(f"{key} is {get(config, key)}; it must not be negative")
     _check_url(config.knowledge.base_url)
     return FrozenConfigDict(config)
+
+
+def reading_of(config: Mapping[str, Any]) -> Reading:
+    """How pictures are read, of a configuration that may be an older one.
+
+    Raises:
+        DataError: a value range that is none.
+    """
+    data = config.get("data", {})
+    return Reading(
+        value_range=data.get("value_range", Reading().value_range),
+        max_pixels=data.get("max_pixels", MAX_PIXELS),
+        orientation=data.get("orientation", Reading().orientation),
+    )
+
+
+def misfits(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Keys of an older identity that differ now; a key that came later does not.
+
+    But those of reading do, whose value from before is known.
+    """
+    before = {key: value for key, value in Reading().identity().items() if key in new}
+    return [key for key, value in (before | old).items() if new.get(key) != value]
 
 
 def is_suite(config: Mapping[str, Any]) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from data_pipelines import textures
+from data_pipelines.pictures import DEFAULT_READING, Reading
 from data_pipelines.transforms import decode_image, read_image
 from kanoclip_jax.engine.export.formats import Run
 from kanoclip_jax.engine.prediction.inputs import find_inputs
@@ -54,7 +55,11 @@ class Agreement(NamedTuple):
 
 
 def take_sample(
-    inference: Inference, class_names: Sequence[str], given: str, size: int
+    inference: Inference,
+    class_names: Sequence[str],
+    given: str,
+    size: int,
+    reading: Reading = DEFAULT_READING,
 ) -> Sample:
     """A few pictures and JAX's answers.
 
@@ -63,13 +68,14 @@ def take_sample(
         class_names: taken in turn.
         given: pictures as `find_inputs` takes them; embedded textures where empty.
         size: of the model.
+        reading: what the numbers of pictures mean.
 
     Raises:
         InputError, DataError: there is no such picture, or it cannot be read.
     """
     if given:
         paths = find_inputs(given, key="export.input")[:_PICTURES]
-        images = np.stack([read_image(path, size)[0] for path in paths])
+        images = np.stack([read_image(path, size, reading)[0] for path in paths])
     else:
         drawn = textures.generate("eval", normal_per_class=0, anomalous_per_class=1)
         images = np.stack(

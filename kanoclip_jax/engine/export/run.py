@@ -1,5 +1,6 @@
 """The command: write each format, run it again, compare, and only then keep it."""
 
+import dataclasses
 import datetime
 import hashlib
 import importlib.metadata
@@ -27,6 +28,7 @@ from kanoclip_jax.engine.export.program import INPUTS, OUTPUTS, Program, make_pr
 from kanoclip_jax.engine.prediction.calibration import Calibration, find_calibrations
 from kanoclip_jax.engine.prediction.detector import readable
 from kanoclip_jax.engine.restore import Trained, load_trained
+from kanoclip_jax.engine.settings import reading_of
 from kanoclip_jax.engine.sharding import Devices
 from kanoclip_jax.engine.step import Inference
 from kanoclip_jax.engine.workdir import Workdir
@@ -74,7 +76,13 @@ def _prepare(trained: Trained, calibrated: tuple[str, ...]) -> tuple[Program, Sa
     method, params = trained.method, trained.params
     inference = Inference(method, Devices(1, "batch_size"), params)
     program = make_program(method, params, inference, names)
-    return program, take_sample(inference, names, export.input, method.image_size)
+    return program, take_sample(
+        inference,
+        names,
+        export.input,
+        method.image_size,
+        reading_of(trained.config),
+    )
 
 
 def _write(
@@ -199,6 +207,8 @@ def _describe(
         "checkpoint": str(trained.checkpoint) if trained.checkpoint else None,
         "clip": trained.method.clip.name,
         "identity": trained.identity(),
+        # What the runner reads pictures with, unless it is told otherwise.
+        "reading": dataclasses.asdict(reading_of(trained.config)),
     }
 
 

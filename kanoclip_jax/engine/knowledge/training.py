@@ -38,18 +38,19 @@ class SourcePicture:
 
     def within(self, side: int) -> UInt8[np.ndarray, "h w 3"]:
         """The image at its own aspect; its mask plays no part."""
-        reading = self._source.reading(self._i)
-        record = self._source[self._i]
-        return decode_within(record["image"], self.path, side, reading.upright)
+        image, reading = self._source[self._i]["image"], self._source.reading
+        upright = self._source.file_rule(self._i).upright
+        return decode_within(image, self.path, side, reading, upright=upright)
 
     def outlined(
         self, side: int
     ) -> tuple[UInt8[np.ndarray, "side side 3"], UInt8[np.ndarray, "side side"]]:
         """The image and its mask, squashed."""
-        record, reading = self._source[self._i], self._source.reading(self._i)
+        record, rule = self._source[self._i], self._source.file_rule(self._i)
+        reading = self._source.reading
         return (
-            decode_image(record["image"], self.path, side, reading.upright),
-            decode_mask(record["mask"], self.path, side, reading.mask),
+            decode_image(record["image"], self.path, side, rule.upright, reading),
+            decode_mask(record["mask"], self.path, side, rule.mask),
         )
 
 
@@ -174,9 +175,11 @@ def template_records(source: Source, folder: Path) -> list[Record]:
     """
     anomalous = [i for i, entry in enumerate(source.index) if entry.label == 1]
     digest = hashlib.sha256(source.dataset.encode())
+    if changed := source.reading.changed():
+        digest.update(json.dumps(changed).encode())
     for i in anomalous:
         digest.update(f"{source.index[i]}{source.key(i)}".encode())
-        rule = source.reading(i).mask
+        rule = source.file_rule(i).mask
         if rule != AS_PUBLISHED.mask:
             digest.update(f"{rule.values}{rule.turns}".encode())
     path = folder / f"template-{digest.hexdigest()[:24]}.jsonl"

@@ -17,6 +17,7 @@ from kanoclip_jax.engine.prediction.calibration import (
     save_calibration,
 )
 from kanoclip_jax.engine.prediction.detector import Detector, readable
+from kanoclip_jax.engine.remarks import Remarks
 from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
@@ -129,7 +130,8 @@ def take_sample(
         batch_size=config.predict.batch_size,
         workers=config.data.workers,
     )
-    found = detector.detections(config.predict.class_name, stream)
+    remarked = Remarks(source.dataset).of(stream, source)
+    found = detector.detections(config.predict.class_name, remarked)
     with tqdm(total=len(source), desc="calibrate", unit="img") as bar:
         for batch, (maps, score, *extremes) in found:
             # Of unknown labels, all are normal: the folder was named as such.

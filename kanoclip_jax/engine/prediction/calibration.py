@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kanoclip_jax.engine.restore import IDENTITY_BEFORE
+from kanoclip_jax.engine.settings import misfits
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.files import write_atomically
 
@@ -52,9 +52,7 @@ class Calibration:
 
     def misfits(self, identity: Mapping[str, Any]) -> list[str]:
         """What differs from a method; keys that only newer versions know do not."""
-        own = IDENTITY_BEFORE | dict(self.identity)
-        theirs = IDENTITY_BEFORE | dict(identity)
-        return [key for key, value in own.items() if theirs.get(key) != value]
+        return misfits(self.identity, identity)
 
 
 def find_calibrations(

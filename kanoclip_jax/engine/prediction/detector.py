@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,17 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from PIL import Image
 
 from data_pipelines.errors import DataError
+from data_pipelines.pictures import (
+    AUTO_RANGE,
+    MAX_PIXELS,
+    Reading,
+    picture_from_array,
+    picture_from_image,
+    read_picture,
+    square,
+)
+from data_pipelines.pictures import Picture as Decoded
 from data_pipelines.pipeline import Batch
-from data_pipelines.transforms import read_photograph, square, upright_photograph
 from kanoclip_jax.engine.prediction.calibration import (
     AUTO,
     Thresholds,
@@ -24,7 +34,7 @@ from kanoclip_jax.engine.prediction.calibration import (
 )
 from kanoclip_jax.engine.resize import resize_map
 from kanoclip_jax.engine.restore import Trained, load_trained, saved_settings
-from kanoclip_jax.engine.settings import check_choice, resolve
+from kanoclip_jax.engine.settings import check_choice, reading_of, resolve
 from kanoclip_jax.engine.sharding import Devices
 from kanoclip_jax.engine.step import Found, Inference
 from kanoclip_jax.errors import InputError
@@ -47,6 +57,8 @@ class Prediction:
         label: `anomalous` where the score is above its threshold, else `normal`.
         mask: pixels above theirs, whatever the label; small regions left out.
         regions: the connected regions of the mask, the highest score first.
+        warning: what is to be said of the picture's values, such as that it is nearly
+            black; empty where nothing is.
     """
 
     class_name: str
@@ -56,6 +68,7 @@ class Prediction:
     label: str | None = None
     mask: Bool[np.ndarray, "h w"] | None = None
     regions: tuple[Region, ...] = ()
+    warning: str = ""
 
     @property
     def boxes(self) -> tuple[Box, ...]:
@@ -76,11 +89,12 @@ class Detector:
             one of `folders`; `never` none; a path those of a file.
         min_area: regions of fewer pixels are left out.
         folders: further places of thresholds, which win over the checkpoint's.
+        silent: whether the first nearly black picture is no `UserWarning`.
 
     Attributes:
         identity: all that scores depend on besides the picture and its class name.
         image_size: side of the square that pictures are squashed to.
-        upright: whether pictures are turned by their EXIF orientation.
+        reading: what the numbers of pictures mean, and how large they may be.
     """
 
     def __init__(
@@ -91,6 +105,7 @@ class Detector:
         calibration: str | os.PathLike = AUTO,
         min_area: int = 1,
         folders: Sequence[Path] = (),
+        silent: bool = False,
     ) -> None:
         if jax.process_count() > 1:
             raise InputError(
@@ -99,7 +114,9 @@ class Detector:
             )
         self.identity = trained.identity()
         self.image_size = trained.method.image_size
-        self.upright = trained.upright
+        self.reading = reading_of(trained.config)
+        # A command counts pictures and says it once itself.
+        self._warned = silent
         self._batch_size, self._min_area = batch_size, min_area
         devices = Devices(batch_size, "batch_size")
         self._inference = Inference(trained.method, devices, trained.params)
@@ -125,10 +142,12 @@ class Detector:
         guide: str = "",
         image_size: int = 0,
         dtype: str = "",
-        orientation: str = "upright",
         batch_size: int = 1,
         calibration: str | os.PathLike = AUTO,
         min_area: int = 1,
+        value_range: str | tuple[float, float] = AUTO_RANGE,
+        max_pixels: int = MAX_PIXELS,
+        orientation: str = "upright",
     ) -> "Detector":
         """The detector of a checkpoint, which brings its own settings.
 
@@ -141,13 +160,19 @@ class Detector:
                 where 0, and as its authors ran it for their file: 518, MVFA's 240.
             dtype: of the tower's computation: `float32`, `bfloat16` or `auto`; as in
                 training where empty.
-            orientation: `upright` turns pictures by their EXIF orientation, `stored`
-                leaves them.
             batch_size: see `Detector`.
             calibration: likewise.
             min_area: likewise.
+            value_range: which values are black and white in pictures that are not of 8
+                bits: `auto` (what the file or the array's type says), a depth such as
+                `12bit`, or `LOW,HIGH`. It is the same for all pictures, and thresholds
+                belong to it.
+            max_pixels: pictures of more are refused.
+            orientation: `upright` turns pictures by their EXIF orientation, `stored`
+                leaves them as they are.
 
         Raises:
+            DataError: a value range that is none.
             InputError: no such checkpoint, another backbone, or a wrong option.
         """
         given = {
@@ -162,7 +187,10 @@ class Detector:
         check_choice("data.orientation", orientation)
         config = saved_settings(checkpoint)
         config.update_from_flattened_dict(given)
-        config.data = {**config.get("data", {}), "orientation": orientation}
+        # Of the pictures, not of the training.
+        reading = Reading(value_range, max_pixels, orientation)
+        with config.unlocked():
+            config.data = {**config.get("data", {}), **dataclasses.asdict(reading)}
         trained = load_trained(FrozenConfigDict(config), None, frozenset(given))
         return cls(
             trained, batch_size=batch_size, calibration=calibration, min_area=min_area
@@ -190,10 +218,12 @@ class Detector:
         """Predict one picture, or a list or tuple of them.
 
         Args:
-            images: paths, PIL images, or arrays: uint8 or uint16 `[h, w]`, uint8
-                `[h, w, 3]` (RGB) or `[h, w, 4]`, whose alpha is dropped as everywhere.
-                Floating-point pixels are refused: their range is anybody's guess.
-                EXIF orientation is applied, where `upright` is set.
+            images: paths, PIL images, or arrays `[h, w]`, `[h, w, 3]` (RGB) or
+                `[h, w, 4]`, whose alpha is dropped as everywhere: uint8, uint16 over
+                its full range, or any numbers of the `value_range` given to `load`.
+                Floating-point and signed ones are refused without: theirs is
+                anybody's guess.
+                EXIF orientation is applied, unless `load` was told otherwise.
             class_name: what the pictures show, for the prompts.
             threshold: of images and pixels alike, or a pair of the two; the calibrated
                 ones where None.
@@ -220,13 +250,14 @@ class Detector:
         limits = self.thresholds(class_name, threshold)
         for batch, found in self.detections(class_name, self._batches(images)):
             for row, (height, width) in enumerate(batch["sizes"]):
-                yield self.finish(
+                done = self.finish(
                     np.asarray(found.maps[row]),
                     float(found.score[row]),
                     (height, width),
                     class_name,
                     limits,
                 )
+                yield self._with_warning(done, batch["remarks"][row])
 
     def thresholds(
         self,
@@ -274,17 +305,25 @@ class Detector:
             regions=regions,
         )
 
+    def _with_warning(self, found: Prediction, warning: str) -> Prediction:
+        """Say it of the first picture, and of each in its prediction."""
+        if warning and not self._warned:
+            self._warned = True
+            warnings.warn(f"a picture is {warning}", UserWarning, stacklevel=4)
+        return dataclasses.replace(found, warning=warning)
+
     def _batches(self, images: Iterable[Picture]) -> Iterator[Mapping[str, Any]]:
         pictures = enumerate(images)
         while group := list(itertools.islice(pictures, self._batch_size)):
             size = self.image_size
             pixels = np.zeros((self._batch_size, size, size, 3), np.uint8)
-            sizes = []
+            sizes, remarks = [], []
             for row, (position, picture) in enumerate(group):
-                image = _open(picture, position, self.upright)
-                pixels[row] = square(image, size)
-                sizes.append((image.height, image.width))
-            yield {"image": pixels, "sizes": sizes}
+                found = _open(picture, position, self.reading)
+                pixels[row] = square(found.image, size)
+                sizes.append((found.image.height, found.image.width))
+                remarks.append(found.warning)
+            yield {"image": pixels, "sizes": sizes, "remarks": remarks}
 
 
 def readable(class_name: str) -> str:
@@ -292,23 +331,16 @@ def readable(class_name: str) -> str:
     return class_name.replace("_", " ")
 
 
-def _open(picture: Picture, position: int, upright: bool) -> Image.Image:
+def _open(picture: Picture, position: int, reading: Reading) -> Decoded:
     """An RGB image of what a user may give."""
     if isinstance(picture, (str, os.PathLike)):
-        return read_photograph(Path(picture), upright)
+        return read_picture(picture, reading)
     name = f"picture {position}"
     if isinstance(picture, Image.Image):
-        return upright_photograph(picture, name, upright)
-    if not isinstance(picture, np.ndarray):
-        raise DataError(
-            f"{name} is a {type(picture).__name__}; allowed are paths, PIL images and "
-            "numpy arrays"
-        )
-    deep = picture.dtype == np.uint16 and picture.ndim == 2
-    channels = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] in (3, 4))
-    if not (deep or (picture.dtype == np.uint8 and channels)) or not picture.size:
-        raise DataError(
-            f"{name} is an array of {picture.dtype} and shape {picture.shape}; allowed "
-            "are uint8 [h, w], [h, w, 3] (RGB) and [h, w, 4], and uint16 [h, w]"
-        )
-    return upright_photograph(Image.fromarray(np.ascontiguousarray(picture)), name)
+        return picture_from_image(picture, name, reading)
+    if isinstance(picture, np.ndarray):
+        return picture_from_array(picture, name, reading)
+    raise DataError(
+        f"{name} is a {type(picture).__name__}; allowed are paths, PIL images and "
+        "numpy arrays"
+    )

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines.errors import DataError
-from data_pipelines.transforms import read_photograph
+from data_pipelines.pictures import DEFAULT_READING, Reading, read_picture
 from kanoclip_jax.engine.prediction.detector import Prediction
 from kanoclip_jax.engine.prediction.predictions import Line, printable
 from kanoclip_jax.engine.workdir import Workdir
@@ -32,8 +32,8 @@ class Pictures:
         base: inputs are called by their path from here.
         maps: whether each map is kept,
         overlays: and each picture with its map over it.
-        upright: whether pictures are turned by their EXIF orientation.
         lines: of earlier predictions, whose files keep their names.
+        reading: what the numbers of pictures mean.
     """
 
     def __init__(
@@ -43,10 +43,11 @@ class Pictures:
         *,
         maps: bool,
         overlays: bool,
-        upright: bool = True,
         lines: Iterable[Line] = (),
+        reading: Reading = DEFAULT_READING,
     ) -> None:
-        self._folder, self._base, self._upright = workdir.path, base, upright
+        self._reading = reading
+        self._folder, self._base = workdir.path, base
         self._wanted = dict(zip(FOLDERS, (maps, overlays), strict=True))
         self._owners: dict[str, str] = {}
         for line in lines:
@@ -69,7 +70,7 @@ class Pictures:
         picture = None
         if self._wanted["overlays"]:
             # Decoded again at its own size: memory stays flat whatever is in a batch.
-            picture = np.asarray(read_photograph(path, self._upright))
+            picture = np.asarray(read_picture(path, self._reading).image)
             if picture.shape[:2] != found.anomaly_map.shape:
                 raise DataError(f"{path} changed while it was read; predict it again")
         written: dict[str, str | None] = {"map": None, "overlay": None}
@@ -110,7 +111,7 @@ class Pictures:
         if line["overlay"]:
             files.append(self._folder / line["overlay"])
         try:
-            panels = [Panel(_thumbnail(file, self._upright)) for file in files]
+            panels = [Panel(_thumbnail(file, self._reading)) for file in files]
         except DataError:
             return []
         if len(panels) == 1:
@@ -132,7 +133,7 @@ class Pictures:
         return name
 
 
-def _thumbnail(file: Path, upright: bool) -> np.ndarray:
-    image = read_photograph(file, upright)
+def _thumbnail(file: Path, reading: Reading) -> np.ndarray:
+    image = read_picture(file, reading).image
     image.thumbnail((_TILE, _TILE), Image.Resampling.LANCZOS)
     return np.asarray(image)

@@ -1,5 +1,6 @@
 """Prediction on a user's own pictures: scores, maps at their own size, overlays."""
 
+import dataclasses
 import os
 import sys
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from kanoclip_jax.engine.prediction.predictions import (
     Stamp,
     printable,
 )
+from kanoclip_jax.engine.remarks import Remarks
 from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.viz.regions import hottest_box
@@ -59,6 +61,7 @@ def open_detector(
         calibration=config.predict.calibration,
         min_area=config.predict.min_area,
         folders=(workdir,),
+        silent=True,
     )
     limits = detector.thresholds(config.predict.class_name)
     if limits:
@@ -106,13 +109,14 @@ class Results:
             **detector.identity,
         }
         self.log = Predictions(folder, settings)
+        self._remarks = Remarks("this run")
         self._pictures = Pictures(
             folder,
             base,
             maps=predict.maps,
             overlays=predict.overlays,
-            upright=detector.upright,
             lines=self.log.lines(),
+            reading=detector.reading,
         )
 
     def add(self, path: Path, found: Prediction | str, known: Stamp | None) -> Line:
@@ -130,6 +134,9 @@ class Results:
             pictures = self._pictures.write(path, found)
         except DataError as error:
             return self.log.append(path, line | {"error": str(error)}, known)
+        self._remarks.add(found.warning, printable(path))
+        if found.warning:
+            line["warning"] = found.warning
         line |= {"score": found.score, "label": found.label, **pictures}
         line["box"] = hottest_box(found.anomaly_map)
         line["regions"] = [r._asdict() for r in found.regions[:_MOST_REGIONS]]
@@ -137,6 +144,7 @@ class Results:
 
     def finish(self, highest: int) -> None:
         """Write the table and the contact sheet of all predictions; close the log."""
+        self._remarks.say()
         self.log.write_table()
         if highest:
             self._pictures.write_sheet(self.log.highest(highest))
@@ -157,13 +165,14 @@ def _predict(
         image_size=detector.image_size,
         batch_size=config.predict.batch_size,
         workers=config.data.workers,
-        upright=detector.upright,
+        reading=detector.reading,
     )
     failed = 0
     with tqdm(total=len(paths), desc="predict", unit="img") as bar:
         for batch, found in detector.detections(name, stream):
             for row in np.flatnonzero(batch["is_real"]):
                 path = paths[batch["index"][row]]
+                warning = str(batch["warning"][row])
                 size = int(batch["height"][row]), int(batch["width"][row])
                 outcome = str(batch["error"][row]) or detector.finish(
                     np.asarray(found.maps[row]),
@@ -172,6 +181,8 @@ def _predict(
                     name,
                     limits,
                 )
+                if isinstance(outcome, Prediction):
+                    outcome = dataclasses.replace(outcome, warning=warning)
                 line = results.add(path, outcome, todo[path])
                 if "error" in line:
                     failed += 1

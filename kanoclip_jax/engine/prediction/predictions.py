@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kanoclip_jax.engine.restore import IDENTITY_BEFORE
+from kanoclip_jax.engine.settings import misfits
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.files import replacing
@@ -148,7 +148,7 @@ class Predictions:
                 ) as file,
             ):
                 writer = csv.writer(file)
-                writer.writerow([*_COLUMNS, *_BOX, "error"])
+                writer.writerow([*_COLUMNS, *_BOX, "error", "warning"])
                 writer.writerows(
                     _row(line)
                     for n, line in enumerate(self.lines())
@@ -204,8 +204,7 @@ class Predictions:
         if self._path.stat().st_size:
             try:
                 old = json.loads((self._workdir.path / name).read_text("utf-8"))
-                old, new = IDENTITY_BEFORE | old, json.loads(text)
-                keys = [k for k, v in old.items() if v != new.get(k)]
+                keys = misfits(old, json.loads(text))
             except (OSError, ValueError, AttributeError):
                 keys = ["settings"]
             if keys:
@@ -244,4 +243,5 @@ def _row(line: Line) -> Iterable[Any]:
         *("" if values.get(name) is None else values[name] for name in _COLUMNS),
         *box,
         line.get("error", ""),
+        line.get("warning", ""),
     ]

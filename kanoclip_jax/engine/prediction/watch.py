@@ -210,4 +210,6 @@ def _shown(line: Line) -> str:
     if "error" in line:
         return f"failed: {printable(line['error'])}"
     label = f"{line['label']}  " if line["label"] else ""
+    if "warning" in line:
+        label += f"({line['warning'].partition(':')[0]})  "
     return f"{line['score']:.4f}  {label}{printable(line['path'])}"
