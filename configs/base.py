@@ -163,6 +163,15 @@ def get_config(row: str = "") -> ConfigDict:
     config.data.covid19_include = ""
     # Sub-folders of folder:PATH that hold normal images.
     config.data.normal_folders = "good,ok,normal,no"
+    # Of masks in folder:PATH, what is the anomaly: auto (what each file tells; see
+    # data_pipelines/mask_values.py), nonzero, half (above half of the range) or ids.
+    config.data.mask_values = "auto"
+    # Whether pictures are turned by their EXIF orientation: upright, or stored. Catalogue
+    # datasets never are.
+    config.data.orientation = "upright"
+    # On which their masks were drawn where neither sizes nor other masks tell: auto
+    # (nothing is assumed), upright or stored.
+    config.data.mask_orientation = "auto"
     # In prompts: display (printed circuit board) or raw, the folder's (pcb1), as
     # published tables have it.
     config.data.class_names = "display"

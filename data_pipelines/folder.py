@@ -18,12 +18,38 @@ from data_pipelines.catalog import select_classes
 from data_pipelines.checks import check_headers, read_checked
 from data_pipelines.errors import DataError
 from data_pipelines.layouts import Item, list_folders, list_images, scan_kinds
+from data_pipelines.mask_check import Look, check_masks, look_at_all, other_masks
+from data_pipelines.masks import MaskRule
+from data_pipelines.orientation import (
+    AS_STORED,
+    Header,
+    MaskOrientation,
+    Posture,
+    mask_turns,
+    say_turned,
+)
 from data_pipelines.pictures import DEFAULT_READING, Reading, read_file
-from data_pipelines.records import Entry, Record, Source
+from data_pipelines.records import Entry, FileRule, Record, Source
 
 NORMAL_FOLDERS = ("good", "ok", "normal", "no")
 MASK_FOLDERS = ("ground_truth", "masks")
 _PREFIX = "folder:"
+
+
+@dataclass(frozen=True)
+class MaskSettings:
+    """How the masks of a folder are read, as far as they do not tell.
+
+    Attributes:
+      values: What of a mask counts; see `mask_values`.
+      orientation: On what they were drawn; see `mask_turns`.
+    """
+
+    values: str = "auto"
+    orientation: MaskOrientation = "auto"
+
+
+AS_MASKS_TELL = MaskSettings()
 
 
 @dataclass(frozen=True)
@@ -46,6 +72,7 @@ class FolderSource(Source):
         has_masks: bool,
         labelled: bool,
         skipped: tuple[str, ...],
+        rules: Sequence[FileRule],
     ):
         self.dataset = dataset
         self.classes = classes
@@ -56,6 +83,7 @@ class FolderSource(Source):
         self.skipped = skipped
         self.missing_classes = ()
         self._files = tuple((item.image, item.mask) for item in items)
+        self._rules = tuple(rules)
         self._keys: dict[int, str] = {}
 
     def __getitem__(self, i: int) -> Record:
@@ -75,10 +103,20 @@ class FolderSource(Source):
         return b"" if mask is None else read_file(mask)
 
     def key(self, i: int) -> str:
-        """Returns the SHA-256 of the image file, computed once."""
+        """Returns the SHA-256 of the image file, computed once.
+
+        Of one that is turned when it is read it is another.
+        """
         if i not in self._keys:
-            self._keys[i] = hashlib.sha256(read_file(self._files[i][0])).hexdigest()
+            digest = hashlib.sha256(read_file(self._files[i][0]))
+            if self._rules[i].turned != AS_STORED:
+                digest.update(f"turned {self._rules[i].turned}".encode())
+            self._keys[i] = digest.hexdigest()
         return self._keys[i]
+
+    def file_rule(self, i: int) -> FileRule:
+        """Says how the files of record `i` become pixels."""
+        return self._rules[i]
 
 
 def folder_of(dataset: str) -> Path | None:
@@ -97,11 +135,13 @@ def open_folder(
     normal_folders: tuple[str, ...] = NORMAL_FOLDERS,
     labelled: bool = True,
     reading: Reading = DEFAULT_READING,
+    masks: MaskSettings = AS_MASKS_TELL,
+    strict: bool = False,
 ) -> FolderSource:
     """Scans a folder of images.
 
-    Headers are read, so that an unusable file is found before anything is computed;
-    with `skip_bad_files` every file is decoded instead.
+    Headers are read and masks decoded, so that an unusable file is found before
+    anything is computed; with `skip_bad_files` every image is decoded, too.
 
     Args:
       path: The folder; symlinked sub-folders are not followed.
@@ -111,6 +151,8 @@ def open_folder(
       normal_folders: Names of kinds that mean normal, in any case.
       labelled: Whether labels are needed; False accepts images without sub-folders.
       reading: What the numbers of images mean, and how large they may be.
+      masks: How masks are read.
+      strict: Whether masks that are odd, taken together, are an error.
 
     Returns:
       The source.
@@ -147,7 +189,21 @@ def open_folder(
             f"{path} has neither normal images nor masks, only {', '.join(kinds)}; "
             f"expected {_expected(normal_folders)}"
         )
-    items, skipped = _check(found, path, has_masks, skip_bad_files, reading)
+    seen, skipped = _check(found, path, has_masks, skip_bad_files, reading, masks)
+    items = [one.item for one in seen]
+    others = [
+        mask
+        for name in chosen
+        if layouts[name].masks
+        for mask in other_masks(layouts[name].masks, found)
+    ]
+    check_masks(
+        items,
+        {one.item.mask: one.look for one in seen if one.look},
+        look_at_all(others, masks.values),
+        dataset=dataset,
+        strict=strict,
+    )
     return FolderSource(
         dataset,
         items,
@@ -155,6 +211,7 @@ def open_folder(
         has_masks=has_masks,
         labelled=True,
         skipped=skipped,
+        rules=_file_rules(seen, dataset, reading, masks),
     )
 
 
@@ -220,15 +277,26 @@ def _open_flat(
     name = Path(os.path.abspath(path)).name
     select_classes(dataset, classes, (name,))
     found = [Item(image, None, Entry(image.name, name, "", -1)) for image in images]
-    items, skipped = _check(found, path, False, skip_bad_files, reading)
+    seen, skipped = _check(found, path, False, skip_bad_files, reading, AS_MASKS_TELL)
     return FolderSource(
         dataset,
-        items,
+        [one.item for one in seen],
         classes=(name,),
         has_masks=False,
         labelled=False,
         skipped=skipped,
+        rules=_file_rules(seen, dataset, reading, AS_MASKS_TELL),
     )
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A usable item, and what its headers and its mask say."""
+
+    item: Item
+    header: Header
+    posture: Posture | None
+    look: Look | None
 
 
 def _check(
@@ -237,26 +305,60 @@ def _check(
     has_masks: bool,
     skip_bad_files: bool,
     reading: Reading,
-) -> tuple[list[Item], tuple[str, ...]]:
+    masks: MaskSettings,
+) -> tuple[list[_Seen], tuple[str, ...]]:
     """Keeps the usable items; names the others where they may be skipped."""
-    items, skipped = [], []
+    seen, skipped = [], []
+    looks = look_at_all((item.mask for item in found if item.mask), masks.values)
     for item in found:
         try:
+            header, posture = check_headers(item, has_masks, reading)
             if skip_bad_files:
-                read_checked(item, has_masks, reading)
-            else:
-                check_headers(item, has_masks, reading)
+                read_checked(item, has_masks, reading, as_stored=False)
+            look = looks[item.mask] if item.mask else None
+            if isinstance(look, DataError):
+                raise look
         except DataError as error:
             if not skip_bad_files:
                 raise
             skipped.append(str(error))
         else:
-            items.append(item)
+            seen.append(_Seen(item, header, posture, look))
     if skipped:
         logging.warning("%s: skipped %d unusable files", path, len(skipped))
-    if not items:
+    if not seen:
         raise DataError(f"{path} holds no usable image; {len(skipped)} were skipped")
-    return items, tuple(skipped)
+    return seen, tuple(skipped)
+
+
+def _file_rules(
+    seen: Sequence[_Seen], dataset: str, reading: Reading, masks: MaskSettings
+) -> list[FileRule]:
+    """How each record is read; what was decided is said."""
+    names = [one.item.entry.path for one in seen]
+    turned = [
+        name
+        for name, one in zip(names, seen, strict=True)
+        if one.header.orientation != AS_STORED
+    ]
+    say_turned(dataset, turned, reading.upright, len(seen))
+    turns = mask_turns(
+        [one.posture for one in seen],
+        names,
+        dataset=dataset,
+        upright=reading.upright,
+        drawn=masks.orientation,
+    )
+    return [
+        FileRule(
+            reading.upright,
+            MaskRule(masks.values, of_mask),
+            one.header.orientation
+            if reading.upright and not one.header.by_reader
+            else AS_STORED,
+        )
+        for one, of_mask in zip(seen, turns, strict=True)
+    ]
 
 
 def _expected(normal_folders: Sequence[str]) -> str:

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TypedDict
 
+from data_pipelines.mask_values import PUBLISHED
+from data_pipelines.masks import MaskRule
 from data_pipelines.pictures.reading import DEFAULT_READING, Reading
 
 
@@ -38,6 +40,25 @@ class Entry:
     class_name: str
     defect: str
     label: int
+
+
+@dataclass(frozen=True)
+class FileRule:
+    """How the files of one record become pixels.
+
+    Attributes:
+      upright: Whether the image's EXIF orientation is applied.
+      mask: What of its mask counts, and how the mask is turned to lie on the image.
+      turned: The orientation that is applied to the image.
+    """
+
+    upright: bool
+    mask: MaskRule
+    turned: int = 1
+
+
+# Catalogue datasets are read as their published figures were made.
+AS_PUBLISHED = FileRule(upright=False, mask=MaskRule(PUBLISHED))
 
 
 class Source(abc.ABC):
@@ -108,3 +129,8 @@ class Source(abc.ABC):
             ]
             found.update(json.dumps(row).encode())
         return found.hexdigest()
+
+    def file_rule(self, i: int) -> FileRule:
+        """Says how the files of record `i` become pixels."""
+        del i
+        return AS_PUBLISHED

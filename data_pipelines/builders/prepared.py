@@ -35,6 +35,7 @@ from data_pipelines.digests import of_file, seal, unseal
 from data_pipelines.errors import AbsentError, DataError
 from data_pipelines.layouts import find_start, naming_unreadable
 from data_pipelines.locks import hold
+from data_pipelines.mask_check import odd_classes
 from data_pipelines.pictures import DEFAULT_READING, Reading
 from data_pipelines.records import Entry, Record, Source
 
@@ -93,7 +94,17 @@ class PreparedSource(Source):
         self.skipped = tuple(index["skipped"])
         self.missing_classes = tuple(index["missing"])
         self.strays = strays
-        self.differences = tuple(compare_counts(card, self.index))
+        # Older copies were made without a look at their masks.
+        odd = index.get("odd_masks", {})
+        self.differences = (
+            *compare_counts(card, self.index),
+            *odd_classes(odd.get("empty", {}), "are empty", self.index),
+            *odd_classes(
+                odd.get("large", {}),
+                "mark more than half of the picture or all of its corners",
+                self.index,
+            ),
+        )
         self._keys = tuple(row[-1] for row in index["records"])
         # Copies of earlier versions have none, and then what is read is believed.
         self._mask_keys = tuple(index.get("masks", ()))
@@ -359,6 +370,7 @@ def _write(builder: AnomalyBuilder, folder: Path) -> None:
         "classes": builder.survey.classes,
         "missing": builder.survey.missing,
         "skipped": builder.skipped,
+        "odd_masks": builder.odd_masks,
         "records": [
             [*dataclasses.astuple(entry), key] for entry, key in builder.entries
         ],

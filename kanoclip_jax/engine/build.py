@@ -12,7 +12,7 @@ from ml_collections import FrozenConfigDict
 
 from data_pipelines.checks import examine
 from data_pipelines.errors import AbsentError
-from data_pipelines.sources import Source, open_source
+from data_pipelines.sources import MaskSettings, Source, open_source
 from kanoclip_jax.backbones import Clip, Dino, load_clip, load_dino
 from kanoclip_jax.engine import forks
 from kanoclip_jax.engine.settings import datasets_of, reading_of
@@ -112,6 +112,10 @@ def open_dataset(
             class_names=config.data.class_names,
             labelled=labelled,
             reading=reading_of(config),
+            masks=MaskSettings(
+                values=config.data.mask_values,
+                orientation=config.data.mask_orientation,
+            ),
         ),
     )
     if source.skipped:

@@ -141,6 +141,10 @@ MANIFEST = FORMATS | {
     "batch_size": (None, _SIDE),
     "class_names": [str],
     "thresholds": {...: {"image": _SHARE, "pixel": _SHARE}},
-    "reading": {"value_range": str, "max_pixels": _COUNT},
+    "reading": {
+        "value_range": str,
+        "max_pixels": _COUNT,
+        "orientation": Choice(("upright", "stored")),
+    },
     "tiles": str,
 }

@@ -8,10 +8,10 @@ from PIL import Image
 
 from data_pipelines.augment import DrawMosaics, read_mosaic
 from data_pipelines.errors import DataError
+from data_pipelines.masks import decode_mask
 from data_pipelines.pipeline import train_stream
 from data_pipelines.records import Entry
 from data_pipelines.sources import open_source
-from data_pipelines.transforms import decode_mask
 
 # Grey values tell the records apart; a class has a decade of its own.
 GREY = {

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from data_pipelines import pipeline
 from data_pipelines.errors import DataError
+from data_pipelines.masks import decode_mask
 from data_pipelines.pipeline import (
     eval_stream,
     predict_stream,
@@ -17,7 +18,6 @@ from data_pipelines.pipeline import (
     train_stream,
 )
 from data_pipelines.sources import open_source
-from data_pipelines.transforms import decode_mask
 
 PASS = {"image_size": 8, "workers": 0}
 

@@ -131,7 +131,7 @@ class Detecting(abc.ABC):
                 `[h, w, 4]`, whose alpha is dropped as everywhere: uint8, uint16 over
                 its full range, or any numbers of the detector's `value_range`.
                 Floating-point and signed ones are refused without: theirs is
-                anybody's guess. EXIF orientation is applied.
+                anybody's guess. EXIF orientation is applied, unless it is told otherwise.
             class_name: what the pictures show, for the prompts; see `named` for None.
             threshold: of images and pixels alike, or a pair of the two; the calibrated
                 ones where None.

@@ -124,6 +124,7 @@ class Detector(Detecting):
         value_range: str | tuple[float, float] = AUTO_RANGE,
         max_pixels: int = MAX_PIXELS,
         tiles: str | int = NEVER,
+        orientation: str = "upright",
     ) -> "Detector":
         """The detector of a checkpoint, which brings its own settings.
 
@@ -145,6 +146,8 @@ class Detector(Detecting):
                 `12bit`, or `LOW,HIGH`. It is the same for all pictures, and thresholds
                 belong to it.
             max_pixels: pictures of more are refused.
+            orientation: `upright` turns pictures by their EXIF orientation, `stored`
+                leaves them as they are.
 
         Raises:
             DataError: a value range that is none.
@@ -159,10 +162,11 @@ class Detector(Detecting):
         given = {key: value for key, value in given.items() if value}
         if dtype:
             check_choice("clip.dtype", dtype)
+        check_choice("data.orientation", orientation)
         config = saved_settings(checkpoint)
         config.update_from_flattened_dict(given)
         # Of the pictures, not of the training.
-        reading = Reading(value_range=value_range, max_pixels=max_pixels)
+        reading = Reading(value_range, max_pixels, orientation)
         with config.unlocked():
             config.data = {**config.get("data", {}), **dataclasses.asdict(reading)}
         trained = load_trained(FrozenConfigDict(config), None, frozenset(given))

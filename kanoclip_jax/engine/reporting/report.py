@@ -64,7 +64,10 @@ def make_report(
 
 
 def with_facts(
-    dataset: str, result: Mapping[str, Any], differences: Sequence[str]
+    dataset: str,
+    result: Mapping[str, Any],
+    differences: Sequence[str],
+    undefined: Sequence[str] = (),
 ) -> dict[str, Any]:
     """A dataset's result with published figures, and what a comparison must know.
 
@@ -72,6 +75,7 @@ def with_facts(
         dataset: its id.
         result: `classes` and `mean`.
         differences: between this copy and the published one.
+        undefined: why figures are not there.
     """
     facts: dict[str, Any] = {}
     rows = paper.figures(dataset)
@@ -90,6 +94,7 @@ def with_facts(
             "This copy is not the published one, so its figures are not comparable: "
             f"{'; '.join(differences[:3])}{more}."
         )
+    notes += undefined
     return dict(result) | facts | ({"notes": notes} if notes else {})
 
 

@@ -37,6 +37,7 @@ SIZE = 16
 CLASSES = ("metal nut", "cup")
 LIMITS = Thresholds(0.3, 0.35)
 PATCH = 4
+READING = {"value_range": "auto", "max_pixels": 10**8, "orientation": "upright"}
 
 
 class Package(Detecting):
@@ -111,7 +112,7 @@ def write_export(folder: Path, batch: int | None = None) -> Path:
         "v": 2,
         "image_size": SIZE,
         "patch_px": PATCH,
-        "reading": {"value_range": "auto", "max_pixels": 10**8},
+        "reading": READING,
         "tiles": "never",
         "batch_size": batch,
         "class_names": list(CLASSES),
@@ -259,7 +260,7 @@ def test_thresholds_belong_to_the_settings_that_they_were_made_with(runner, expo
 def test_settings_of_pictures_are_those_of_the_manifest(runner, copied):
     deep = np.tile(np.uint16([0, 1024, 1536, 2048]), (SIZE, 4))
     assert "nearly black" in runner.Detector(copied).predict(deep, "cup").warning
-    edit(copied, reading={"value_range": "12bit", "max_pixels": 50})
+    edit(copied, reading=READING | {"value_range": "12bit", "max_pixels": 50})
     detector = runner.Detector(copied)
     found = detector.predict(deep, "cup")
     # 128 of 255, three times.
