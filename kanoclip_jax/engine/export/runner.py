@@ -47,7 +47,11 @@ from kanoclip_jax.engine.export.runtimes import (
     listed,
 )
 from kanoclip_jax.engine.prediction.detecting import Detecting
-from kanoclip_jax.engine.prediction.inputs import absolute, find_inputs
+from kanoclip_jax.engine.prediction.inputs import (
+    absolute,
+    describe_inputs,
+    find_inputs,
+)
 from kanoclip_jax.engine.prediction.pictures import FOLDERS
 from kanoclip_jax.engine.prediction.predictions import Stamp
 from kanoclip_jax.engine.prediction.results import Results, common_folder
@@ -371,6 +375,7 @@ def run(options: argparse.Namespace) -> int:
     output = absolute(Path(options.output).expanduser())
     own = [output / name for name in FOLDERS]
     paths = find_inputs(options.input, own, key="INPUT")
+    print("\n".join(describe_inputs(options.input, paths, own)), flush=True)
     names = ("backend", "device", "precision", "batch_size", "min_area")
     names += ("value_range", "max_pixels", "orientation", "tiles")
     detector = Detector(

@@ -15,7 +15,11 @@ from data_pipelines.pictures import Picture, read_picture
 from data_pipelines.pipeline import predict_stream
 from kanoclip_jax.engine.endings import end_if_asked
 from kanoclip_jax.engine.prediction.detector import Detector
-from kanoclip_jax.engine.prediction.inputs import absolute, find_inputs
+from kanoclip_jax.engine.prediction.inputs import (
+    absolute,
+    describe_inputs,
+    find_inputs,
+)
 from kanoclip_jax.engine.prediction.pictures import FOLDERS
 from kanoclip_jax.engine.prediction.predictions import Stamp
 from kanoclip_jax.engine.prediction.results import Results, common_folder
@@ -31,7 +35,9 @@ def main(
     config: FrozenConfigDict, workdir: Path, overrides: frozenset[str] = frozenset()
 ) -> int:
     """Predict `predict.input`; exit status 1 where some inputs failed."""
-    paths = find_inputs(config.predict.input, own_files(workdir))
+    given, own = config.predict.input, own_files(workdir)
+    paths = find_inputs(given, own)
+    print("\n".join(describe_inputs(given, paths, own)), flush=True)
     detector, config = open_detector(
         config, workdir, overrides, config.predict.batch_size
     )
