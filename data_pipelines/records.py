@@ -49,6 +49,8 @@ class Source(abc.ABC):
       skipped: The message of every file that was left out; it names the file.
       missing_classes: Classes of the catalogue that the data root lacks.
       strays: Folders and files that were met but not understood, and left out.
+      reading: How a user's folder was read, a line for each class; of a catalogue
+        dataset nothing.
       differences: Where the counts are not the published ones, one line each.
     """
 
@@ -61,6 +63,7 @@ class Source(abc.ABC):
     skipped: tuple[str, ...]
     missing_classes: tuple[str, ...]
     strays: tuple[str, ...] = ()
+    reading: tuple[str, ...] = ()
     differences: tuple[str, ...] = ()
 
     def __len__(self) -> int:

@@ -6,7 +6,8 @@ from typing import Literal, get_args
 
 from data_pipelines.catalog import CATALOG, find_card
 from data_pipelines.errors import DataError
-from data_pipelines.folder import NORMAL_FOLDERS, folder_of, open_folder
+from data_pipelines.folder import folder_of, open_folder
+from data_pipelines.folder_names import NORMAL_FOLDERS
 from data_pipelines.joined import JoinedSource, share_classes
 from data_pipelines.layouts import naming_unreadable
 from data_pipelines.records import Entry, Record, Source
@@ -48,7 +49,8 @@ def open_source(
       normal_folders: Sub-folder names that mean normal, for `folder:PATH`.
       labelled: Whether labels are needed; False also accepts a flat folder of images.
       strict: Refuses a catalogue dataset that differs from the published counts, lacks
-        classes or has unusable files, instead of warning.
+        classes or has unusable files, instead of warning; and a folder with files that
+        are not used.
       covid19_include: Further folders that `covid19` counts as anomalous.
       class_names: What prompts call a class. `display` is a name as people say it
         (`printed circuit board`), `raw` the dataset's own id (`pcb1`), which most
@@ -76,6 +78,7 @@ def open_source(
                 skip_bad_files=skip_bad_files,
                 normal_folders=tuple(normal_folders),
                 labelled=labelled,
+                strict=strict,
             )
         return _name_classes(folder, class_names)
     card = find_card(dataset)

@@ -12,9 +12,10 @@ from ml_collections import FrozenConfigDict
 
 from data_pipelines.errors import AbsentError
 from data_pipelines.sources import Source, open_source
+from data_pipelines.suffixes import printable
 from kanoclip_jax.backbones import Clip, Dino, load_clip, load_dino
 from kanoclip_jax.engine.settings import datasets_of
-from kanoclip_jax.engine.sharding import first_alone
+from kanoclip_jax.engine.sharding import first_alone, is_first
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models import build_method, method_class
 from kanoclip_jax.models.base import Method
@@ -80,7 +81,7 @@ def open_dataset(
     *,
     labelled: bool = True,
 ) -> Source:
-    """One dataset as the settings ask; the files that were skipped are listed.
+    """One dataset as the settings ask; how a folder was read is said once, in words.
 
     Args:
         config: where it is, and what of it counts.
@@ -103,6 +104,8 @@ def open_dataset(
             labelled=labelled,
         ),
     )
+    if source.reading and is_first():
+        _say_once(dataset, source.reading)
     if source.skipped:
         print(f"{dataset}: skipped {len(source.skipped)} bad files:")
         for line in source.skipped:
@@ -113,6 +116,13 @@ def open_dataset(
         "%s: %d images of %d classes", dataset, len(source), len(source.classes)
     )
     return source
+
+
+@functools.cache
+def _say_once(dataset: str, reading: tuple[str, ...]) -> None:
+    """Print how a folder was read: the runs of a suite open it again and again."""
+    print(f"{printable(dataset)} is read as")
+    print("\n".join(f"  {line}" for line in reading), flush=True)
 
 
 def open_targets(config: FrozenConfigDict) -> Targets:
