@@ -102,20 +102,21 @@ def read_class(
         for kind in normal
         for path in kind.pictures
     ]
-    found: dict[str, int] = defaultdict(int)
+    # A folder of masks of which none fits is one all the same: its pictures lack them.
+    found = dict.fromkeys(_mask_folders(layout, anomalous), 0)
     for kind in anomalous:
         for path in kind.pictures:
             where, mask = masks.get(path, ("", None))
             items.append(_item(path, mask, base, name, kind.name, 1))
             if mask is not None:
-                found[where] += 1
+                found[where] = found.get(where, 0) + 1
     return ClassReading(
         name,
         layout,
         tuple(items),
         {kind.name: len(kind.pictures) for kind in normal},
         {kind.name: len(kind.pictures) for kind in anomalous},
-        dict(found),
+        found,
         tuple(remarks),
     )
 
@@ -268,7 +269,7 @@ def _find_masks(
         places = [
             *([layout.masks.name] if layout.masks else ()),
             *(["the pictures themselves"] if kind.beside else ()),
-            *(f"{kind.name}/{tree.name}" for tree in kind.inside),
+            *(_inside(kind, tree) for tree in kind.inside),
         ]
         if len(places) > 1 and (layout.masks or kind.beside):
             raise DataError(
@@ -278,11 +279,20 @@ def _find_masks(
         found |= {i: ("beside the pictures", m) for i, m in kind.beside.items()}
         for tree in kind.inside:
             below = [p for p in kind.pictures if p.is_relative_to(tree.path.parent)]
-            where = f"{kind.name}/{tree.path.relative_to(kind.tree.path).as_posix()}"
-            found |= _named(where, _pair(below, tree.all_pictures()))
+            pairs = _pair(below, tree.all_pictures())
+            found |= _named(_inside(kind, tree), pairs)
     if layout.masks:
         found |= _named(layout.masks.name, _pair_kinds(layout.masks, anomalous))
     return found
+
+
+def _mask_folders(layout: ClassLayout, anomalous: Sequence[Kind]) -> list[str]:
+    own = [layout.masks.name] if layout.masks else []
+    return own + [_inside(kind, tree) for kind in anomalous for tree in kind.inside]
+
+
+def _inside(kind: Kind, masks: Tree) -> str:
+    return f"{kind.name}/{masks.path.relative_to(kind.tree.path).as_posix()}"
 
 
 def _named(where: str, pairs: dict[Path, Path | None]) -> dict[Path, tuple[str, Path]]:
