@@ -13,7 +13,11 @@ from tqdm import tqdm
 from data_pipelines.errors import DataError
 from data_pipelines.pipeline import predict_stream
 from kanoclip_jax.engine.prediction.detector import Detector, Prediction
-from kanoclip_jax.engine.prediction.inputs import absolute, find_inputs
+from kanoclip_jax.engine.prediction.inputs import (
+    absolute,
+    describe_inputs,
+    find_inputs,
+)
 from kanoclip_jax.engine.prediction.pictures import FOLDERS, SHEET, Pictures
 from kanoclip_jax.engine.prediction.predictions import (
     Line,
@@ -33,7 +37,9 @@ def main(
     config: FrozenConfigDict, workdir: Path, overrides: frozenset[str] = frozenset()
 ) -> int:
     """Predict `predict.input`; exit status 1 where some inputs failed."""
-    paths = find_inputs(config.predict.input, own_files(workdir))
+    given, own = config.predict.input, own_files(workdir)
+    paths = find_inputs(given, own)
+    print("\n".join(describe_inputs(given, paths, own)), flush=True)
     base = Path(os.path.commonpath([path.parent for path in paths]))
     detector, config = open_detector(
         config, workdir, overrides, config.predict.batch_size

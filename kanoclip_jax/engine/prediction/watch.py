@@ -14,8 +14,15 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
 from data_pipelines.errors import DataError
+from data_pipelines.suffixes import is_picture, is_unread
 from kanoclip_jax.engine.prediction.detector import Detector
-from kanoclip_jax.engine.prediction.inputs import absolute, is_below, is_picture, walk
+from kanoclip_jax.engine.prediction.inputs import (
+    absolute,
+    describe_inputs,
+    is_below,
+    unread,
+    walk,
+)
 from kanoclip_jax.engine.prediction.predict import Results, open_detector, own_files
 from kanoclip_jax.engine.prediction.predictions import Line, Stamp, printable, stamp
 from kanoclip_jax.errors import InputError
@@ -39,10 +46,12 @@ def main(
             f"predict.input {config.predict.input!r} is no folder; watch takes one, as "
             "in --config.predict.input=photos/"
         )
+    own = own_files(workdir)
+    given = config.predict.input
+    print("\n".join(describe_inputs(given, walk(folder, own), own)), flush=True)
     # Pictures come one by one: padding a batch would only make each of them wait.
     detector, config = open_detector(config, workdir, overrides, batch_size=1)
     results = Results(detector, config, workdir, folder)
-    own = own_files(workdir)
     try:
         # So that the first picture does not wait for a compiler.
         detector.predict(np.zeros((8, 8), np.uint8), config.predict.class_name)
@@ -124,21 +133,27 @@ def _events(folder: Path, own: list[Path]) -> Iterator[queue.SimpleQueue]:
     """Paths of pictures that appear or change; of a folder, what it holds."""
     changed: queue.SimpleQueue[Path] = queue.SimpleQueue()
 
+    told: set[Path] = set()
+
+    def visible(path: Path) -> bool:
+        inner = path.relative_to(folder).parts
+        hidden = any(part.startswith(".") for part in inner)
+        return not hidden and not is_below(path, own)
+
     class Handler(FileSystemEventHandler):
         def on_any_event(self, event: FileSystemEvent) -> None:
             if event.event_type in ("opened", "closed_no_write", "deleted"):
                 return
             path = Path(os.fsdecode(event.dest_path or event.src_path))
-            found = walk(path, own) if event.is_directory else [path]
-            for picture in found:
-                inner = picture.relative_to(folder).parts
-                hidden = any(part.startswith(".") for part in inner)
-                if (
-                    is_picture(picture.name)
-                    and not hidden
-                    and not is_below(picture, own)
-                ):
-                    changed.put(picture)
+            found = [path]
+            if event.is_directory:
+                found = walk(path, own) + unread(path, own)
+            for file in filter(visible, found):
+                if is_picture(file.name):
+                    changed.put(file)
+                elif is_unread(file.name) and file not in told:
+                    told.add(file)
+                    _say_unread(file)
 
     observer = Observer()
     observer.schedule(Handler(), str(folder), recursive=True)
@@ -194,6 +209,12 @@ def _follow(
             if written == settings.limit:
                 break
     return failed
+
+
+def _say_unread(path: Path) -> None:
+    """Say at once that a file is none of those that are scored, in one piece."""
+    said = f"not read: {printable(path)} ({path.suffix} is a format that is not read)"
+    print(f"{said}\n", end="", flush=True)
 
 
 def _drain(changed: queue.SimpleQueue, arrivals: Arrivals) -> None:
