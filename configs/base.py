@@ -164,6 +164,12 @@ def get_config(row: str = "") -> ConfigDict:
     # In prompts: display (printed circuit board) or raw, the folder's (pcb1), as
     # published tables have it.
     config.data.class_names = "display"
+    # Which values are black and white in pictures that are not of 8 bits, the same for all
+    # of them: auto (what the file says), a depth (12bit: 0 to 4095), or LOW,HIGH
+    # (-1000,1000 for Hounsfield units, 0,1 for floating-point ones).
+    config.data.value_range = "auto"
+    # Pictures of more are refused before they are decoded.
+    config.data.max_pixels = 178_956_970
     # Reading processes; -1 is threads alone on up to 4 cores, else half of the cores.
     config.data.workers = -1
 
@@ -215,6 +221,10 @@ def get_config(row: str = "") -> ConfigDict:
     # or a calibration.json.
     config.predict.calibration = "auto"
     config.predict.min_area = 1  # pixels; smaller regions are left out
+    # Large and elongated pictures in overlapping windows, of predict, watch, calibrate
+    # and export: never (each is squashed to the model's size), auto (windows of that
+    # size, where a picture is more than twice as long), or a window's side in pixels.
+    config.predict.tiles = "never"
 
     config.calibrate = ConfigDict()
     # A folder of normal pictures, or of kinds of them (good/, bad/) with masks if any.

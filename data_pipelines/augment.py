@@ -11,8 +11,9 @@ import grain
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from data_pipelines.pictures import decode_picture, square
 from data_pipelines.records import Entry, Source
-from data_pipelines.transforms import decode_image, decode_mask
+from data_pipelines.transforms import decode_mask
 
 _CELLS = 4
 
@@ -65,7 +66,7 @@ class DrawMosaics(grain.transforms.MapWithIndex):
 
 def read_mosaic(
     source: Source, cells: Sequence[int], size: int
-) -> tuple[UInt8[np.ndarray, "size size 3"], UInt8[np.ndarray, "size size"]]:
+) -> tuple[UInt8[np.ndarray, "size size 3"], UInt8[np.ndarray, "size size"], str]:
     """Reads four records as one picture and one mask, each at half of the size.
 
     The public code pastes the pictures at their own size and squashes the whole. Of
@@ -79,19 +80,21 @@ def read_mosaic(
       size: Side of the result in pixels; an even number.
 
     Returns:
-      The picture, and the mask of {0, 1}, empty in the cells of normal records.
+      The picture, the mask of {0, 1}, empty in the cells of normal records, and what is
+      to be said of the pictures, if anything.
 
     Raises:
       DataError: a file is unusable.
     """
-    half = size // 2
+    half, warning = size // 2, ""
     image = np.empty((size, size, 3), np.uint8)
     mask = np.empty((size, size), np.uint8)
     for cell, i in enumerate(cells):
         top, left = cell // 2 * half, cell % 2 * half
         here = slice(top, top + half), slice(left, left + half)
         record = source[i]
-        image[here] = decode_image(record["image"], record["path"], half)
+        found = decode_picture(record["image"], record["path"], source.reading)
+        image[here], warning = square(found.image, half), warning or found.warning
         mask_path = f"the mask of {record['path']}"
         mask[here] = decode_mask(record["mask"], mask_path, half)
-    return image, mask
+    return image, mask, warning

@@ -2,15 +2,23 @@
 
 from data_pipelines.errors import DataError
 from data_pipelines.layouts import Item
-from data_pipelines.transforms import SKIP_REMEDY, open_image, read_file, read_size
+from data_pipelines.pictures import (
+    SKIP_REMEDY,
+    Reading,
+    decode_picture,
+    load_stored,
+    read_file,
+    read_size,
+)
 
 
-def read_checked(item: Item, needs_mask: bool) -> tuple[bytes, bytes]:
+def read_checked(item: Item, needs_mask: bool, reading: Reading) -> tuple[bytes, bytes]:
     """Reads an image and its mask, and decodes both fully.
 
     Args:
       item: The files.
       needs_mask: Whether an anomalous image must have a mask.
+      reading: What the numbers of images mean.
 
     Returns:
       The encoded image and the encoded mask, `b""` where there is none.
@@ -20,20 +28,22 @@ def read_checked(item: Item, needs_mask: bool) -> tuple[bytes, bytes]:
     """
     _check_has_mask(item, needs_mask)
     image_bytes = read_file(item.image)
-    image = open_image(image_bytes, str(item.image))
+    image = decode_picture(image_bytes, str(item.image), reading).image
     if item.mask is None:
         return image_bytes, b""
     mask_bytes = read_file(item.mask)
-    _check_sizes(item, image.size, open_image(mask_bytes, str(item.mask)).size)
+    _check_sizes(
+        item, image.size, load_stored(mask_bytes, str(item.mask), reading).size
+    )
     return image_bytes, mask_bytes
 
 
-def check_headers(item: Item, needs_mask: bool) -> None:
+def check_headers(item: Item, needs_mask: bool, reading: Reading) -> None:
     """Does the checks of `read_checked` that need no decoding of pixels."""
     _check_has_mask(item, needs_mask)
-    size = read_size(item.image)
+    size = read_size(item.image, reading=reading)
     if item.mask is not None:
-        _check_sizes(item, size, read_size(item.mask))
+        _check_sizes(item, size, read_size(item.mask, reading=reading))
 
 
 def _check_has_mask(item: Item, needs_mask: bool) -> None:

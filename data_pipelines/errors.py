@@ -1,7 +1,19 @@
 """The exceptions that the data pipelines raise for a user's bad input."""
 
+from data_pipelines.names import printable
 
-class DataError(ValueError):
+
+class OneLine(ValueError):
+    """An error whose message is one line that any terminal can show.
+
+    Names in it may be anybody's: what would move a cursor or turn a line is escaped.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(printable(message))
+
+
+class DataError(OneLine):
     """A dataset, folder, image or mask that cannot be used.
 
     The message is one line: the offending value, what is allowed, the remedy.

@@ -6,7 +6,7 @@ beside their images as `NAME_mask`. A folder whose sub-folders are such classes 
 folder of classes; one whose sub-folders hold images is a single class called like
 itself. Images directly in the folder have no labels.
 
-What is read is what the source says in `reading`, a line for each class: every visible
+What is read is what the source says in `description`, a line for each class: every visible
 file is used, a document, or named.
 """
 
@@ -31,9 +31,10 @@ from data_pipelines.folder_reading import (
 )
 from data_pipelines.folder_tree import Tree
 from data_pipelines.layouts import Item
+from data_pipelines.names import printable
+from data_pipelines.pictures import DEFAULT_READING, Reading, read_file
 from data_pipelines.records import Entry, Record, Source
-from data_pipelines.suffixes import name_some, printable
-from data_pipelines.transforms import read_file
+from data_pipelines.suffixes import name_some
 
 _PREFIX = "folder:"
 
@@ -50,7 +51,7 @@ class FolderSource(Source):
         has_masks: bool,
         labelled: bool,
         skipped: tuple[str, ...],
-        reading: tuple[str, ...] = (),
+        description: tuple[str, ...] = (),
         strays: tuple[str, ...] = (),
     ):
         self.dataset = dataset
@@ -61,7 +62,7 @@ class FolderSource(Source):
         self.index = tuple(item.entry for item in items)
         self.skipped = skipped
         self.missing_classes = ()
-        self.reading = reading
+        self.description = description
         self.strays = strays
         self._files = tuple((item.image, item.mask) for item in items)
         self._keys: dict[int, str] = {}
@@ -105,6 +106,7 @@ def open_folder(
     normal_folders: tuple[str, ...] = NORMAL_FOLDERS,
     labelled: bool = True,
     strict: bool = False,
+    reading: Reading = DEFAULT_READING,
 ) -> FolderSource:
     """Scans a folder of images.
 
@@ -119,6 +121,7 @@ def open_folder(
       normal_folders: Names of kinds that mean normal, in any case.
       labelled: Whether labels are needed; False accepts images without sub-folders.
       strict: Refuses a folder that holds what is not used.
+      reading: What the numbers of images mean, and how large they may be.
 
     Returns:
       The source.
@@ -136,22 +139,22 @@ def open_folder(
     layout = find_layout(path, _names(normal_folders))
     if not layout.classes:
         source = _open_flat(
-            path, layout.tree, dataset, classes, skip_bad_files, labelled
+            path, layout.tree, dataset, classes, skip_bad_files, labelled, reading
         )
     else:
         chosen = select_classes(dataset, classes, layout.classes)
-        readings = [
+        found = [
             read_class(layout.classes[name], name, path, normal_folders)
             for name in chosen
         ]
         others = [
-            found.home for name, found in layout.classes.items() if name not in chosen
+            one.home for name, one in layout.classes.items() if name not in chosen
         ]
         if not labelled:
-            _refuse_loose(readings)
-        _refuse_unlabelled(path, readings, normal_folders)
+            _refuse_loose(found)
+        _refuse_unlabelled(path, found, normal_folders)
         source = _open_classes(
-            path, layout.tree, dataset, readings, others, skip_bad_files
+            path, layout.tree, dataset, found, others, skip_bad_files, reading
         )
     if strict and source.strays:
         raise DataError(
@@ -177,55 +180,56 @@ def _open_classes(
     path: Path,
     tree: Tree,
     dataset: str,
-    readings: Sequence[ClassReading],
+    classes: Sequence[ClassReading],
     others: Sequence[Tree],
     skip_bad_files: bool,
+    reading: Reading,
 ) -> FolderSource:
     """The source of some classes; `others` are those that are not kept."""
-    has_masks = any(reading.masks for reading in readings)
-    found = [item for reading in readings for item in reading.items]
-    items, skipped = _check(found, path, has_masks, skip_bad_files)
+    has_masks = any(one.masks for one in classes)
+    found = [item for one in classes for item in one.items]
+    items, skipped = _check(found, path, has_masks, skip_bad_files, reading)
     lines, strays = [], []
-    for reading in readings:
-        home = reading.layout.home
-        unused = find_unused(home, used_files(reading))
-        lines.append(describe_class(reading, unused))
-        lines += [f"{printable(reading.name)}: {line}" for line in reading.remarks]
-        if not reading.normal:
+    for one in classes:
+        home, name = one.layout.home, printable(one.name)
+        unused = find_unused(home, used_files(one))
+        lines.append(describe_class(one, unused))
+        lines += [f"{name}: {remark}" for remark in one.remarks]
+        if not one.normal:
             lines.append(
-                f"{printable(reading.name)}: no picture is normal, so its image metrics "
-                "are undefined and no part of the mean over classes"
+                f"{name}: no picture is normal, so its image metrics are undefined and "
+                "no part of the mean over classes"
             )
         where = home.path.relative_to(path)
-        strays += [(where / name).as_posix() for name in unused.strays()]
-    used = frozenset().union(*(used_files(reading) for reading in readings))
-    homes = [reading.layout.home for reading in readings]
+        strays += [(where / stray).as_posix() for stray in unused.strays()]
+    homes = [one.layout.home for one in classes]
     if homes != [tree]:
+        used = frozenset().union(*map(used_files, classes))
         rest = find_unused(tree, used, (*homes, *others))
         strays += rest.strays()
         lines += [f"not used: {rest}"] if str(rest) else []
     return FolderSource(
         dataset,
         items,
-        classes=tuple(reading.name for reading in readings),
+        classes=tuple(one.name for one in classes),
         has_masks=has_masks,
         labelled=True,
         skipped=skipped,
-        reading=tuple(lines),
+        description=tuple(lines),
         strays=tuple(strays),
     )
 
 
-def _refuse_loose(readings: Sequence[ClassReading]) -> None:
+def _refuse_loose(classes: Sequence[ClassReading]) -> None:
     """Where a flat folder would do, images beside folders of images may mean either.
 
     Raises:
       DataError: there are some.
     """
-    for reading in readings:
-        level = reading.layout.level
+    for one in classes:
+        level = one.layout.level
         if level.pictures:
-            kinds = [*reading.normal, *reading.anomalous]
+            kinds = [*one.normal, *one.anomalous]
             raise DataError(
                 f"{printable(str(level.path))} holds {len(level.pictures)} pictures "
                 f"({name_some([p.name for p in level.pictures])}) beside folders of "
@@ -234,16 +238,16 @@ def _refuse_loose(readings: Sequence[ClassReading]) -> None:
 
 
 def _refuse_unlabelled(
-    path: Path, readings: Sequence[ClassReading], normal_folders: Sequence[str]
+    path: Path, classes: Sequence[ClassReading], normal_folders: Sequence[str]
 ) -> None:
     """Without normal images and without masks there is nothing to tell apart.
 
     Raises:
       DataError: there are neither.
     """
-    if any(reading.normal or reading.masks for reading in readings):
+    if any(one.normal or one.masks for one in classes):
         return
-    kinds = sorted({kind for reading in readings for kind in reading.anomalous})
+    kinds = sorted({kind for one in classes for kind in one.anomalous})
     raise DataError(
         f"{path} has neither normal images nor masks, only "
         f"{', '.join(map(printable, kinds))}; expected {_expected(normal_folders)}. If "
@@ -258,6 +262,7 @@ def _open_flat(
     classes: tuple[str, ...],
     skip_bad_files: bool,
     labelled: bool,
+    reading: Reading,
 ) -> FolderSource:
     if not tree.pictures:
         raise DataError(
@@ -272,7 +277,7 @@ def _open_flat(
     select_classes(dataset, classes, (name,))
     images = [p for p in read_kind(tree).pictures if p.parent == tree.path]
     found = [Item(image, None, Entry(image.name, name, "", -1)) for image in images]
-    items, skipped = _check(found, path, False, skip_bad_files)
+    items, skipped = _check(found, path, False, skip_bad_files, reading)
     unused = find_unused(tree, frozenset(images))
     left = f"; not used: {unused}" if str(unused) else ""
     line = f"{printable(name)}: {len(images)} pictures without labels{left}"
@@ -283,7 +288,7 @@ def _open_flat(
         has_masks=False,
         labelled=False,
         skipped=skipped,
-        reading=(line,),
+        description=(line,),
         strays=tuple(unused.strays()),
     )
 
@@ -295,16 +300,20 @@ def _elsewhere(tree: Tree) -> str:
 
 
 def _check(
-    found: Sequence[Item], path: Path, has_masks: bool, skip_bad_files: bool
+    found: Sequence[Item],
+    path: Path,
+    has_masks: bool,
+    skip_bad_files: bool,
+    reading: Reading,
 ) -> tuple[list[Item], tuple[str, ...]]:
     """Keeps the usable items; names the others where they may be skipped."""
     items, skipped = [], []
     for item in found:
         try:
             if skip_bad_files:
-                read_checked(item, has_masks)
+                read_checked(item, has_masks, reading)
             else:
-                check_headers(item, has_masks)
+                check_headers(item, has_masks, reading)
         except DataError as error:
             if not skip_bad_files:
                 raise

@@ -24,8 +24,9 @@ from data_pipelines.folder_tree import (
     looks_like_masks,
 )
 from data_pipelines.layouts import Item, pair_masks
+from data_pipelines.names import printable
 from data_pipelines.records import Entry
-from data_pipelines.suffixes import name_some, printable
+from data_pipelines.suffixes import name_some
 
 _ENDINGS = ("_mask", "", "_gt", "_label", "_seg", "_segmentation", "_ground_truth")
 

@@ -14,7 +14,8 @@ from data_pipelines.folder_names import (
     split_of,
 )
 from data_pipelines.folder_tree import Tree, looks_like_masks, scan_tree
-from data_pipelines.suffixes import name_some, printable
+from data_pipelines.names import printable
+from data_pipelines.suffixes import name_some
 
 
 @dataclass(frozen=True)

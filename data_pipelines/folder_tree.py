@@ -8,12 +8,12 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines.errors import DataError
+from data_pipelines.names import printable
 from data_pipelines.suffixes import (
     is_document,
     is_hidden,
     is_picture,
     is_unread,
-    printable,
 )
 
 # Pillow knows more formats, and runs Ghostscript on some.

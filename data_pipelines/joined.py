@@ -65,6 +65,7 @@ class JoinedSource(Source):
             f"{part.dataset}/{path}" for part in parts for path in part.strays
         )
         self.differences = tuple(line for part in parts for line in part.differences)
+        self.reading = parts[0].reading
         self._ends = tuple(itertools.accumulate(map(len, parts)))
 
     @property

@@ -8,15 +8,20 @@ import numpy as np
 
 from data_pipelines.augment import DrawMosaics, read_mosaic
 from data_pipelines.errors import DataError
+from data_pipelines.pictures import (
+    DEFAULT_READING,
+    Reading,
+    decode_picture,
+    read_picture,
+    read_size,
+    square,
+)
 from data_pipelines.records import Source
 from data_pipelines.stream import Batch, BatchStream
 from data_pipelines.transforms import (
-    decode_image,
     decode_mask,
     decode_original_mask,
     label_regions,
-    read_image,
-    read_size,
     square_mask,
 )
 
@@ -64,7 +69,8 @@ def train_stream(
     Returns:
       A checkpointable iterator of numpy dicts: `image` uint8 `[b, h, w, 3]`, `mask`
       uint8 `[b, h, w]`, `label`, `class_index` (into `source.classes`) and `index`
-      (into `source`) int32 `[b]`, `is_real` bool `[b]`. Padding is zeros.
+      (into `source`) int32 `[b]`, `is_real` bool `[b]`, and with images `warning` str
+      `[b]`: what is to be said of their values, if anything. Padding is zeros.
 
     Raises:
       DataError: a size is not positive, mosaics that cannot be made, or, while
@@ -139,7 +145,12 @@ def eval_stream(
 
 
 def predict_stream(
-    paths: Sequence[str | Path], *, image_size: int, batch_size: int, workers: int
+    paths: Sequence[str | Path],
+    *,
+    image_size: int,
+    batch_size: int,
+    workers: int,
+    reading: Reading = DEFAULT_READING,
 ) -> grain.DatasetIterator:
     """Streams image files for prediction, upright by their EXIF orientation.
 
@@ -151,17 +162,18 @@ def predict_stream(
       image_size: Side of the images in pixels.
       batch_size: Files per batch; the last batch is padded.
       workers: Reading processes; 0 reads in threads of this process.
+      reading: What the numbers of images mean.
 
     Returns:
       An iterator of dicts: `image` uint8 `[b, h, w, 3]`, `index` (into `paths`),
-      `height` and `width` (of the upright file) int32 `[b]`, `error` str `[b]` (empty
-      where there is none) and `is_real` bool `[b]`.
+      `height` and `width` (of the upright file) int32 `[b]`, `error` and `warning` str
+      `[b]` (empty where there is none) and `is_real` bool `[b]`.
 
     Raises:
       DataError: a size is not positive.
     """
     _check_positive(image_size=image_size, batch_size=batch_size)
-    load = _LoadFiles(tuple(map(str, paths)), image_size, batch_size)
+    load = _LoadFiles(tuple(map(str, paths)), image_size, batch_size, reading)
     return BatchStream(
         grain.MapDataset.range(len(paths)).batch(batch_size).map(load), workers
     )
@@ -211,21 +223,24 @@ class _LoadRecords(grain.transforms.Map):
         elif self._with_regions:
             batch["regions"] = np.zeros((b, size, size), np.int32)
             batch["region_count"] = np.zeros(b, np.int32)
+        warnings = [""] * b
         for row, drawn in enumerate(element[self._first : self._first + b]):
             i, *cells = np.atleast_1d(drawn).tolist()
             if cells and cells[0] >= 0:
-                image, mask = read_mosaic(self._source, cells, size)
+                image, mask, warnings[row] = read_mosaic(self._source, cells, size)
                 batch["image"][row], batch["mask"][row] = image, mask
             else:
-                self._read(batch, row, i)
+                warnings[row] = self._read(batch, row, i)
             entry = self._source.index[i]
             batch["label"][row] = entry.label
             batch["class_index"][row] = self._class_index[entry.class_name]
             batch["index"][row] = i
             batch["is_real"][row] = True
-        return batch
+        return batch | ({"warning": np.array(warnings)} if self._with_images else {})
 
-    def _read(self, batch: Batch, row: int, i: int) -> None:
+    def _read(self, batch: Batch, row: int, i: int) -> str:
+        """Reads a record into a row; returns what is to be said of its image."""
+        warning = ""
         entry = self._source.index[i]
         if self._with_images or self._original_masks:
             record = self._source[i]
@@ -233,9 +248,11 @@ class _LoadRecords(grain.transforms.Map):
         else:
             image_bytes, mask_bytes = b"", self._source.mask(i)
         if self._with_images:
-            batch["image"][row] = decode_image(
-                image_bytes, entry.path, self._size, self._upright
+            found = decode_picture(
+                image_bytes, entry.path, self._source.reading, upright=self._upright
             )
+            batch["image"][row] = square(found.image, self._size)
+            warning = found.warning
         mask_path = f"the mask of {entry.path}"
         if not self._original_masks:
             mask = decode_mask(mask_bytes, mask_path, self._size)
@@ -244,21 +261,31 @@ class _LoadRecords(grain.transforms.Map):
             mask = decode_original_mask(mask_bytes, mask_path)
             batch["mask"][row] = square_mask(mask, self._size)
         else:
-            mask = np.zeros(read_size(image_bytes, entry.path)[::-1], np.uint8)
+            mask = np.zeros(
+                read_size(image_bytes, entry.path, self._source.reading)[::-1], np.uint8
+            )
         if self._with_regions:
             regions = label_regions(mask)
             batch["regions"][row] = regions
             if "region_count" in batch and mask.any():
                 batch["region_count"][row] = regions.max()
+        return warning
 
 
 class _LoadFiles(grain.transforms.Map):
     """Turns a batch of file numbers into a padded batch of upright images."""
 
-    def __init__(self, paths: tuple[str, ...], image_size: int, batch_size: int):
+    def __init__(
+        self,
+        paths: tuple[str, ...],
+        image_size: int,
+        batch_size: int,
+        reading: Reading,
+    ):
         self._paths = paths
         self._size = image_size
         self._batch_size = batch_size
+        self._reading = reading
 
     def map(self, element: np.ndarray) -> Batch:
         b, size = self._batch_size, self._size
@@ -269,18 +296,20 @@ class _LoadFiles(grain.transforms.Map):
             "width": np.zeros(b, np.int32),
             "is_real": np.zeros(b, bool),
         }
-        errors = [""] * b
+        errors, warnings = [""] * b, [""] * b
         for row, i in enumerate(element):
             batch["index"][row] = i
             batch["is_real"][row] = True
             try:
-                image, height, width = read_image(self._paths[i], size)
+                found = read_picture(self._paths[i], self._reading)
+                image = found.image
+                batch["image"][row] = square(image, size)
             except DataError as error:
                 errors[row] = str(error)
                 continue
-            batch["image"][row] = image
-            batch["height"][row], batch["width"][row] = height, width
-        return batch | {"error": np.array(errors)}
+            batch["height"][row], batch["width"][row] = image.height, image.width
+            warnings[row] = found.warning
+        return batch | {"error": np.array(errors), "warning": np.array(warnings)}
 
 
 def _check_positive(**sizes: int) -> None:

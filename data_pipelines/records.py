@@ -4,6 +4,8 @@ import abc
 from dataclasses import dataclass
 from typing import TypedDict
 
+from data_pipelines.pictures.reading import DEFAULT_READING, Reading
+
 
 class Record(TypedDict):
     """One image as any source yields it.
@@ -49,7 +51,8 @@ class Source(abc.ABC):
       skipped: The message of every file that was left out; it names the file.
       missing_classes: Classes of the catalogue that the data root lacks.
       strays: Folders and files that were met but not understood, and left out.
-      reading: How a user's folder was read, a line for each class; of a catalogue
+      reading: What the numbers of its images mean.
+      description: How a user's folder was read, a line for each class; of a catalogue
         dataset nothing.
       differences: Where the counts are not the published ones, one line each.
     """
@@ -63,7 +66,8 @@ class Source(abc.ABC):
     skipped: tuple[str, ...]
     missing_classes: tuple[str, ...]
     strays: tuple[str, ...] = ()
-    reading: tuple[str, ...] = ()
+    reading: Reading = DEFAULT_READING
+    description: tuple[str, ...] = ()
     differences: tuple[str, ...] = ()
 
     def __len__(self) -> int:

@@ -10,6 +10,7 @@ from data_pipelines.folder import folder_of, open_folder
 from data_pipelines.folder_names import NORMAL_FOLDERS
 from data_pipelines.joined import JoinedSource, share_classes
 from data_pipelines.layouts import naming_unreadable
+from data_pipelines.pictures import DEFAULT_READING, Reading
 from data_pipelines.records import Entry, Record, Source
 
 __all__ = [
@@ -37,6 +38,7 @@ def open_source(
     strict: bool = False,
     covid19_include: Sequence[str] = (),
     class_names: ClassNames = "display",
+    reading: Reading = DEFAULT_READING,
 ) -> Source:
     """Opens a dataset, preparing it first where needed.
 
@@ -55,6 +57,7 @@ def open_source(
       class_names: What prompts call a class. `display` is a name as people say it
         (`printed circuit board`), `raw` the dataset's own id (`pcb1`), which most
         published tables were made with.
+      reading: What the numbers of images mean, and how large they may be.
 
     Returns:
       The source.
@@ -79,7 +82,9 @@ def open_source(
                 normal_folders=tuple(normal_folders),
                 labelled=labelled,
                 strict=strict,
+                reading=reading,
             )
+        folder.reading = reading
         return _name_classes(folder, class_names)
     card = find_card(dataset)
     # TFDS takes long to import, and a user's own folder never needs it.
@@ -101,7 +106,9 @@ def open_source(
         skip_bad_files=skip_bad_files,
         strict=strict,
         options=options,
+        reading=reading,
     )
+    copy.reading = reading
     return _name_classes(copy, class_names)
 
 

@@ -2,20 +2,9 @@
 
 from pathlib import PurePath
 
-# THE table of pictures that are listed: every suffix of what may be decoded, whatever
-# its case. What a file holds is told by its content, not by its name.
-IMAGE_SUFFIXES = frozenset(
-    (
-        *(".png", ".apng"),
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo"),
-        *(".bmp", ".dib"),
-        *(".tif", ".tiff"),
-        *(".webp", ".gif"),
-        *(".ppm", ".pgm", ".pbm", ".pnm"),
-        *(".avif", ".avifs"),
-        *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
-    )
-)
+from data_pipelines.names import printable
+from data_pipelines.pictures.formats import IMAGE_SUFFIXES
+
 # Pictures and films that are known by their names and are not read: never passed over
 # in silence.
 UNREAD_SUFFIXES = (
@@ -97,11 +86,3 @@ def name_some(names: list[str], most: int = 3) -> str:
     shown = ", ".join(printable(name) for name in names[:most])
     more = len(names) - most
     return f"{shown} and {more} more" if more > 0 else shown
-
-
-def printable(text: str) -> str:
-    """Returns a text on one line of any terminal: what cannot be shown is escaped."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode()
-        for char in text
-    )

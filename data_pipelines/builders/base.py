@@ -20,8 +20,8 @@ from tqdm import tqdm
 from data_pipelines.checks import read_checked
 from data_pipelines.errors import DataError
 from data_pipelines.layouts import Item, find_strays
+from data_pipelines.pictures import DEFAULT_READING, SKIP_REMEDY, Reading
 from data_pipelines.records import Entry, Record
-from data_pipelines.transforms import SKIP_REMEDY
 
 # A shard is held in memory until it is counted: some 100 MB of 1024 px PNG files.
 _RECORDS_PER_SHARD = 64
@@ -115,10 +115,16 @@ class AnomalyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     code_path: ClassVar[None] = None
 
     def __init__(
-        self, survey: Survey, *, skip_bad_files: bool, data_dir: str | Path
+        self,
+        survey: Survey,
+        *,
+        skip_bad_files: bool,
+        data_dir: str | Path,
+        reading: Reading = DEFAULT_READING,
     ) -> None:
         self.survey = survey
         self.skip_bad_files = skip_bad_files
+        self.reading = reading
         self.entries: list[tuple[Entry, str]] = []
         self.skipped: list[str] = []
         super().__init__(data_dir=str(data_dir), file_format="array_record")
@@ -227,5 +233,7 @@ class FileBuilder(AnomalyBuilder, skip_registration=True):
                     f"{path} is named in {self.survey.named_in} but is not there; "
                     f"restore it, {SKIP_REMEDY}"
                 )
-        image, mask = read_checked(candidate, needs_mask=self.needs_masks)
+        image, mask = read_checked(
+            candidate, needs_mask=self.needs_masks, reading=self.reading
+        )
         return Record(image=image, mask=mask, **asdict(candidate.entry))

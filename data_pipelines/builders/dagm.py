@@ -17,8 +17,8 @@ from data_pipelines.layouts import (
     list_images,
     pair_masks,
 )
+from data_pipelines.pictures import SKIP_REMEDY
 from data_pipelines.records import Entry, Record
-from data_pipelines.transforms import SKIP_REMEDY
 
 _LABELS = "Labels.txt"
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import functools
 import hashlib
 import io
@@ -16,6 +15,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from absl import logging
 
+from data_pipelines import documents
 from data_pipelines.builders.base import AnomalyBuilder, Survey
 from data_pipelines.builders.meta import make_meta_builder
 from data_pipelines.builders.published import (
@@ -26,9 +26,21 @@ from data_pipelines.builders.published import (
 from data_pipelines.catalog import Card, select_classes
 from data_pipelines.errors import AbsentError, DataError
 from data_pipelines.layouts import find_start, naming_unreadable
+from data_pipelines.locks import hold
+from data_pipelines.pictures import DEFAULT_READING, Reading
 from data_pipelines.records import Entry, Record, Source
 
 _INDEX = "index.json"
+_REMEDY = "free some space, or choose another folder with --config.data.prepared=DIR"
+# Of some million pictures.
+_MOST_BYTES = 1024 * documents.MEGABYTE
+_SHAPE = {
+    "classes": [str],
+    "missing": [str],
+    "skipped": [str],
+    # Path, class, defect, label and digest.
+    "records": [documents.Row((str, str, str, documents.Choice((0, 1)), str))],
+}
 
 
 class PreparedSource(Source):
@@ -45,7 +57,14 @@ class PreparedSource(Source):
         self, card: Card, home: Path, version: str, strays: tuple[str, ...] = ()
     ):
         self._opened_with = (card, home, version, strays)
-        index = json.loads((home / _INDEX).read_text())
+        remedy = f"remove {home}, and it is written anew"
+        index = documents.read(home / _INDEX, _SHAPE, remedy, most=_MOST_BYTES)
+        for name in index["classes"]:
+            if name not in card.classes:
+                raise DataError(
+                    f"{home / _INDEX} has the class {name!r}; allowed are those of "
+                    f"{card.id}, {', '.join(card.classes)}: {remedy}"
+                )
         self.dataset = card.id
         self.classes = tuple(index["classes"])
         self.prompt_names = {name: card.classes[name] for name in self.classes}
@@ -61,7 +80,14 @@ class PreparedSource(Source):
         self._records = builder.as_data_source(split="test")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), self._opened_with, {"prompt_names": self.prompt_names}
+        return (
+            type(self),
+            self._opened_with,
+            {
+                "prompt_names": self.prompt_names,
+                "reading": self.reading,
+            },
+        )
 
     def __getitem__(self, i: int) -> Record:
         entry, row = self.index[i], self._records[i]
@@ -93,6 +119,7 @@ def open_prepared(
     skip_bad_files: bool,
     strict: bool = False,
     options: Mapping[str, Any] = MappingProxyType({}),
+    reading: Reading = DEFAULT_READING,
 ) -> PreparedSource:
     """Opens a dataset's prepared copy, writing it first where there is none.
 
@@ -110,6 +137,7 @@ def open_prepared(
       skip_bad_files: Counts and skips unusable files instead of raising.
       strict: Whether a copy that differs from the published one is refused.
       options: Keywords of the builder's `survey_folder` beyond the common ones.
+      reading: What the numbers of images mean: which of them are usable.
 
     Returns:
       The source.
@@ -123,14 +151,17 @@ def open_prepared(
         builder_class, survey = _survey(
             card, builder_class, root, wanted, bool(classes), options
         )
-    home = prepared / card.id / _fingerprint(builder_class, survey, skip_bad_files)
+    home = (
+        prepared
+        / card.id
+        / _fingerprint(builder_class, survey, skip_bad_files, reading)
+    )
     if not (home / _INDEX).is_file():
         try:
-            _prepare(builder_class, survey, skip_bad_files, home)
+            _prepare(builder_class, survey, skip_bad_files, reading, home)
         except OSError as error:
             raise DataError(
-                f"{home} cannot be prepared ({error.strerror or error}); free some "
-                "space, or choose another folder with --config.data.prepared=DIR"
+                f"{home} cannot be prepared ({error.strerror or error}); {_REMEDY}"
             ) from error
     source = PreparedSource(card, home, str(builder_class.VERSION), survey.strays)
     if strict:
@@ -206,7 +237,10 @@ def _survey_either(
 
 
 def _fingerprint(
-    builder_class: type[AnomalyBuilder], survey: Survey, skip_bad_files: bool
+    builder_class: type[AnomalyBuilder],
+    survey: Survey,
+    skip_bad_files: bool,
+    reading: Reading,
 ) -> str:
     parts = [
         str(builder_class.VERSION),
@@ -215,6 +249,9 @@ def _fingerprint(
         survey.missing,
         skip_bad_files,
     ]
+    if changed := reading.changed():
+        # Older copies keep their place.
+        parts.append(changed)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -222,11 +259,11 @@ def _prepare(
     builder_class: type[AnomalyBuilder],
     survey: Survey,
     skip_bad_files: bool,
+    reading: Reading,
     home: Path,
 ) -> None:
     """Writes a complete copy at `home`, or nothing."""
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(home.parent / ".lock"):
+    with hold(home.parent, "prepare", remedy=_REMEDY, wait=True):
         if (home / _INDEX).is_file():
             return
         for remains in home.parent.glob("*.partial"):
@@ -234,7 +271,10 @@ def _prepare(
         partial = home.with_suffix(".partial")
         try:
             builder = builder_class(
-                survey, skip_bad_files=skip_bad_files, data_dir=partial
+                survey,
+                skip_bad_files=skip_bad_files,
+                data_dir=partial,
+                reading=reading,
             )
             _write(builder, partial)
             partial.rename(home)
@@ -261,17 +301,6 @@ def _write(builder: AnomalyBuilder, folder: Path) -> None:
         ],
     }
     (folder / _INDEX).write_text(json.dumps(index))
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Holds a lock that ends with the process, however it ends.
-
-    The file stays: removing it would let a third process lock a new one.
-    """
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @contextlib.contextmanager

@@ -29,8 +29,9 @@ from data_pipelines.layouts import (
     list_images,
     pair_masks,
 )
+from data_pipelines.pictures import SKIP_REMEDY, Reading, load_stored
 from data_pipelines.records import Entry, Record
-from data_pipelines.transforms import SKIP_REMEDY, decode_original_mask, open_image
+from data_pipelines.transforms import decode_original_mask
 
 _ITEM_FOLDER = re.compile(r"kos\d+", re.IGNORECASE)
 _ENDING = "_label"
@@ -70,7 +71,7 @@ class SddBuilder(FileBuilder):
 
     def record(self, candidate: Item) -> Record:
         """Reads a strip; its mask is kept where any pixel of it is set."""
-        image, mask, region = _read_strip(candidate)
+        image, mask, region = _read_strip(candidate, self.reading)
         return _make_record(candidate.entry, image, mask, bool(region.any()))
 
 
@@ -118,11 +119,11 @@ class SddThirdsBuilder(SddBuilder):
         entry = candidate.strip.entry
         path = Path(entry.path)
         name = f"{path.parent}_{path.stem}_{candidate.number}.png"
-        image, _, region = _read_strip(candidate.strip)
+        image, _, region = _read_strip(candidate.strip, self.reading)
         mask = Image.fromarray(region * np.uint8(255))
         return _make_record(
             replace(entry, path=name),
-            candidate.cut(open_image(image, str(candidate.strip.image))),
+            candidate.cut(load_stored(image, str(candidate.strip.image), self.reading)),
             candidate.cut(mask),
             candidate.anomalous,
         )
@@ -132,7 +133,7 @@ class SddThirdsBuilder(SddBuilder):
         good, defective = [], []
         for strip in self.survey.items:
             try:
-                _, _, region = _read_strip(strip)
+                _, _, region = _read_strip(strip, self.reading)
             except DataError as error:
                 if not self.skip_bad_files:
                     raise
@@ -180,14 +181,16 @@ def _list_item_folders(folder: Path) -> list[Path]:
     ]
 
 
-def _read_strip(item: Item) -> tuple[bytes, bytes, UInt8[np.ndarray, "h w"]]:
+def _read_strip(
+    item: Item, reading: Reading
+) -> tuple[bytes, bytes, UInt8[np.ndarray, "h w"]]:
     """Reads a strip's image and mask, checked, and where the mask is set."""
     if item.mask is None:
         raise DataError(
             f"{item.image} has no mask {item.image.stem}{_ENDING}.bmp, without which "
             f"nobody knows whether it is anomalous; add it, {SKIP_REMEDY}"
         )
-    image, mask = read_checked(item, needs_mask=True)
+    image, mask = read_checked(item, needs_mask=True, reading=reading)
     return image, mask, decode_original_mask(mask, str(item.mask))
 
 

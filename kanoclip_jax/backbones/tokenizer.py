@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Int
 from transformers import CLIPTokenizerFast
 
+from kanoclip_jax import documents
+from kanoclip_jax.backbones import shapes
 from kanoclip_jax.errors import InputError
 
 
@@ -29,14 +31,28 @@ class Tokenizer:
     """
 
     def __init__(self, directory: Path, length: int) -> None:
+        for name, shape in shapes.TOKENIZER.items():
+            if (directory / name).is_file():
+                documents.read(directory / name, shape, shapes.FETCH)
         try:
             self._bpe = CLIPTokenizerFast.from_pretrained(str(directory))
-        except (OSError, TypeError, ValueError) as error:
+            if None in (self._bpe.bos_token_id, self._bpe.eos_token_id):
+                raise ValueError("it has no token for the start or the end of a text")
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        # The library of the tokenizer ends in panics, which are no `Exception`.
+        except BaseException as error:  # noqa: BLE001
+            reason = str(error).partition("\n")[0][:200] or type(error).__name__
             raise InputError(
-                f"{directory} holds no CLIP tokenizer ({str(error).splitlines()[0]}); "
+                f"{directory} holds no CLIP tokenizer ({reason}); "
                 "vocab.json and merges.txt, or tokenizer.json, belong beside the weights"
             ) from None
         self.length = length
+
+    @functools.cached_property
+    def highest(self) -> int:
+        """The highest token there is."""
+        return max(self._bpe.get_vocab().values())
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -10,6 +10,7 @@ from data_pipelines.pipeline import train_stream
 from data_pipelines.sources import Source
 from kanoclip_jax.engine.feature_cache import FeatureCache, choose_cache
 from kanoclip_jax.engine.programs import Programs
+from kanoclip_jax.engine.remarks import Remarks
 from kanoclip_jax.engine.sharding import Devices
 from kanoclip_jax.engine.step import ahead
 from kanoclip_jax.models.base import Method, Params, TrainBatch, Visual
@@ -84,7 +85,7 @@ def train_batches(
 
     host = (
         (read(batch), TrainBatch(*(batch[name] for name in TrainBatch._fields)))
-        for batch in stream
+        for batch in Remarks(source.dataset).of(stream, source)
     )
     for features, batch in ahead(host, devices.put):
         if cache is None:

@@ -11,10 +11,11 @@ from absl import logging
 from ml_collections import FrozenConfigDict
 
 from data_pipelines.errors import AbsentError
+from data_pipelines.names import printable
 from data_pipelines.sources import Source, open_source
-from data_pipelines.suffixes import printable
 from kanoclip_jax.backbones import Clip, Dino, load_clip, load_dino
-from kanoclip_jax.engine.settings import datasets_of
+from kanoclip_jax.engine import forks
+from kanoclip_jax.engine.settings import datasets_of, reading_of
 from kanoclip_jax.engine.sharding import first_alone, is_first
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models import build_method, method_class
@@ -38,7 +39,13 @@ class Targets(NamedTuple):
 
 
 def load_method(config: FrozenConfigDict) -> Method:
-    """The method around its frozen backbones; no other is read."""
+    """The method around its frozen backbones; no other is read.
+
+    Raises:
+        InputError: this process was forked from one that had loaded a method.
+    """
+    forks.refuse()
+    forks.watch()
     found = {
         field: _BACKBONES[field](config)
         for field in method_class(config.method).backbones
@@ -102,10 +109,11 @@ def open_dataset(
             normal_folders=config.data.normal_folders,
             class_names=config.data.class_names,
             labelled=labelled,
+            reading=reading_of(config),
         ),
     )
-    if source.reading and is_first():
-        _say_once(dataset, source.reading)
+    if source.description and is_first():
+        _say_once(dataset, source.description)
     if source.skipped:
         print(f"{dataset}: skipped {len(source.skipped)} bad files:")
         for line in source.skipped:
@@ -119,10 +127,10 @@ def open_dataset(
 
 
 @functools.cache
-def _say_once(dataset: str, reading: tuple[str, ...]) -> None:
+def _say_once(dataset: str, description: tuple[str, ...]) -> None:
     """Print how a folder was read: the runs of a suite open it again and again."""
     print(f"{printable(dataset)} is read as")
-    print("\n".join(f"  {line}" for line in reading), flush=True)
+    print("\n".join(f"  {line}" for line in description), flush=True)
 
 
 def open_targets(config: FrozenConfigDict) -> Targets:

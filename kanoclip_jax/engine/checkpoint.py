@@ -8,6 +8,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from kanoclip_jax import documents
+from kanoclip_jax.engine import shapes
 from kanoclip_jax.engine.sharding import everywhere
 from kanoclip_jax.engine.step import TrainState
 from kanoclip_jax.errors import InputError
@@ -68,6 +70,10 @@ class Checkpoints:
         )
         return TrainState(restored.params, restored.optimizer, step), restored.meta
 
+    def check(self) -> None:
+        """Raise what went wrong in the background, if anything has."""
+        self._manager.check_for_errors()
+
     def close(self) -> None:
         """Wait for the last save."""
         self._manager.wait_until_finished()
@@ -115,12 +121,19 @@ def read_meta(step: Path) -> dict[str, Any]:
     # Orbax promises no exception types, and a traceback helps nobody here.
     try:
         with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+            # As orbax lays it out; read before orbax, it is small and not deep.
+            file = step / "meta" / "metadata"
+            if file.is_file():
+                documents.read(file, dict, "give another step")
             meta = reader.restore(step / "meta")
+    except InputError:
+        raise
     except Exception as error:  # noqa: BLE001
-        reason = str(error).splitlines()[0][:120]
+        reason = f"{error}".partition("\n")[0][:120] or type(error).__name__
         raise InputError(
             f"{step} cannot be read as a checkpoint ({reason}); give another step"
         ) from None
+    documents.check(meta, shapes.CHECKPOINT, f"{step}/meta", "give another step")
     config = meta["config"]
     config["model"] = _FORMER.get(config["method"], {}) | config["model"]
     return meta

@@ -1,5 +1,6 @@
 """Evaluation: one pass over each dataset, all metrics, in constant memory."""
 
+import functools
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from kanoclip_jax.engine.build import (
     open_targets,
     refuse_training_dataset,
 )
+from kanoclip_jax.engine.remarks import Remarks
 from kanoclip_jax.engine.reporting import evidence
 from kanoclip_jax.engine.reporting.cases import Cases
 from kanoclip_jax.engine.reporting.examples import Examples
@@ -161,12 +163,15 @@ def evaluate_source(
         original_masks=original,
         part=devices.part,
     )
-    found = inference.detections(class_names(source), stream)
+    remarked = Remarks(source.dataset).of(stream, source)
+    found = inference.detections(class_names(source), remarked)
     with tqdm(total=len(source), desc=source.dataset[-40:], unit="img") as bar:
         for batch, seen in pace.of(found, config.eval.batch_size):
+            rows = np.flatnonzero(batch["is_real"])
+            seen.check(rows, functools.partial(_path, source, batch))
             add = _add_resized if original else _add_together
             add([metrics[name] for name in source.classes], batch, seen)
-            for row in np.flatnonzero(batch["is_real"]):
+            for row in rows:
                 examples.add(batch, row, seen.maps[row], float(seen.score[row]))
                 cases.add(batch, row, seen.maps[row], float(seen.score[row]))
             bar.update(min(config.eval.batch_size, len(source) - bar.n))
@@ -183,6 +188,10 @@ def evaluate_source(
         for name, state in metrics.items()
     }
     return {"classes": classes, "mean": mean_of(classes)}, seen
+
+
+def _path(source: Source, batch: Batch, row: int) -> str:
+    return f"{source.dataset}: {source.index[batch['index'][row]].path}"
 
 
 def _add_together(classes: Sequence[ClassMetrics], batch: Batch, found: Found) -> None:

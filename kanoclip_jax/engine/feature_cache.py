@@ -19,8 +19,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
+from data_pipelines.pictures import DEFAULT_READING, Reading
 from data_pipelines.pipeline import eval_stream
 from data_pipelines.sources import Source
+from kanoclip_jax.engine.remarks import Remarks
 from kanoclip_jax.engine.sharding import (
     Devices,
     barrier,
@@ -30,10 +32,16 @@ from kanoclip_jax.engine.sharding import (
 )
 from kanoclip_jax.engine.step import FEATURE_DTYPE, Tower, ahead
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.files import replacing
+from kanoclip_jax.files import reason, remove_remains, replacing, write_atomically
+from kanoclip_jax.finite import check_finite
 from kanoclip_jax.models.base import Method, Params, Visual
 
 _VERSION = 1
+_OVERFLOW = (
+    "the frozen pass over a training picture",
+    "compute in single precision with --config.clip.dtype=float32",
+)
+_REMOVE = "remove the folder to compute it again"
 _SHARD_BYTES = 256 * 2**20
 # `auto` leaves this share of the free disk alone.
 _SPARE = 0.5
@@ -45,13 +53,18 @@ class FeatureCache:
     Args:
         folder: the cache's root; a sub-folder for each settings is made.
         method: whose `visual` is cached. Methods with equal settings share it.
+        reading: what the numbers of images mean.
     """
 
-    def __init__(self, folder: Path, method: Method) -> None:
+    def __init__(
+        self, folder: Path, method: Method, reading: Reading = DEFAULT_READING
+    ) -> None:
         settings = {
             "version": _VERSION,
             "dtype": np.dtype(FEATURE_DTYPE).name,
             **method.visual_settings(),
+            # At their defaults older caches keep their place.
+            **reading.changed(),
         }
         self._method = method
         name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
@@ -97,7 +110,9 @@ class FeatureCache:
             if shard is None:
                 shard = self._open[path] = safe_open(path, framework="np").__enter__()
             rows.append([shard.get_slice(name)[row] for name in names])
-        return structure.unflatten(map(np.stack, zip(*rows, strict=True)))
+        leaves = [np.stack(column) for column in zip(*rows, strict=True)]
+        check_finite(leaves, f"the feature cache {self.folder}", _REMOVE)
+        return structure.unflatten(leaves)
 
     def fill(
         self,
@@ -130,19 +145,28 @@ class FeatureCache:
         )
         shard: list[tuple[str, list[np.ndarray]]] = []
         with tqdm(total=len(missing), desc="features", unit="img") as bar:
-            batches = ((b["image"], b["index"], b["is_real"]) for b in stream)
+            remarked = Remarks(source.dataset).of(stream, source)
+            batches = ((b["image"], b["index"], b["is_real"]) for b in remarked)
             # What belongs to the images stays beside them on the host.
             beside = ahead(batches, lambda batch: (devices.put(batch[0]), *batch[1:]))
-            for image, index, is_real in beside:
-                features = [fetch(x) for x in jax.tree.leaves(visual(frozen, image))]
-                shard += [
-                    (keys[index[row]], [leaf[row] for leaf in features])
-                    for row in np.flatnonzero(is_real)
-                ]
-                bar.update(min(batch_size, len(missing) - bar.n))
-                if shard and len(shard) * _bytes(shard[0][1]) >= _SHARD_BYTES:
+            try:
+                for image, index, is_real in beside:
+                    leaves = jax.tree.leaves(visual(frozen, image))
+                    features = [fetch(x) for x in leaves]
+                    check_finite(features, *_OVERFLOW)
+                    shard += [
+                        (keys[index[row]], [leaf[row] for leaf in features])
+                        for row in np.flatnonzero(is_real)
+                    ]
+                    bar.update(min(batch_size, len(missing) - bar.n))
+                    if shard and len(shard) * _bytes(shard[0][1]) >= _SHARD_BYTES:
+                        full, shard = shard, []
+                        self._write(full)
+            except KeyboardInterrupt:
+                # What is computed need not be computed again.
+                if shard:
                     self._write(shard)
-                    shard = []
+                raise
         if shard:
             self._write(shard)
         barrier("filled")
@@ -162,19 +186,19 @@ class FeatureCache:
         try:
             with replacing(path) as temporary:
                 save_file(stacked, temporary, {"keys": json.dumps(keys)})
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             raise InputError(
                 f"the feature cache {self.folder} cannot be written "
-                f"({error.strerror}); name another folder with "
+                f"({reason(error)}); name another folder with "
                 "--config.train.cache_features=FOLDER, or never"
             ) from None
         self._rows |= {key: (path, row) for row, key in enumerate(keys)}
 
     def _describe(self) -> None:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             text = json.dumps(self._settings, indent=2, default=str)
-            (self.folder / "settings.json").write_text(text)
+            write_atomically(self.folder / "settings.json", text.encode())
+            remove_remains(self.folder)
         except OSError as error:
             raise InputError(
                 f"the feature cache {self.folder} cannot be made ({error.strerror}); "
@@ -196,7 +220,7 @@ def choose_cache(
     if setting == "never":
         return None
     folder = prepared / "features" if setting == "auto" else Path(setting).expanduser()
-    cache = FeatureCache(folder, method)
+    cache = FeatureCache(folder, method, source.reading)
     keys = {source.key(i) for i in range(len(source))}
     missing = sum(key not in cache for key in keys)
     needed = missing * cache.bytes_per_image

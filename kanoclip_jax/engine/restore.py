@@ -12,7 +12,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from kanoclip_jax import documents
 from kanoclip_jax.backbones.archive import read_nested_archive
+from kanoclip_jax.engine import forks, shapes
 from kanoclip_jax.engine.build import load_method
 from kanoclip_jax.engine.checkpoint import (
     compare,
@@ -21,14 +23,17 @@ from kanoclip_jax.engine.checkpoint import (
     read_meta,
     read_params,
 )
-from kanoclip_jax.engine.settings import adopt
+from kanoclip_jax.engine.prediction.tiles import NEVER
+from kanoclip_jax.engine.settings import adopt, reading_of
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.finite import check_finite
 from kanoclip_jax.models import all_methods, method_class
 from kanoclip_jax.models.base import Method, Params, Published
 
 # What torch writes; Orbax checkpoints are folders.
 _ARCHIVES = (".pth", ".pt")
+_OTHER_STEP = "give another step"
 # The tower that authors' files were trained with, where their method says no better.
 _PUBLISHED_CLIP = {
     "name": "openai/clip-vit-large-patch14-336",
@@ -57,8 +62,22 @@ class Trained:
     checkpoint: Path | None
     meta: Mapping[str, Any]
 
-    def identity(self) -> dict[str, Any]:
-        """All that scores depend on besides the picture and its class name."""
+    def __post_init__(self) -> None:
+        """Refuse what computes nothing.
+
+        Raises:
+            InputError: a parameter is NaN or infinite.
+        """
+        whose = str(self.checkpoint or self.config.method)
+        check_finite(self.params, whose, "give another step, or train again")
+
+    def identity(self, tiles: str = NEVER) -> dict[str, Any]:
+        """All that scores depend on besides the picture and its class name.
+
+        Args:
+            tiles: how pictures are cut into windows. Where they are not, nothing is
+                said of it, as before there were any.
+        """
         digest = hashlib.sha256()
         for path, leaf in jax.tree_util.tree_leaves_with_path(self.params):
             digest.update(jax.tree_util.keystr(path).encode())
@@ -80,11 +99,13 @@ class Trained:
             "clip.activation": self.method.clip.activation,
             "clip.input_range": self.config.clip.get("input_range", "clip"),
             "clip.dtype": np.dtype(self.method.clip.module.dtype).name,
+            **reading_of(self.config).identity(),
             "method": self.config.method,
             **{
                 f"model.{key}": list(value) if isinstance(value, tuple) else value
                 for key, value in settings.items()
             },
+            **({} if tiles == NEVER else {"predict.tiles": tiles}),
         }
 
 
@@ -121,6 +142,7 @@ def load_trained(
     Raises:
         InputError: no checkpoint, or one of another backbone or architecture.
     """
+    forks.refuse()
     if config.checkpoint.endswith(_ARCHIVES):
         return _published(config, Path(config.checkpoint).expanduser(), overrides)
     own = workdir.checkpoints if workdir and workdir.checkpoints.is_dir() else None
@@ -131,6 +153,7 @@ def load_trained(
     config = adopt(config, meta["config"], overrides)
     method = load_method(config)
     for field, ours in method.backbone_identity().items():
+        documents.check(meta, {field: shapes.BACKBONE}, f"{step}/meta", _OTHER_STEP)
         theirs = meta[field]
         if ours["fingerprint"] != theirs["fingerprint"]:
             raise InputError(

@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 import jax
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from data_pipelines.pictures import MAX_PIXELS, Reading
 from kanoclip_jax.engine.dotted import flatten, get, plain, put, split
+from kanoclip_jax.engine.prediction.tiles import NEVER, read_setting
 from kanoclip_jax.engine.rows import (
     by_hand,
     define_rows,
@@ -34,6 +36,7 @@ _JOINS = ("train.dataset", "train.second_dataset", "knowledge.dataset")
 _POSITIVE = (
     "seeds",
     "clip.image_size",
+    "data.max_pixels",
     "train.epochs",
     "train.batch_size",
     "train.checkpoint_every",
@@ -76,6 +79,7 @@ _BEFORE = {
     "clip.activation": "",
     "clip.input_range": "clip",
     "data.class_names": "display",
+    **Reading().identity(),
     "train.mosaic": 0.0,
     "train.weight_decay": 0.0,
 }
@@ -102,6 +106,7 @@ _IMMATERIAL = (
 )
 _MATERIAL = (
     "data.class_names",
+    "data.value_range",
     "data.skip_bad_files",
     "data.normal_folders",
     "data.covid19_include",
@@ -134,8 +139,10 @@ def resolve(
             put(config, key, split(get(config, key)))
         for key in _JOINS:
             put(config, key, ",".join(_distinct(key, datasets_of(get(config, key)))))
+        config.predict.tiles = read_tiles(config.predict.get("tiles", NEVER))
         if not config.data.prepared:
             config.data.prepared = str(cache_directory())
+        config.data.value_range = reading_of(config).value_range
         if config.data.workers < 0:
             cores = os.cpu_count() or 1
             config.data.workers = 0 if cores <= 4 else cores // 2
@@ -168,6 +175,19 @@ def resolve(
     return FrozenConfigDict(config)
 
 
+def reading_of(config: Mapping[str, Any]) -> Reading:
+    """How pictures are read, of a configuration that may be an older one.
+
+    Raises:
+        DataError: a value range that is none.
+    """
+    data = config.get("data", {})
+    return Reading(
+        value_range=data.get("value_range", Reading().value_range),
+        max_pixels=data.get("max_pixels", MAX_PIXELS),
+    )
+
+
 def is_suite(config: Mapping[str, Any]) -> bool:
     """Whether a configuration, maybe an older one, asks for several runs."""
     return bool(config.get("rows")) or config.get("seeds", 1) > 1
@@ -181,6 +201,18 @@ def check_choice(key: str, value: object) -> None:
     """
     if value not in _CHOICES[key]:
         raise InputError(f"{key} is {value!r}; allowed: {', '.join(_CHOICES[key])}")
+
+
+def read_tiles(given: str | int) -> str:
+    """`predict.tiles` as it is kept.
+
+    Raises:
+        InputError: it is none of what is allowed.
+    """
+    try:
+        return read_setting(given)
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def datasets_of(joined: str) -> tuple[str, ...]:

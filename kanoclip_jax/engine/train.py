@@ -1,15 +1,18 @@
 """Training: frozen features in, a few million parameters out, then an evaluation."""
 
+import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
-from tqdm import tqdm
 
 from data_pipelines.pipeline import steps_per_run
 from data_pipelines.sources import Source
+from kanoclip_jax.engine import endings
 from kanoclip_jax.engine.auxiliary import open_auxiliary, refuse_without_masks
 from kanoclip_jax.engine.batches import filled_cache, train_batches
 from kanoclip_jax.engine.build import (
@@ -24,7 +27,7 @@ from kanoclip_jax.engine.memory import allowed_pieces
 from kanoclip_jax.engine.optimizer import make_optimizer, make_schedule
 from kanoclip_jax.engine.programs import Programs
 from kanoclip_jax.engine.settings import to_dict
-from kanoclip_jax.engine.sharding import Devices, first_alone, is_first
+from kanoclip_jax.engine.sharding import Devices, first_alone, gather
 from kanoclip_jax.engine.step import (
     TrainState,
     abstract_state,
@@ -32,9 +35,17 @@ from kanoclip_jax.engine.step import (
     fresh_state,
 )
 from kanoclip_jax.engine.workdir import Workdir
-from kanoclip_jax.engine.writer import MetricWriter
+from kanoclip_jax.engine.writer import Log
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.files import reason
+from kanoclip_jax.finite import check_finite
 from kanoclip_jax.models.base import Classes, Method
+
+_DIVERGED = (
+    "training diverged: lower --config.train.learning_rate and "
+    "--config.train.prompt_learning_rate, or compute in single precision with "
+    "--config.clip.dtype=float32, and pass another --workdir"
+)
 
 
 def main(
@@ -162,7 +173,8 @@ class Run:
             self._restore()
         else:
             self._train()
-        self._checkpoints.close()
+        with self._saving():
+            self._checkpoints.close()
         return self._state
 
     def _train(self) -> None:
@@ -182,39 +194,52 @@ class Run:
         classes = devices.copy(classes)
         read = (self._config, method, self._source)
         cache = filled_cache(*read, programs, frozen, devices)
-        writer = None
-        if is_first():
-            writer = MetricWriter(self._folder.path, int(self._state.step))
         print(
             f"training {count_parameters(self._state.params):,} parameters on "
             f"{len(self._source)} images, {self._steps} steps of {batch_size}"
         )
         first = int(self._state.step)
-        bar = tqdm(
-            total=self._steps * batch_size,
-            initial=first * batch_size,
-            desc="train",
-            unit="img",
-        )
         batches = train_batches(*read, cache, programs, frozen, devices, first=first)
-        for step, (features, batch) in enumerate(batches, start=first + 1):
-            self._state, terms = programs.step(
-                frozen, self._state, features, batch, classes
+        with contextlib.ExitStack() as stack:
+            log = stack.enter_context(
+                Log(self._folder.path, first, self._steps, batch_size)
             )
-            bar.update(batch_size)
-            if step % config.log_every == 0 or step == self._steps:
-                values = {name: float(value) for name, value in terms.items()}
-                if writer is not None:
-                    writer.write(step, values)
-                bar.set_postfix(
-                    {k: f"{v:.3f}" for k, v in values.items() if "dist" not in k}
+            for step, (features, batch) in enumerate(batches, start=first + 1):
+                self._state, terms = programs.step(
+                    frozen, self._state, features, batch, classes
                 )
-            if step % config.checkpoint_every == 0 or step == self._steps:
-                self.seconds = earlier + time.monotonic() - started
-                self._save(step)
-        bar.close()
-        if writer is not None:
-            writer.close()
+                if step == first + 1:
+                    # From here on there is something to save; until here, programs may
+                    # compile for minutes.
+                    stack.enter_context(endings.patiently())
+                log.count(batch_size)
+                if step % config.log_every == 0 or step == self._steps:
+                    values = {name: float(value) for name, value in terms.items()}
+                    check_finite(values, f"the loss of step {step}", _DIVERGED)
+                    log.write(step, values)
+                    with self._saving():
+                        self._checkpoints.check()
+                ended = self._told_to_end(step)
+                if ended or step % config.checkpoint_every == 0 or step == self._steps:
+                    self.seconds = earlier + time.monotonic() - started
+                    self._save(step)
+                if ended:
+                    self._end(step, ended)
+
+    def _end(self, step: int, signal: int) -> NoReturn:
+        with self._saving():
+            self._checkpoints.close()
+        print(f"\nstep {step} of {self._steps} is saved")
+        raise endings.Interrupted(signal)
+
+    def _told_to_end(self, step: int) -> int:
+        """The signal that some process got; all of a run end after the same step."""
+        if jax.process_count() == 1:
+            return endings.asked()
+        # Asking the others takes time, as does writing a line.
+        if step % self._config.train.log_every and step < self._steps:
+            return 0
+        return max(gather(endings.asked()))
 
     def _fresh(self) -> TrainState:
         return fresh_state(
@@ -223,6 +248,9 @@ class Run:
 
     def _restore(self) -> None:
         self._state, meta = self._checkpoints.restore(self._state)
+        check_finite(
+            self._state.params, f"the checkpoint in {self._folder.path}", _DIVERGED
+        )
         self.seconds = meta["seconds"]
         self._sentences = meta.get("knowledge", "")
         print(f"continuing from step {int(self._state.step)} of {self._steps}")
@@ -263,6 +291,7 @@ class Run:
         return means
 
     def _save(self, step: int) -> None:
+        check_finite(self._state.params, f"what step {step} learned", _DIVERGED)
         meta: dict[str, Any] = {
             "config": to_dict(self._config),
             **self._method.backbone_identity(),
@@ -273,4 +302,22 @@ class Run:
             "seed": self._config.seed,
             "knowledge": self._sentences,
         }
-        self._checkpoints.save(self._state, meta)
+        with self._saving():
+            self._checkpoints.save(self._state, meta)
+
+    @contextlib.contextmanager
+    def _saving(self) -> Iterator[None]:
+        """Name what went wrong with a checkpoint, in whatever thread it did.
+
+        Raises:
+            InputError: one could not be saved.
+        """
+        try:
+            yield
+        # Orbax promises no exception types.
+        except Exception as error:
+            raise InputError(
+                f"{self._folder.checkpoints}: a checkpoint could not be saved "
+                f"({reason(error)}); free some space or see what else writes there, and "
+                "the same command goes on from the last whole one"
+            ) from error

@@ -19,8 +19,9 @@ from data_pipelines.folder_names import (
     may_be_normal,
     split_of,
 )
+from data_pipelines.pictures.formats import IMAGE_SUFFIXES
 from data_pipelines.sources import Source, open_source
-from data_pipelines.suffixes import IMAGE_SUFFIXES, UNREAD_SUFFIXES
+from data_pipelines.suffixes import UNREAD_SUFFIXES
 
 Lay = Callable[..., Path]
 
@@ -85,7 +86,7 @@ def test_c1_folders_of_masks_are_no_defects(lay, truth, kind):
     nut = lay("good/{0..5}.png", "bad/{0..5}.png", f"{truth}/{kind}{{0..5}}.png")
     source = read(nut)
     assert counts(source) == (6, 6, 6)
-    assert source.reading == (
+    assert source.description == (
         f"nut: normal: good 6; anomalous: bad 6; masks: {truth} 6",
     )
 
@@ -118,7 +119,7 @@ def test_c2_a_mask_beside_its_picture(lay, name):
     files = [f"bad/{name.format(i)}.png" for i in range(6)]
     source = read(lay("good/{0..5}.png", "bad/{0..5}.png", *files))
     assert counts(source) == (6, 6, 6)
-    assert source.reading[0].endswith("bad 6; masks: beside the pictures 6")
+    assert source.description[0].endswith("bad 6; masks: beside the pictures 6")
 
 
 def test_c2_masks_beside_no_picture_or_two(lay):
@@ -154,8 +155,10 @@ def test_c3_images_do_not_say_what_is_normal(lay):
     nut = lay("images/{0..5}.png", "masks/{0..5}.png")
     source = read(nut)
     assert counts(source) == (0, 6, 6)
-    assert "normal: none; anomalous: images 6; masks: masks 6" in source.reading[0]
-    assert "no picture is normal, so its image metrics are undef" in source.reading[1]
+    assert "normal: none; anomalous: images 6; masks: masks 6" in source.description[0]
+    assert (
+        "no picture is normal, so its image metrics are undef" in source.description[1]
+    )
     for i in range(3):
         (nut / f"masks/{i}.png").write_bytes(BLANK)
     refused(nut, "3 of 6 masks mark nothing.*normal pictures in a folder called good")
@@ -171,7 +174,7 @@ def test_images_and_masks_may_stand_below_a_kind(lay):
     nut = lay("good/images/0.png", "bad/images/{0..2}.png", "bad/masks/{0..2}.png")
     source = read(nut)
     assert counts(source) == (1, 3, 3)
-    assert source.reading == (
+    assert source.description == (
         "nut: normal: good 1; anomalous: bad 3; masks: bad/masks 3",
     )
 
@@ -182,7 +185,7 @@ def test_c4_one_class_calls_its_normal_pictures_otherwise(lay, name):
     refused(nut, f"b has '{name}', and no folder.*normal_folders={name} if they are")
     source = read(nut, normal_folders=("good", name))
     assert counts(source) == (5, 5, 0)
-    assert source.reading == (
+    assert source.description == (
         "a: normal: good 4; anomalous: bad 4; masks: none",
         f"b: normal: {name} 1; anomalous: bad 1; masks: none",
     )
@@ -191,7 +194,7 @@ def test_c4_one_class_calls_its_normal_pictures_otherwise(lay, name):
 def test_c4_a_class_without_normal_pictures_is_said(lay):
     source = read(lay("a/good/{0..3}.png", "a/bad/{0..3}.png", "b/bent/{0..3}.png"))
     assert counts(source) == (4, 8, 0)
-    assert source.reading[1:] == (
+    assert source.description[1:] == (
         "b: normal: none; anomalous: bent 4; masks: none",
         (
             "b: no picture is normal, so its image metrics are undefined and no part "
@@ -207,7 +210,7 @@ def test_c5_a_second_folder_of_normal_pictures(lay, name):
     assert counts(read(nut, normal_folders=("good", name))) == (8, 4, 0)
     source = read(nut, normal_folders=("good",))
     assert counts(source) == (4, 8, 0)
-    assert source.reading[1].startswith(f"nut: '{name}' may be normal, but")
+    assert source.description[1].startswith(f"nut: '{name}' may be normal, but")
 
 
 def test_c6_no_beside_ok_may_mean_no_good(lay):
@@ -223,7 +226,7 @@ def test_c6_no_beside_ok_may_mean_no_good(lay):
 def test_c7_results_are_no_kind(lay, name):
     source = read(lay("good/{0..5}.png", "bad/{0..5}.png", f"{name}/bad/{{0..9}}.png"))
     assert counts(source) == (6, 6, 0)
-    assert source.reading == (
+    assert source.description == (
         (
             "nut: normal: good 6; anomalous: bad 6; masks: none; "
             f"not used: {name} 10 (results)"
@@ -242,7 +245,7 @@ def test_c8_splits_are_no_classes(lay, train, test):
     source = read(nut)
     assert source.classes == ("nut",) and source.prompt_names == {"nut": "nut"}
     assert counts(source) == (4, 4, 4)
-    assert source.reading == (
+    assert source.description == (
         (
             "nut: normal: good 4; anomalous: bad 4; masks: gt 4; not used: "
             f"{train} 10 (a split that is not read)"
@@ -255,7 +258,7 @@ def test_c8_splits_above_classes(lay):
     nut = lay("test/a/good/0.png", "test/b/good/0.png", "test/a/bad/0.png")
     source = read(lay("test/b/bad/0.png"))
     assert source.classes == ("a", "b") and counts(source) == (2, 2, 2)
-    assert source.reading == (
+    assert source.description == (
         "a: normal: good 1; anomalous: bad 1; masks: a 1",
         "b: normal: good 1; anomalous: bad 1; masks: b 1",
         "not used: train 2 (a split that is not read)",
@@ -272,7 +275,7 @@ def test_c9_pictures_deeper_in_a_kind(lay):
     nut = lay("good/{0..2}.png", "good/lot2/{3..5}.png", "bad/{0..2}.png")
     source = read(lay("bad/lot2/a/{3..5}.png", "bad/lot2/overlays/0.png"))
     assert counts(source) == (6, 6, 0)
-    assert source.reading[0] == (
+    assert source.description[0] == (
         "nut: normal: good 6; anomalous: bad 6; masks: none; "
         "not used: bad/lot2/overlays 1 (results)"
     )
@@ -302,7 +305,7 @@ def test_c11_pictures_that_are_not_read_are_counted(lay):
     source = read(lay("good/0.png", "bad/0.png", *files))
     assert counts(source) == (1, 1, 0)
     assert len(source.strays) == len(UNREAD_SUFFIXES)
-    left = source.reading[0].partition("not used: ")[2]
+    left = source.description[0].partition("not used: ")[2]
     assert left.startswith(f"{len(UNREAD_SUFFIXES)} pictures of a format not read, ")
     assert all(f"{suffix} 1" in left for suffix in UNREAD_SUFFIXES)
 
@@ -311,7 +314,7 @@ def test_c12_loose_pictures_and_masks_in_a_kind(lay):
     nut = lay("a.png", "b.png", "c.png", "d.png", "good/{0..2}.png", "bad/{0..2}.png")
     source = read(lay("bad/masks/{0..2}.png", "good/masks/0.png", "good/1_mask.png"))
     assert counts(source) == (3, 3, 3)
-    assert source.reading == (
+    assert source.description == (
         (
             "nut: normal: good 3; anomalous: bad 3; masks: bad/masks 3; not used: "
             "4 pictures in no folder of a kind (a.png, b.png, c.png and 1 more), "
@@ -325,18 +328,18 @@ def test_c13_loose_pictures_where_a_flat_folder_would_do(lay):
     nut = lay("{0..2}.png", "good/0.png", "old/0.png")
     words = "holds 3 pictures .*beside folders of pictures .good, old.; move them"
     refused(nut, words, labelled=False)
-    assert "not used: 3 pictures" in read(nut).reading[0]
+    assert "not used: 3 pictures" in read(nut).description[0]
 
 
 def test_c13_a_flat_folder_says_what_it_is(lay):
-    nut = lay("{0..2}.png", "0_mask.png", "overlays/0.png", "x.dcm", "y.npy", "z.csv")
+    nut = lay("{0..2}.png", "0_mask.png", "overlays/0.png", "x.tga", "y.npy", "z.csv")
     source = read(nut, labelled=False)
     assert len(source) == 3
-    assert source.reading == (
+    assert source.description == (
         (
             "nut: 3 pictures without labels; not used: overlays 1 (results), "
             "1 mask of no anomalous picture (0_mask.png), "
-            "1 picture of a format not read, .dcm 1 (x.dcm), 1 other file (y.npy)"
+            "1 picture of a format not read, .tga 1 (x.tga), 1 other file (y.npy)"
         ),
     )
 
@@ -425,7 +428,7 @@ def test_links_to_folders_and_odd_files_are_named(lay):
     (nut / "more").symlink_to(nut / "good")
     (nut / "empty").mkdir()
     source = read(nut)
-    assert source.reading[0].partition("not used: ")[2] == (
+    assert source.description[0].partition("not used: ")[2] == (
         "1 other file (bad/x.y), 1 link to a folder, not followed (more), "
         "1 empty folder (empty)"
     )
@@ -435,7 +438,7 @@ def test_links_to_folders_and_odd_files_are_named(lay):
 def test_classes_that_are_not_wanted_are_not_named(lay):
     nut = lay("a/good/0.png", "a/x.npy", "b/good/0.png", "b/y.npy", "c/d/e/f/0.png")
     source = read(nut, classes=("a",))
-    assert source.reading == (
+    assert source.description == (
         (
             "a: normal: good 1; anomalous: none; masks: none; "
             "not used: 1 other file (x.npy)"
@@ -461,7 +464,7 @@ def test_a_class_may_be_called_like_masks(lay):
 
 def test_names_are_on_one_line(lay):
     source = read(lay("good/0.png", "bad\x1b[31m\n/0.png"))
-    assert source.reading == (
+    assert source.description == (
         r"nut: normal: good 1; anomalous: bad\x1b[31m\n 1; masks: none",
     )
 

@@ -8,10 +8,12 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from data_pipelines import textures
+from data_pipelines.pictures import DEFAULT_READING, Reading
 from data_pipelines.transforms import decode_image, read_image
 from kanoclip_jax.engine.export.formats import Run
 from kanoclip_jax.engine.prediction.inputs import find_inputs
 from kanoclip_jax.engine.step import Inference
+from kanoclip_jax.finite import check_finite
 
 # Relative, of maps and scores.
 TOLERANCE = 1e-3
@@ -19,6 +21,10 @@ TOLERANCE = 1e-3
 # whoever computes it.
 _FLOOR = 0.1
 _PICTURES = 3
+_OTHER = (
+    "nothing is kept: update the packages of the extra `export`, or leave the format "
+    "out of --config.export.formats"
+)
 
 
 class Sample(NamedTuple):
@@ -54,7 +60,11 @@ class Agreement(NamedTuple):
 
 
 def take_sample(
-    inference: Inference, class_names: Sequence[str], given: str, size: int
+    inference: Inference,
+    class_names: Sequence[str],
+    given: str,
+    size: int,
+    reading: Reading = DEFAULT_READING,
 ) -> Sample:
     """A few pictures and JAX's answers.
 
@@ -63,13 +73,14 @@ def take_sample(
         class_names: taken in turn.
         given: pictures as `find_inputs` takes them; embedded textures where empty.
         size: of the model.
+        reading: what the numbers of pictures mean.
 
     Raises:
         InputError, DataError: there is no such picture, or it cannot be read.
     """
     if given:
         paths = find_inputs(given, key="export.input")[:_PICTURES]
-        images = np.stack([read_image(path, size)[0] for path in paths])
+        images = np.stack([read_image(path, size, reading)[0] for path in paths])
     else:
         drawn = textures.generate("eval", normal_per_class=0, anomalous_per_class=1)
         images = np.stack(
@@ -83,7 +94,10 @@ def take_sample(
         {"image": images[i : i + 1], "class_index": classes[i : i + 1]}
         for i in range(len(images))
     )
-    found = [found for _, found in inference.detections(class_names, rows)]
+    found = []
+    for _, one in inference.detections(class_names, rows):
+        one.check(np.arange(1), lambda _: f"picture {len(found)} of the comparison")
+        found.append(one)
     maps = np.stack([np.asarray(one.maps[0]) for one in found])
     return Sample(images, classes, maps, np.concatenate([one.score for one in found]))
 
@@ -95,6 +109,9 @@ def compare(run: Run, sample: Sample, batch_size: int | None) -> Agreement:
         run: what was exported.
         sample: the pictures.
         batch_size: the only one that it takes, which is filled up; any where None.
+
+    Raises:
+        InputError: it gave what is no number.
     """
     count = len(sample.images)
     if batch_size is None:
@@ -106,13 +123,14 @@ def compare(run: Run, sample: Sample, batch_size: int | None) -> Agreement:
     for rows in batches:
         maps, scores = run(sample.images[rows], sample.classes[rows])
         for name, ours in (("maps", maps), ("scores", scores)):
+            check_finite(ours, f"what was exported, among its {name},", _OTHER)
             expected = getattr(sample, name)[rows]
             worst[name] = max(worst[name], _difference(np.asarray(ours), expected))
     return Agreement(**worst, pictures=count)
 
 
 def _difference(ours: np.ndarray, expected: np.ndarray) -> float:
-    if ours.shape != expected.shape or not np.isfinite(ours).all():
+    if ours.shape != expected.shape:
         return float("inf")
     apart = np.abs(ours - expected) / np.maximum(np.abs(expected), _FLOOR)
     return float(apart.max())

@@ -36,7 +36,8 @@ class SourcePicture:
 
     def within(self, side: int) -> UInt8[np.ndarray, "h w 3"]:
         """The image at its own aspect; its mask plays no part."""
-        return decode_within(self._source[self._i]["image"], self.path, side)
+        reading = self._source.reading
+        return decode_within(self._source[self._i]["image"], self.path, side, reading)
 
     def outlined(
         self, side: int
@@ -44,7 +45,9 @@ class SourcePicture:
         """The image and its mask, squashed."""
         record = self._source[self._i]
         return (
-            decode_image(record["image"], self.path, side),
+            decode_image(
+                record["image"], self.path, side, reading=self._source.reading
+            ),
             decode_mask(record["mask"], self.path, side),
         )
 
@@ -170,6 +173,8 @@ def template_records(source: Source, folder: Path) -> list[Record]:
     """
     anomalous = [i for i, entry in enumerate(source.index) if entry.label == 1]
     digest = hashlib.sha256(source.dataset.encode())
+    if changed := source.reading.changed():
+        digest.update(json.dumps(changed).encode())
     for i in anomalous:
         digest.update(f"{source.index[i]}{source.key(i)}".encode())
     path = folder / f"template-{digest.hexdigest()[:24]}.jsonl"

@@ -1,5 +1,6 @@
 """Watching a folder: each new picture is scored as it lands."""
 
+import functools
 import os
 import queue
 import time
@@ -14,7 +15,9 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
 from data_pipelines.errors import DataError
+from data_pipelines.names import printable
 from data_pipelines.suffixes import is_picture, is_unread
+from kanoclip_jax.engine.endings import end_if_asked
 from kanoclip_jax.engine.prediction.detector import Detector
 from kanoclip_jax.engine.prediction.inputs import (
     absolute,
@@ -23,8 +26,14 @@ from kanoclip_jax.engine.prediction.inputs import (
     unread,
     walk,
 )
-from kanoclip_jax.engine.prediction.predict import Results, open_detector, own_files
-from kanoclip_jax.engine.prediction.predictions import Line, Stamp, printable, stamp
+from kanoclip_jax.engine.prediction.predict import (
+    open_detector,
+    open_results,
+    own_files,
+    write_highest,
+)
+from kanoclip_jax.engine.prediction.predictions import Line, Stamp, stamp
+from kanoclip_jax.engine.prediction.results import Results
 from kanoclip_jax.errors import InputError
 
 _TICK = 0.1
@@ -51,8 +60,9 @@ def main(
     print("\n".join(describe_inputs(given, walk(folder, own), own)), flush=True)
     # Pictures come one by one: padding a batch would only make each of them wait.
     detector, config = open_detector(config, workdir, overrides, batch_size=1)
-    results = Results(detector, config, workdir, folder)
-    try:
+    results = open_results(detector, config, workdir, folder)
+    highest = functools.partial(write_highest, detector, config, results, workdir)
+    with results.ending(highest):
         # So that the first picture does not wait for a compiler.
         detector.predict(np.zeros((8, 8), np.uint8), config.predict.class_name)
         with _events(folder, own) as changed:
@@ -60,8 +70,6 @@ def main(
             failed = _follow(
                 detector, config, results, changed, lambda: walk(folder, own)
             )
-    finally:
-        results.finish(config.predict.highest)
     return 1 if failed else 0
 
 
@@ -130,8 +138,11 @@ class Arrivals:
 
 @contextmanager
 def _events(folder: Path, own: list[Path]) -> Iterator[queue.SimpleQueue]:
-    """Paths of pictures that appear or change; of a folder, what it holds."""
-    changed: queue.SimpleQueue[Path] = queue.SimpleQueue()
+    """Paths of pictures that appear or change; of a folder, what it holds.
+
+    What goes wrong in the observer's thread comes, too, for the main one to raise.
+    """
+    changed: queue.SimpleQueue[Path | Exception] = queue.SimpleQueue()
 
     told: set[Path] = set()
 
@@ -142,6 +153,12 @@ def _events(folder: Path, own: list[Path]) -> Iterator[queue.SimpleQueue]:
 
     class Handler(FileSystemEventHandler):
         def on_any_event(self, event: FileSystemEvent) -> None:
+            try:
+                self._put(event)
+            except Exception as error:  # noqa: BLE001
+                changed.put(error)
+
+        def _put(self, event: FileSystemEvent) -> None:
             if event.event_type in ("opened", "closed_no_write", "deleted"):
                 return
             path = Path(os.fsdecode(event.dest_path or event.src_path))
@@ -187,12 +204,13 @@ def _follow(
     }
     arrivals = Arrivals(settings.settle, settings.patience, done)
     written = failed = 0
-    walked = -_WALK_EVERY
+    walked, said = -_WALK_EVERY, None
     while not settings.limit or written < settings.limit:
         if time.monotonic() - walked >= _WALK_EVERY:
             walked = time.monotonic()
             for path in look():
                 arrivals.notice(path, walked)
+        end_if_asked()
         _drain(changed, arrivals)
         for path, known, last in arrivals.ready(time.monotonic()):
             try:
@@ -206,6 +224,8 @@ def _follow(
             arrivals.settle(path, known)
             written, failed = written + 1, failed + ("error" in line)
             print(_shown(line), flush=True)
+            if not said and (said := results.shrinkage.said()):
+                print(said, flush=True)
             if written == settings.limit:
                 break
     return failed
@@ -220,9 +240,12 @@ def _say_unread(path: Path) -> None:
 def _drain(changed: queue.SimpleQueue, arrivals: Arrivals) -> None:
     """Take what has happened; wait a moment where nothing has."""
     try:
-        arrivals.notice(changed.get(timeout=_TICK), time.monotonic())
+        found = changed.get(timeout=_TICK)
         while True:
-            arrivals.notice(changed.get_nowait(), time.monotonic())
+            if isinstance(found, Exception):
+                raise found
+            arrivals.notice(found, time.monotonic())
+            found = changed.get_nowait()
     except queue.Empty:
         return
 
@@ -231,4 +254,6 @@ def _shown(line: Line) -> str:
     if "error" in line:
         return f"failed: {printable(line['error'])}"
     label = f"{line['label']}  " if line["label"] else ""
+    if "warning" in line:
+        label += f"({line['warning'].partition(':')[0]})  "
     return f"{line['score']:.4f}  {label}{printable(line['path'])}"

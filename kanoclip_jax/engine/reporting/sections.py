@@ -122,4 +122,4 @@ def _rows_of(
     if ours:
         return ours, {row: rows[row]["title"] for row in ours}
     method = report["method"]
-    return {method: report["datasets"][dataset]}, {method: report["title"]}
+    return {method: report["datasets"][dataset]}, {method: title_of(report)}

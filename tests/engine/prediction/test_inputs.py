@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from data_pipelines.suffixes import IMAGE_SUFFIXES, UNREAD_SUFFIXES
+from data_pipelines.pictures.formats import IMAGE_SUFFIXES
+from data_pipelines.suffixes import UNREAD_SUFFIXES
 from kanoclip_jax.engine.prediction.inputs import describe_inputs, find_inputs
 from kanoclip_jax.errors import InputError
 
@@ -128,8 +129,8 @@ def test_a22_every_suffix_is_listed_or_counted(tmp_path):
 
 
 def test_a22_a_folder_of_nothing_that_is_read(tmp_path):
-    (tmp_path / "slice.dcm").write_bytes(b"")
-    with pytest.raises(InputError, match=r"It holds 1 of formats .* \.dcm 1 .slice"):
+    (tmp_path / "slice.raw").write_bytes(b"")
+    with pytest.raises(InputError, match=r"It holds 1 of formats .* \.raw 1 .slice"):
         find_inputs(str(tmp_path))
 
 

@@ -1,0 +1,40 @@
+"""How pictures are read: the settings that are the same for all pictures of a run."""
+
+from dataclasses import dataclass
+
+from data_pipelines.pictures.values import AUTO_RANGE, canonical_range
+
+# As many as Pillow's own limit.
+MAX_PIXELS = 178_956_970
+
+REPLACE = "replace or remove the file"
+SKIP_REMEDY = "or skip such files with --config.data.skip_bad_files=True"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What numbers in files mean, and how large a picture may be.
+
+    Attributes:
+      value_range: Which values are black and white in pictures that are not of 8 bits:
+        `auto` (what the file says), a depth from `8bit` to `16bit`, or `LOW,HIGH`.
+      max_pixels: A picture of more is refused before it is decoded.
+    """
+
+    value_range: str = AUTO_RANGE
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value_range", canonical_range(self.value_range))
+
+    def identity(self) -> dict[str, str]:
+        """The settings that scores depend on, as the configuration calls them."""
+        return {"data.value_range": self.value_range}
+
+    def changed(self) -> dict[str, str]:
+        """Those of `identity` that are not what they were before there were any."""
+        before = Reading().identity()
+        return {k: v for k, v in self.identity().items() if before.get(k) != v}
+
+
+DEFAULT_READING = Reading()
