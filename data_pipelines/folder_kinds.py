@@ -211,7 +211,7 @@ def _check_names(
     if not said and others and len(others) < len(found):
         raise DataError(
             f"{where} has {others[0]!r} beside 'no', which may mean «no good»; say "
-            f"what is normal, with --config.data.normal_folders={others[0]} or "
+            "what is normal, with --config.data.normal_folders=good,ok,normal or "
             f"--config.data.normal_folders={others[0]},no"
         )
     test = looks_normal if normal or said else may_be_normal
@@ -222,7 +222,8 @@ def _check_names(
     if said and normal:
         remark = f"{names} may be normal, but data.normal_folders does not name it"
         return [f"{remark}: read as a kind of anomaly"]
-    listed = ",".join([*found, *(name.strip() for name in doubtful)])
+    # What other classes call normal stays so.
+    listed = ",".join([*normal_folders, *(name.strip() for name in doubtful)])
     beside = f" beside {found[0]!r}" if found else ", and no folder is called normal"
     other = (
         f"--config.data.normal_folders={found[0]} if it is a kind of anomaly"
