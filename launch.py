@@ -107,4 +107,6 @@ def _run() -> NoReturn:
 
 
 if __name__ == "__main__":
+    # Names of files may hold what commands a terminal.
+    sys.stdout, sys.stderr = map(engine.plain, (sys.stdout, sys.stderr))
     _run()

@@ -2,6 +2,8 @@
 
 from setuptools import find_packages, setup
 
+# Of pictures: DICOM, HEIC, and compressions of deep TIFFs.
+_FORMATS = ["imagecodecs>=2024.9.22", "pillow-heif>=0.18", "pydicom>=3"]
 _EXPORT = [
     "flatbuffers",
     "jax2onnx>=0.17,<0.18",
@@ -44,6 +46,7 @@ setup(
         "scipy>=1.14",
         "tensorboard>=2.19",
         "tensorflow-datasets>=4.9.8",
+        "tifffile>=2024.8.30",
         "tokenizers>=0.21,<0.23",
         "tqdm",
         "transformers>=4.50,<5",
@@ -52,9 +55,11 @@ setup(
     extras_require={
         "cuda12": ["jax[cuda12]"],
         "export": _EXPORT,
+        "formats": _FORMATS,
         "knowledge": ["openai>=1.56"],
         "test": [
             *_EXPORT,
+            *_FORMATS,
             "beartype",
             "hypothesis",
             "openai>=1.56",

@@ -11,9 +11,10 @@ import jax
 import numpy as np
 from common import seconds, show
 
+from data_pipelines.masks import decode_mask, label_regions
 from data_pipelines.pipeline import eval_stream
 from data_pipelines.sources import open_source
-from data_pipelines.transforms import decode_image, decode_mask, label_regions
+from data_pipelines.transforms import decode_image
 from kanoclip_jax.engine.settings import cache_directory
 
 
@@ -48,7 +49,10 @@ def main() -> None:
 
     def masks() -> None:
         for record, path in zip(records, paths, strict=True):
-            label_regions(decode_mask(record["mask"], path, given.size))
+            mask = decode_mask(
+                record["mask"], path, given.size, source.file_rule(0).mask
+            )
+            label_regions(mask)
 
     add("decode and resize, one thread", len(records), seconds(decode))
     add("mask and its regions, one thread", len(records), seconds(masks))

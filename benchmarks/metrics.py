@@ -14,7 +14,7 @@ from common import host_memory, show
 from scipy import ndimage
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from data_pipelines.transforms import label_regions
+from data_pipelines.masks import label_regions
 from kanoclip_jax.metrics.batch import MapBatch
 from kanoclip_jax.metrics.report import ClassMetrics
 

@@ -144,7 +144,9 @@ def get_config(row: str = "") -> ConfigDict:
     config.knowledge.image_size = 512  # longest side of the images that are sent
     config.knowledge.concurrency = 4  # questions at once
     config.knowledge.retries = 6  # after a failure that may pass, later each time
-    config.knowledge.timeout = 60.0  # seconds
+    config.knowledge.timeout = 60.0  # seconds without a byte that end an attempt
+    # Seconds after which a question has failed, with its attempts and whatever came.
+    config.knowledge.deadline = 600.0
     # Sentences about the pictures of an evaluation dataset are not zero-shot.
     config.knowledge.allow_evaluation_dataset = False
 
@@ -161,6 +163,15 @@ def get_config(row: str = "") -> ConfigDict:
     config.data.covid19_include = ""
     # Sub-folders of folder:PATH that hold normal images.
     config.data.normal_folders = "good,ok,normal,no"
+    # Of masks in folder:PATH, what is the anomaly: auto (what each file tells; see
+    # data_pipelines/mask_values.py), nonzero, half (above half of the range) or ids.
+    config.data.mask_values = "auto"
+    # Whether pictures are turned by their EXIF orientation: upright, or stored. Catalogue
+    # datasets never are.
+    config.data.orientation = "upright"
+    # On which their masks were drawn where neither sizes nor other masks tell: auto
+    # (nothing is assumed), upright or stored.
+    config.data.mask_orientation = "auto"
     # In prompts: display (printed circuit board) or raw, the folder's (pcb1), as
     # published tables have it.
     config.data.class_names = "display"

@@ -11,9 +11,9 @@ import grain
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from data_pipelines.masks import decode_mask
 from data_pipelines.pictures import decode_picture, square
 from data_pipelines.records import Entry, Source
-from data_pipelines.transforms import decode_mask
 
 _CELLS = 4
 
@@ -92,9 +92,11 @@ def read_mosaic(
     for cell, i in enumerate(cells):
         top, left = cell // 2 * half, cell % 2 * half
         here = slice(top, top + half), slice(left, left + half)
-        record = source[i]
-        found = decode_picture(record["image"], record["path"], source.reading)
+        record, rule = source[i], source.file_rule(i)
+        found = decode_picture(
+            record["image"], record["path"], source.reading, upright=rule.upright
+        )
         image[here], warning = square(found.image, half), warning or found.warning
         mask_path = f"the mask of {record['path']}"
-        mask[here] = decode_mask(record["mask"], mask_path, half)
+        mask[here] = decode_mask(record["mask"], mask_path, half, rule.mask)
     return image, mask, warning

@@ -2,23 +2,29 @@
 
 from data_pipelines.errors import DataError
 from data_pipelines.layouts import Item
+from data_pipelines.orientation import Header, Posture, judge_posture, read_header
 from data_pipelines.pictures import (
     SKIP_REMEDY,
     Reading,
     decode_picture,
+    is_deep,
     load_stored,
     read_file,
-    read_size,
 )
+from data_pipelines.records import Source
 
 
-def read_checked(item: Item, needs_mask: bool, reading: Reading) -> tuple[bytes, bytes]:
+def read_checked(
+    item: Item, needs_mask: bool, reading: Reading, as_stored: bool = True
+) -> tuple[bytes, bytes]:
     """Reads an image and its mask, and decodes both fully.
 
     Args:
       item: The files.
       needs_mask: Whether an anomalous image must have a mask.
       reading: What the numbers of images mean.
+      as_stored: Whether the mask must be of the image's size as stored; else
+        `check_headers` says what it fits.
 
     Returns:
       The encoded image and the encoded mask, `b""` where there is none.
@@ -32,18 +38,60 @@ def read_checked(item: Item, needs_mask: bool, reading: Reading) -> tuple[bytes,
     if item.mask is None:
         return image_bytes, b""
     mask_bytes = read_file(item.mask)
-    _check_sizes(
-        item, image.size, load_stored(mask_bytes, str(item.mask), reading).size
-    )
+    mask = load_stored(mask_bytes, str(item.mask), reading)
+    if as_stored and image.size != mask.size:
+        raise _another_size(item, Header(image.size), mask.size)
     return image_bytes, mask_bytes
 
 
-def check_headers(item: Item, needs_mask: bool, reading: Reading) -> None:
-    """Does the checks of `read_checked` that need no decoding of pixels."""
+def check_headers(
+    item: Item, needs_mask: bool, reading: Reading
+) -> tuple[Header, Posture | None]:
+    """Does the checks of `read_checked` that need no decoding of pixels.
+
+    Returns:
+      The image's header, and how its mask may have been drawn, None where it has none.
+
+    Raises:
+      DataError: a header is unreadable, or the mask is missing or fits neither the
+        picture as stored nor upright.
+    """
     _check_has_mask(item, needs_mask)
-    size = read_size(item.image, reading=reading)
-    if item.mask is not None:
-        _check_sizes(item, size, read_size(item.mask, reading=reading))
+    image = read_header(item.image, reading)
+    if item.mask is None:
+        return image, None
+    mask = read_header(item.mask, reading)
+    posture = judge_posture(image, mask)
+    if posture is None:
+        raise _another_size(item, image, mask.size)
+    return image, posture
+
+
+def examine(source: Source, most: int | None = 24) -> tuple[int, int, str]:
+    """Looks at the values of deep pictures before anything is computed with them.
+
+    Args:
+      source: The pictures; those of 8 bits are not decoded.
+      most: Look at so many, evenly spread; at all where None.
+
+    Returns:
+      How many were looked at, how many of them are nearly black or without any
+      contrast, and what is to be said of the first of these.
+
+    Raises:
+      DataError: one cannot be decoded, or its range is not known.
+    """
+    count, bad, first = min(len(source), most or len(source)), 0, ""
+    for number in range(count):
+        i = number * len(source) // count
+        record = source[i]
+        if is_deep(record["image"]):
+            # Orientation plays no part.
+            found = decode_picture(record["image"], record["path"], source.reading)
+            bad += bool(found.warning)
+            if found.warning and not first:
+                first = f"{record['path']}: {found.warning}"
+    return count, bad, first
 
 
 def _check_has_mask(item: Item, needs_mask: bool) -> None:
@@ -55,9 +103,11 @@ def _check_has_mask(item: Item, needs_mask: bool) -> None:
         )
 
 
-def _check_sizes(item: Item, image: tuple[int, int], mask: tuple[int, int]) -> None:
-    if image != mask:
-        raise DataError(
-            f"{item.mask} is {mask[0]}x{mask[1]} px but its image {item.image.name} is "
-            f"{image[0]}x{image[1]}; export the mask at the image's size, {SKIP_REMEDY}"
-        )
+def _another_size(item: Item, image: Header, mask: tuple[int, int]) -> DataError:
+    sizes = " or ".join(
+        dict.fromkeys("{}x{}".format(*size) for size in (image.stored, image.upright))
+    )
+    return DataError(
+        f"{item.mask} is {mask[0]}x{mask[1]} px but its image {item.image.name} is "
+        f"{sizes}; export the mask at the image's size, {SKIP_REMEDY}"
+    )

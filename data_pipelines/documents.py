@@ -11,7 +11,7 @@ import math
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -76,6 +76,7 @@ def read(
     *,
     most: int = _MOST_BYTES,
     deepest: int = _DEEPEST,
+    opened: Callable[[dict[str, Any]], Any] | None = None,
 ) -> Any:
     """Reads a JSON file of a known shape.
 
@@ -85,6 +86,8 @@ def read(
       remedy: What the message tells the user to do, as a clause of its own.
       most: Bytes that it may have at most.
       deepest: Levels of lists and objects in each other that it may have.
+      opened: Takes a seal off an object before its shape is looked at, and raises
+        ValueError where it was broken.
 
     Returns:
       The content, which has the shape.
@@ -93,7 +96,8 @@ def read(
       DataError: the file cannot be read, is larger or deeper, is no JSON, names a key
         of an object twice, holds NaN or numbers beyond 64 bits, or has another shape.
     """
-    return parse(read_bytes(path, remedy, most), str(path), shape, remedy, deepest)
+    data = read_bytes(path, remedy, most)
+    return parse(data, str(path), shape, remedy, deepest, opened)
 
 
 def read_bytes(path: Path, remedy: str, most: int = _MOST_BYTES) -> bytes:
@@ -126,7 +130,12 @@ def read_bytes(path: Path, remedy: str, most: int = _MOST_BYTES) -> bytes:
 
 
 def parse(
-    data: bytes, place: str, shape: Shape, remedy: str, deepest: int = _DEEPEST
+    data: bytes,
+    place: str,
+    shape: Shape,
+    remedy: str,
+    deepest: int = _DEEPEST,
+    opened: Callable[[dict[str, Any]], Any] | None = None,
 ) -> Any:
     """Reads a JSON document of a known shape.
 
@@ -136,6 +145,7 @@ def parse(
       shape: What it must hold; see the module.
       remedy: What the message tells the user to do.
       deepest: Levels of lists and objects in each other that it may have.
+      opened: As of `read`.
 
     Raises:
       DataError: as `read` does.
@@ -156,6 +166,11 @@ def parse(
         raise DataError(f"{place} does not fit the memory; {remedy}") from None
     except ValueError as error:
         raise DataError(f"{place} cannot be read as JSON ({error}); {remedy}") from None
+    if opened is not None and isinstance(content, dict):
+        try:
+            content = opened(content)
+        except ValueError as error:
+            raise DataError(f"{place} is damaged ({error}); {remedy}") from None
     check(content, shape, place, remedy)
     return content
 
@@ -283,7 +298,7 @@ def _shown(value: Any) -> str:
 def _depth(content: Any) -> int:
     """Levels of lists and objects, without recursion."""
     level, depth = [content], 0
-    while level := [node for node in level if isinstance(node, dict | list) and node]:
+    while level := [node for node in level if isinstance(node, dict | list)]:
         depth += 1
         level = [
             inner

@@ -20,5 +20,19 @@ class DataError(OneLine):
     """
 
 
+def reason_of(error: DataError | MemoryError, name: object) -> str:
+    """What is wrong with one picture, which keeps no other from being read.
+
+    Args:
+      error: What was raised where it was read or drawn.
+      name: The picture's.
+    """
+    if isinstance(error, MemoryError):
+        return printable(
+            f"{name} does not fit the memory that is left; shrink it or cut it up"
+        )
+    return str(error)
+
+
 class AbsentError(DataError):
     """A catalogue dataset that is not below the data root."""

@@ -15,11 +15,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import logging
-
 from data_pipelines.catalog import select_classes
-from data_pipelines.checks import check_headers, read_checked
 from data_pipelines.errors import DataError
+from data_pipelines.folder_files import (
+    AS_MASKS_TELL,
+    MaskSettings,
+    check_files,
+    file_rules,
+)
 from data_pipelines.folder_kinds import ClassReading, read_class, read_kind
 from data_pipelines.folder_layout import find_layout
 from data_pipelines.folder_names import NORMAL_FOLDERS
@@ -31,9 +34,11 @@ from data_pipelines.folder_reading import (
 )
 from data_pipelines.folder_tree import Tree
 from data_pipelines.layouts import Item
+from data_pipelines.mask_check import check_masks, look_at_all
 from data_pipelines.names import printable
+from data_pipelines.orientation import AS_STORED
 from data_pipelines.pictures import DEFAULT_READING, Reading, read_file
-from data_pipelines.records import Entry, Record, Source
+from data_pipelines.records import Entry, FileRule, Record, Source
 from data_pipelines.suffixes import name_some
 
 _PREFIX = "folder:"
@@ -51,6 +56,7 @@ class FolderSource(Source):
         has_masks: bool,
         labelled: bool,
         skipped: tuple[str, ...],
+        rules: Sequence[FileRule],
         description: tuple[str, ...] = (),
         strays: tuple[str, ...] = (),
     ):
@@ -65,6 +71,7 @@ class FolderSource(Source):
         self.description = description
         self.strays = strays
         self._files = tuple((item.image, item.mask) for item in items)
+        self._rules = tuple(rules)
         self._keys: dict[int, str] = {}
 
     def __getitem__(self, i: int) -> Record:
@@ -84,10 +91,20 @@ class FolderSource(Source):
         return b"" if mask is None else read_file(mask)
 
     def key(self, i: int) -> str:
-        """Returns the SHA-256 of the image file, computed once."""
+        """Returns the SHA-256 of the image file, computed once.
+
+        Of one that is turned when it is read it is another.
+        """
         if i not in self._keys:
-            self._keys[i] = hashlib.sha256(read_file(self._files[i][0])).hexdigest()
+            digest = hashlib.sha256(read_file(self._files[i][0]))
+            if self._rules[i].turned != AS_STORED:
+                digest.update(f"turned {self._rules[i].turned}".encode())
+            self._keys[i] = digest.hexdigest()
         return self._keys[i]
+
+    def file_rule(self, i: int) -> FileRule:
+        """Says how the files of record `i` become pixels."""
+        return self._rules[i]
 
 
 def folder_of(dataset: str) -> Path | None:
@@ -107,11 +124,12 @@ def open_folder(
     labelled: bool = True,
     strict: bool = False,
     reading: Reading = DEFAULT_READING,
+    masks: MaskSettings = AS_MASKS_TELL,
 ) -> FolderSource:
     """Scans a folder of images.
 
-    Headers are read, so that an unusable file is found before anything is computed;
-    with `skip_bad_files` every file is decoded instead.
+    Headers are read and masks decoded, so that an unusable file is found before
+    anything is computed; with `skip_bad_files` every image is decoded, too.
 
     Args:
       path: The folder; symlinked sub-folders are not followed.
@@ -120,8 +138,9 @@ def open_folder(
       skip_bad_files: Counts and skips unusable files instead of raising.
       normal_folders: Names of kinds that mean normal, in any case.
       labelled: Whether labels are needed; False accepts images without sub-folders.
-      strict: Refuses a folder that holds what is not used.
+      strict: Refuses a folder that holds what is not used, or masks that are odd.
       reading: What the numbers of images mean, and how large they may be.
+      masks: How masks are read.
 
     Returns:
       The source.
@@ -154,7 +173,15 @@ def open_folder(
             _refuse_loose(found)
         _refuse_unlabelled(path, found, normal_folders)
         source = _open_classes(
-            path, layout.tree, dataset, found, others, skip_bad_files, reading
+            path,
+            layout.tree,
+            dataset,
+            found,
+            others,
+            skip_bad_files,
+            reading,
+            masks,
+            strict,
         )
     if strict and source.strays:
         raise DataError(
@@ -184,15 +211,18 @@ def _open_classes(
     others: Sequence[Tree],
     skip_bad_files: bool,
     reading: Reading,
+    masks: MaskSettings,
+    strict: bool,
 ) -> FolderSource:
     """The source of some classes; `others` are those that are not kept."""
     has_masks = any(one.masks for one in classes)
     found = [item for one in classes for item in one.items]
-    items, skipped = _check(found, path, has_masks, skip_bad_files, reading)
-    lines, strays = [], []
+    seen, skipped = check_files(found, path, has_masks, skip_bad_files, reading, masks)
+    lines, strays, rest = [], [], []
     for one in classes:
         home, name = one.layout.home, printable(one.name)
         unused = find_unused(home, used_files(one))
+        rest += [home.path / mask for mask in unused.masks]
         lines.append(describe_class(one, unused))
         lines += [f"{name}: {remark}" for remark in one.remarks]
         if not one.normal:
@@ -202,19 +232,27 @@ def _open_classes(
             )
         where = home.path.relative_to(path)
         strays += [(where / stray).as_posix() for stray in unused.strays()]
+    check_masks(
+        [one.item for one in seen],
+        {one.item.mask: one.look for one in seen if one.look},
+        look_at_all(rest, masks.values),
+        dataset=dataset,
+        strict=strict,
+    )
     homes = [one.layout.home for one in classes]
     if homes != [tree]:
         used = frozenset().union(*map(used_files, classes))
-        rest = find_unused(tree, used, (*homes, *others))
-        strays += rest.strays()
-        lines += [f"not used: {rest}"] if str(rest) else []
+        around = find_unused(tree, used, (*homes, *others))
+        strays += around.strays()
+        lines += [f"not used: {around}"] if str(around) else []
     return FolderSource(
         dataset,
-        items,
+        [one.item for one in seen],
         classes=tuple(one.name for one in classes),
         has_masks=has_masks,
         labelled=True,
         skipped=skipped,
+        rules=file_rules(seen, dataset, reading, masks),
         description=tuple(lines),
         strays=tuple(strays),
     )
@@ -277,17 +315,20 @@ def _open_flat(
     select_classes(dataset, classes, (name,))
     images = [p for p in read_kind(tree).pictures if p.parent == tree.path]
     found = [Item(image, None, Entry(image.name, name, "", -1)) for image in images]
-    items, skipped = _check(found, path, False, skip_bad_files, reading)
+    seen, skipped = check_files(
+        found, path, False, skip_bad_files, reading, AS_MASKS_TELL
+    )
     unused = find_unused(tree, frozenset(images))
     left = f"; not used: {unused}" if str(unused) else ""
     line = f"{printable(name)}: {len(images)} pictures without labels{left}"
     return FolderSource(
         dataset,
-        items,
+        [one.item for one in seen],
         classes=(name,),
         has_masks=False,
         labelled=False,
         skipped=skipped,
+        rules=file_rules(seen, dataset, reading, AS_MASKS_TELL),
         description=(line,),
         strays=tuple(unused.strays()),
     )
@@ -297,34 +338,6 @@ def _elsewhere(tree: Tree) -> str:
     """What there is where no images are found."""
     unused: Unused = find_unused(tree, frozenset())
     return f" where they are looked for ({unused})" if str(unused) else ""
-
-
-def _check(
-    found: Sequence[Item],
-    path: Path,
-    has_masks: bool,
-    skip_bad_files: bool,
-    reading: Reading,
-) -> tuple[list[Item], tuple[str, ...]]:
-    """Keeps the usable items; names the others where they may be skipped."""
-    items, skipped = [], []
-    for item in found:
-        try:
-            if skip_bad_files:
-                read_checked(item, has_masks, reading)
-            else:
-                check_headers(item, has_masks, reading)
-        except DataError as error:
-            if not skip_bad_files:
-                raise
-            skipped.append(str(error))
-        else:
-            items.append(item)
-    if skipped:
-        logging.warning("%s: skipped %d unusable files", path, len(skipped))
-    if not items:
-        raise DataError(f"{path} holds no usable image; {len(skipped)} were skipped")
-    return items, tuple(skipped)
 
 
 def _names(normal_folders: Sequence[str]) -> frozenset[str]:

@@ -11,7 +11,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.folder import find_classes, folder_of
 from data_pipelines.folder_names import NORMAL_FOLDERS
 from data_pipelines.layouts import naming_unreadable
-from data_pipelines.records import Record, Source
+from data_pipelines.records import FileRule, Record, Source
 
 
 class JoinedSource(Source):
@@ -90,6 +90,16 @@ class JoinedSource(Source):
         """Returns the SHA-256 of the image, the one that its part knows it by."""
         part, own = self._find(i)
         return part.key(own)
+
+    def mask_key(self, i: int) -> str:
+        """Returns the SHA-256 of the mask, as its part knows it."""
+        part, own = self._find(i)
+        return part.mask_key(own)
+
+    def file_rule(self, i: int) -> FileRule:
+        """Says how its part reads record `i`."""
+        part, own = self._find(i)
+        return part.file_rule(own)
 
     def _find(self, i: int) -> tuple[Source, int]:
         """The part that holds record `i`, and its number there."""

@@ -50,8 +50,8 @@ def hold(
 ) -> Iterator[None]:
     """Makes this the one process that writes to a folder.
 
-    The kernel lets go of it however the process ends. The lock's file stays: it is
-    removed only with a folder that was made for it and that nothing was written to.
+    The kernel lets go of it however the process ends. The lock's file stays, except in
+    a folder that nothing was written to; one that was made for it goes, too.
 
     Args:
       folder: What is held; made where it is missing.
@@ -64,6 +64,10 @@ def hold(
       DataError: another process holds the folder, or it cannot be written to.
     """
     made = _make(folder, remedy)
+    try:
+        empty = not any(folder.iterdir())
+    except OSError:
+        empty = False
     path = folder / name
     # Not bound to a thread: whichever ends the run lets go.
     lock = FileLock(path, thread_local=False)
@@ -74,9 +78,11 @@ def hold(
         yield
     finally:
         if lock.is_locked:
-            _said_by(path).unlink(missing_ok=True)
-            if made and [file.name for file in folder.iterdir()] == [name]:
-                path.unlink(missing_ok=True)
+            # Somebody may have removed the folder meanwhile.
+            with contextlib.suppress(OSError):
+                _said_by(path).unlink(missing_ok=True)
+                if empty and [file.name for file in folder.iterdir()] == [name]:
+                    path.unlink()
         lock.release()
         for parent in made:
             with contextlib.suppress(OSError):

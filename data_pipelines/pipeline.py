@@ -7,7 +7,14 @@ import grain
 import numpy as np
 
 from data_pipelines.augment import DrawMosaics, read_mosaic
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, reason_of
+from data_pipelines.masks import (
+    decode_mask,
+    decode_original_mask,
+    label_regions,
+    square_mask,
+)
+from data_pipelines.orientation import QUARTERS
 from data_pipelines.pictures import (
     DEFAULT_READING,
     Reading,
@@ -18,12 +25,6 @@ from data_pipelines.pictures import (
 )
 from data_pipelines.records import Source
 from data_pipelines.stream import Batch, BatchStream
-from data_pipelines.transforms import (
-    decode_mask,
-    decode_original_mask,
-    label_regions,
-    square_mask,
-)
 
 
 def steps_per_run(length: int, batch_size: int, epochs: int) -> int:
@@ -101,7 +102,6 @@ def eval_stream(
     indices: Sequence[int] | None = None,
     with_images: bool = True,
     original_masks: bool = False,
-    upright: bool = False,
     part: tuple[int, int] = (0, 1),
 ) -> grain.DatasetIterator:
     """Streams a source once and in order for evaluation.
@@ -113,8 +113,7 @@ def eval_stream(
       workers: Reading processes; 0 reads in threads of this process.
       indices: Which records, in which order; all where None.
       with_images: False leaves `image` out.
-      original_masks: Labels the regions of the masks as stored, not resized.
-      upright: Applies the EXIF orientation of images, not of masks.
+      original_masks: Labels the regions of the masks at their own size.
       part: This process and how many share each batch; it gets its rows alone.
 
     Returns:
@@ -137,7 +136,6 @@ def eval_stream(
         with_images=with_images,
         with_regions=True,
         original_masks=original_masks,
-        upright=upright,
     )
     return BatchStream(
         grain.MapDataset.source(chosen).batch(batch_size).map(load), workers
@@ -152,7 +150,7 @@ def predict_stream(
     workers: int,
     reading: Reading = DEFAULT_READING,
 ) -> grain.DatasetIterator:
-    """Streams image files for prediction, upright by their EXIF orientation.
+    """Streams image files for prediction.
 
     An unreadable file does not stop the stream: it comes as a zero image with its
     message in `error`.
@@ -166,7 +164,7 @@ def predict_stream(
 
     Returns:
       An iterator of dicts: `image` uint8 `[b, h, w, 3]`, `index` (into `paths`),
-      `height` and `width` (of the upright file) int32 `[b]`, `error` and `warning` str
+      `height` and `width` (of the picture as read) int32 `[b]`, `error` and `warning` str
       `[b]` (empty where there is none) and `is_real` bool `[b]`.
 
     Raises:
@@ -192,7 +190,6 @@ class _LoadRecords(grain.transforms.Map):
         with_images: bool,
         with_regions: bool = False,
         original_masks: bool = False,
-        upright: bool = False,
     ):
         self._source = source
         self._class_index = {name: i for i, name in enumerate(source.classes)}
@@ -205,7 +202,6 @@ class _LoadRecords(grain.transforms.Map):
         self._with_images = with_images
         self._with_regions = with_regions
         self._original_masks = original_masks
-        self._upright = upright
 
     def map(self, element: np.ndarray) -> Batch:
         b, size = self._rows, self._size
@@ -241,7 +237,7 @@ class _LoadRecords(grain.transforms.Map):
     def _read(self, batch: Batch, row: int, i: int) -> str:
         """Reads a record into a row; returns what is to be said of its image."""
         warning = ""
-        entry = self._source.index[i]
+        entry, rule = self._source.index[i], self._source.file_rule(i)
         if self._with_images or self._original_masks:
             record = self._source[i]
             image_bytes, mask_bytes = record["image"], record["mask"]
@@ -249,21 +245,21 @@ class _LoadRecords(grain.transforms.Map):
             image_bytes, mask_bytes = b"", self._source.mask(i)
         if self._with_images:
             found = decode_picture(
-                image_bytes, entry.path, self._source.reading, upright=self._upright
+                image_bytes, entry.path, self._source.reading, upright=rule.upright
             )
             batch["image"][row] = square(found.image, self._size)
             warning = found.warning
         mask_path = f"the mask of {entry.path}"
         if not self._original_masks:
-            mask = decode_mask(mask_bytes, mask_path, self._size)
+            mask = decode_mask(mask_bytes, mask_path, self._size, rule.mask)
             batch["mask"][row] = mask
         elif mask_bytes:
-            mask = decode_original_mask(mask_bytes, mask_path)
+            mask = decode_original_mask(mask_bytes, mask_path, rule.mask)
             batch["mask"][row] = square_mask(mask, self._size)
         else:
-            mask = np.zeros(
-                read_size(image_bytes, entry.path, self._source.reading)[::-1], np.uint8
-            )
+            size = read_size(image_bytes, entry.path, self._source.reading)
+            shape = size if rule.turned in QUARTERS else size[::-1]
+            mask = np.zeros(shape, np.uint8)
         if self._with_regions:
             regions = label_regions(mask)
             batch["regions"][row] = regions
@@ -304,8 +300,8 @@ class _LoadFiles(grain.transforms.Map):
                 found = read_picture(self._paths[i], self._reading)
                 image = found.image
                 batch["image"][row] = square(image, size)
-            except DataError as error:
-                errors[row] = str(error)
+            except (DataError, MemoryError) as error:
+                errors[row] = reason_of(error, self._paths[i])
                 continue
             batch["height"][row], batch["width"][row] = image.height, image.width
             warnings[row] = found.warning

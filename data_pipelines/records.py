@@ -1,9 +1,13 @@
 """The record, its index entry, and the contract that every source of them keeps."""
 
 import abc
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import TypedDict
 
+from data_pipelines.mask_values import PUBLISHED
+from data_pipelines.masks import MaskRule
 from data_pipelines.pictures.reading import DEFAULT_READING, Reading
 
 
@@ -36,6 +40,25 @@ class Entry:
     class_name: str
     defect: str
     label: int
+
+
+@dataclass(frozen=True)
+class FileRule:
+    """How the files of one record become pixels.
+
+    Attributes:
+      upright: Whether the image's EXIF orientation is applied.
+      mask: What of its mask counts, and how the mask is turned to lie on the image.
+      turned: The orientation that is applied to the image.
+    """
+
+    upright: bool
+    mask: MaskRule
+    turned: int = 1
+
+
+# Catalogue datasets are read as their published figures were made.
+AS_PUBLISHED = FileRule(upright=False, mask=MaskRule(PUBLISHED))
 
 
 class Source(abc.ABC):
@@ -89,3 +112,28 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def key(self, i: int) -> str:
         """Returns the SHA-256 (hex) of the encoded image of record `i`."""
+
+    def mask_key(self, i: int) -> str:
+        """Returns the SHA-256 of its encoded mask, empty where there is none."""
+        mask = self.mask(i)
+        return hashlib.sha256(mask).hexdigest() if mask else ""
+
+    def digest(self) -> str:
+        """Returns the SHA-256 of all that training learns from it, in its order.
+
+        Every image and mask is read where their own digests are not known.
+        """
+        names = [self.prompt_names[name] for name in self.classes]
+        found = hashlib.sha256(json.dumps([self.classes, names]).encode())
+        for i, entry in enumerate(self.index):
+            row = [
+                *(entry.path, entry.class_name, entry.defect, entry.label),
+                *(self.key(i), self.mask_key(i)),
+            ]
+            found.update(json.dumps(row).encode())
+        return found.hexdigest()
+
+    def file_rule(self, i: int) -> FileRule:
+        """Says how the files of record `i` become pixels."""
+        del i
+        return AS_PUBLISHED

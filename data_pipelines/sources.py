@@ -7,6 +7,7 @@ from typing import Literal, get_args
 from data_pipelines.catalog import CATALOG, find_card
 from data_pipelines.errors import DataError
 from data_pipelines.folder import folder_of, open_folder
+from data_pipelines.folder_files import AS_MASKS_TELL, MaskSettings
 from data_pipelines.folder_names import NORMAL_FOLDERS
 from data_pipelines.joined import JoinedSource, share_classes
 from data_pipelines.layouts import naming_unreadable
@@ -17,6 +18,7 @@ __all__ = [
     "ClassNames",
     "Entry",
     "JoinedSource",
+    "MaskSettings",
     "Record",
     "Source",
     "open_source",
@@ -39,6 +41,7 @@ def open_source(
     covid19_include: Sequence[str] = (),
     class_names: ClassNames = "display",
     reading: Reading = DEFAULT_READING,
+    masks: MaskSettings = AS_MASKS_TELL,
 ) -> Source:
     """Opens a dataset, preparing it first where needed.
 
@@ -51,13 +54,15 @@ def open_source(
       normal_folders: Sub-folder names that mean normal, for `folder:PATH`.
       labelled: Whether labels are needed; False also accepts a flat folder of images.
       strict: Refuses a catalogue dataset that differs from the published counts, lacks
-        classes or has unusable files, instead of warning; and a folder with files that
-        are not used.
+        classes or has unusable files, masks that are odd, or, of a folder, files that
+        are not used, instead of warning.
       covid19_include: Further folders that `covid19` counts as anomalous.
       class_names: What prompts call a class. `display` is a name as people say it
         (`printed circuit board`), `raw` the dataset's own id (`pcb1`), which most
         published tables were made with.
       reading: What the numbers of images mean, and how large they may be.
+      masks: How masks of `folder:PATH` are read; those of catalogue datasets are as
+        published figures were made.
 
     Returns:
       The source.
@@ -81,8 +86,9 @@ def open_source(
                 skip_bad_files=skip_bad_files,
                 normal_folders=tuple(normal_folders),
                 labelled=labelled,
-                strict=strict,
                 reading=reading,
+                masks=masks,
+                strict=strict,
             )
         folder.reading = reading
         return _name_classes(folder, class_names)

@@ -20,6 +20,9 @@ from tqdm import tqdm
 from data_pipelines.checks import read_checked
 from data_pipelines.errors import DataError
 from data_pipelines.layouts import Item, find_strays
+from data_pipelines.mask_check import look_at
+from data_pipelines.mask_values import PUBLISHED
+from data_pipelines.masks import tell_mask
 from data_pipelines.pictures import DEFAULT_READING, SKIP_REMEDY, Reading
 from data_pipelines.records import Entry, Record
 
@@ -103,7 +106,9 @@ class AnomalyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
       layout: What is expected below the data root, for messages.
       twins: Ids of datasets made of the same files, whose folder serves as well.
       entries: Index entry and image key of every record written, in order.
+      mask_keys: The keys of their masks, empty where there is none.
       skipped: The error of every candidate left out.
+      odd_masks: Anomalous images whose masks are `empty` or `large`, by class.
     """
 
     VERSION: ClassVar[tfds.core.Version] = tfds.core.Version("1.0.0")
@@ -126,7 +131,9 @@ class AnomalyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         self.skip_bad_files = skip_bad_files
         self.reading = reading
         self.entries: list[tuple[Entry, str]] = []
+        self.mask_keys: list[str] = []
         self.skipped: list[str] = []
+        self.odd_masks: dict[str, dict[str, list[str]]] = {"empty": {}, "large": {}}
         super().__init__(data_dir=str(data_dir), file_format="array_record")
 
     @classmethod
@@ -205,7 +212,21 @@ class AnomalyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             key = hashlib.sha256(record["image"]).hexdigest()
             entry = Entry(*(record[field.name] for field in fields(Entry)))
             self.entries.append((entry, key))
+            mask = record["mask"]
+            self.mask_keys.append(hashlib.sha256(mask).hexdigest() if mask else "")
+            self._look(record)
             yield len(self.entries), {**record, "key": key}
+
+    def _look(self, record: Record) -> None:
+        """Notes a mask that may be damaged, as one that marks nothing."""
+        if record["label"] != 1 or not record["mask"]:
+            return
+        mask = tell_mask(record["mask"], record["path"], PUBLISHED).mask
+        look = look_at(mask)
+        for what, is_so in (("empty", not look.share), ("large", look.is_large)):
+            if is_so:
+                of_class = self.odd_masks[what].setdefault(record["class_name"], [])
+                of_class.append(record["path"])
 
 
 class FileBuilder(AnomalyBuilder, skip_registration=True):

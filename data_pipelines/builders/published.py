@@ -1,13 +1,11 @@
 """How a dataset on disk differs from the published one, as warnings or as an error."""
 
-import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from absl import logging
-
 from data_pipelines.catalog import Card
 from data_pipelines.errors import DataError
+from data_pipelines.notices import warn_once
 from data_pipelines.records import Entry, Source
 
 _STRAYS_NAMED = 5
@@ -70,9 +68,3 @@ def warn_of_differences(source: Source, root: str) -> None:
         warn_once(
             f"{source.dataset}: left out what is not part of its layout: {named}{rest}"
         )
-
-
-@functools.cache
-def warn_once(message: str) -> None:
-    """Logs a warning that was not logged before: a dataset is opened often."""
-    logging.warning("%s", message)

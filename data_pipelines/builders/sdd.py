@@ -29,9 +29,9 @@ from data_pipelines.layouts import (
     list_images,
     pair_masks,
 )
+from data_pipelines.masks import decode_original_mask
 from data_pipelines.pictures import SKIP_REMEDY, Reading, load_stored
-from data_pipelines.records import Entry, Record
-from data_pipelines.transforms import decode_original_mask
+from data_pipelines.records import AS_PUBLISHED, Entry, Record
 
 _ITEM_FOLDER = re.compile(r"kos\d+", re.IGNORECASE)
 _ENDING = "_label"
@@ -191,7 +191,8 @@ def _read_strip(
             f"nobody knows whether it is anomalous; add it, {SKIP_REMEDY}"
         )
     image, mask = read_checked(item, needs_mask=True, reading=reading)
-    return image, mask, decode_original_mask(mask, str(item.mask))
+    rule = AS_PUBLISHED.mask
+    return image, mask, decode_original_mask(mask, str(item.mask), rule)
 
 
 def _make_record(entry: Entry, image: bytes, mask: bytes, anomalous: bool) -> Record:

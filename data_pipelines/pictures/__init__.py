@@ -8,6 +8,7 @@ take these modules along.
 from data_pipelines.pictures.decode import (
     Picture,
     decode_picture,
+    is_deep,
     load_stored,
     picture_from_array,
     picture_from_image,
@@ -37,6 +38,7 @@ __all__ = [
     "Reading",
     "canonical_range",
     "decode_picture",
+    "is_deep",
     "load_stored",
     "open_file",
     "picture_from_array",

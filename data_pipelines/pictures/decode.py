@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines.errors import DataError
-from data_pipelines.pictures.deep import jpeg_2000_depth, read_deep
+from data_pipelines.pictures.deep import is_deep_image, jpeg_2000_depth, read_deep
 from data_pipelines.pictures.dicom import read_dicom
 from data_pipelines.pictures.files import open_file
 from data_pipelines.pictures.formats import (
@@ -38,6 +38,7 @@ from data_pipelines.pictures.reading import (
 )
 from data_pipelines.pictures.tiff import (
     Tiff,
+    is_deep_tiff,
     open_tiff,
     read_tiff,
     tiff_size,
@@ -94,9 +95,8 @@ def decode_picture(
       data: The encoded file, or what it is read from, bit by bit.
       path: Its name, for the message.
       reading: What its numbers mean, and how large it may be.
-      upright: Applies the EXIF orientation. Off for datasets, whose masks are drawn
-        on the pixels as stored; on for a user's photographs. A TIFF's is always
-        applied, and HEIC's.
+      upright: Applies the EXIF orientation. Off for catalogue datasets, whose figures
+        were made with the pixels as stored. A TIFF's is always applied, and HEIC's.
       remedy: What the message tells the user to do.
 
     Raises:
@@ -112,7 +112,7 @@ def decode_picture(
 
 
 def read_picture(path: str | Path, reading: Reading = DEFAULT_READING) -> Picture:
-    """Reads a file for prediction as an upright RGB picture.
+    """Reads a file for prediction as an RGB picture, upright if `reading` says so.
 
     Only as much of a file is read as its format asks for: what is no image costs
     nothing, whatever its size.
@@ -121,7 +121,9 @@ def read_picture(path: str | Path, reading: Reading = DEFAULT_READING) -> Pictur
       DataError: see `decode_picture`.
     """
     with open_file(path) as file:
-        return decode_picture(file, str(path), reading, upright=True, remedy=REPLACE)
+        return decode_picture(
+            file, str(path), reading, upright=reading.upright, remedy=REPLACE
+        )
 
 
 def load_stored(
@@ -171,6 +173,20 @@ def read_size(
     return _size(file, path, reading)
 
 
+def is_deep(data: bytes | BinaryIO) -> bool:
+    """Says by its header whether a picture is of other values than 8 bits.
+
+    Of what cannot be read it says no: decoding it says why.
+    """
+    with contextlib.suppress(Exception):
+        file = as_file(data)
+        kind = name_format(file)
+        if kind == TIFF:
+            return is_deep_tiff(file)
+        return kind == DICOM or is_deep_image(file)
+    return False
+
+
 def picture_from_array(
     array: np.ndarray, name: str, reading: Reading = DEFAULT_READING
 ) -> Picture:
@@ -205,7 +221,7 @@ def picture_from_array(
 def picture_from_image(
     image: Image.Image, name: str, reading: Reading = DEFAULT_READING
 ) -> Picture:
-    """Turns somebody's PIL image of any mode into an upright RGB picture.
+    """Turns somebody's PIL image of any mode into an RGB picture, upright likewise.
 
     Raises:
       DataError: it cannot be decoded, has no pixels, or its range is not known.
@@ -216,7 +232,7 @@ def picture_from_image(
             "those of 1x1 px and above"
         )
     with naming(name, REPLACE):
-        orientation = _orientation(image)
+        orientation = _orientation(image) if reading.upright else 1
         # Pillow decodes at first use.
         if image.mode == "F":
             found = _from_stored(Stored(np.asarray(image), None), name, reading)

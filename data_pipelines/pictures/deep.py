@@ -43,6 +43,17 @@ def read_deep(file: BinaryIO, image: Image.Image) -> Stored | None:
     return None
 
 
+def is_deep_image(file: BinaryIO) -> bool:
+    """Whether `read_deep` may have values to read."""
+    file.seek(0)
+    head = file.read(25)
+    if head.startswith(b"\x89PNG"):
+        return head[24] == 16
+    if head[:1] == b"P" and head[1:2] in b"2356fF":
+        return True
+    return head[:4] == b"\xff\x4f\xff\x51" or head[4:8] == b"jP  "
+
+
 def jpeg_2000_depth(file: BinaryIO) -> int:
     """Reads the bits of JPEG 2000's first component, at most 16."""
     file.seek(0)

@@ -48,14 +48,19 @@ def read_dicom(file: BinaryIO, name: str, reading: Reading) -> Stored | np.ndarr
         return pixels
     stored_bits = int(data.BitsStored)
     rescaled = apply_rescale(pixels, data)
-    limits = _window(data)
+    window = limits = _window(data)
     if limits is None and not int(data.PixelRepresentation):
         slope = float(data.get("RescaleSlope", 1) or 1)
         shift = float(data.get("RescaleIntercept", 0) or 0)
         # Negative values are Hounsfield units or the like, of which a part is looked at.
         if slope > 0 and shift >= 0:
             limits = shift, slope * (2**stored_bits - 1) + shift
-    return Stored(rescaled, limits, inverted=kind == "MONOCHROME1")
+    return Stored(
+        rescaled,
+        limits,
+        inverted=kind == "MONOCHROME1",
+        window=window is not None,
+    )
 
 
 def _window(data: Any) -> tuple[float, float] | None:

@@ -18,23 +18,39 @@ class Reading:
     Attributes:
       value_range: Which values are black and white in pictures that are not of 8 bits:
         `auto` (what the file says), a depth from `8bit` to `16bit`, or `LOW,HIGH`.
+      orientation: `upright` turns pictures by their EXIF orientation, `stored` does
+        not. A TIFF's and HEIC's is always applied, a catalogue dataset's never.
       max_pixels: A picture of more is refused before it is decoded.
     """
 
     value_range: str = AUTO_RANGE
     max_pixels: int = MAX_PIXELS
+    orientation: str = "upright"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "value_range", canonical_range(self.value_range))
 
+    @property
+    def upright(self) -> bool:
+        """Whether a user's pictures are turned by their EXIF orientation."""
+        return self.orientation == "upright"
+
     def identity(self) -> dict[str, str]:
         """The settings that scores depend on, as the configuration calls them."""
-        return {"data.value_range": self.value_range}
+        return {
+            "data.value_range": self.value_range,
+            "data.orientation": self.orientation,
+        }
 
     def changed(self) -> dict[str, str]:
-        """Those of `identity` that are not what they were before there were any."""
-        before = Reading().identity()
-        return {k: v for k, v in self.identity().items() if before.get(k) != v}
+        """Those of `identity` that are not what they were before there were any.
+
+        Orientation is left out: what is turned has another key.
+        """
+        own, before = (
+            {"data.value_range": reading.value_range} for reading in (self, Reading())
+        )
+        return {k: v for k, v in own.items() if before[k] != v}
 
 
 DEFAULT_READING = Reading()

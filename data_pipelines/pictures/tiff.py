@@ -5,7 +5,9 @@ imagecodecs for some compressions; without it Pillow's libtiff does where it can
 """
 
 import contextlib
+import logging
 import lzma
+import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,11 +30,15 @@ try:
     import tifffile
 except ImportError:
     tifffile = None
+else:
+    # What is wrong with a file is said once, in the error.
+    if logging.getLogger("tifffile").level == logging.NOTSET:
+        logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 # Subfile types: a smaller copy of another picture, a transparency mask.
 _NO_PICTURE = 1 | 4
 _INVERTED, _GREY, _RGB, _PALETTE, _INK = 0, 1, 2, 3, 5
-_DEFLATE, _LZMA = (8, 32946), 34925
+_DEFLATE, _LZMA, _PACKBITS = (8, 32946), 34925, 32773
 _SUBFILE_TAG, _BITS_TAG, _ORIENTATION_TAG = 254, 258, 274
 _MAX_SAMPLE_TAG, _FORMAT_TAG = 281, 339
 
@@ -71,7 +77,8 @@ def read_tiff(file: BinaryIO, name: str, reading: Reading) -> Tiff:
         number, page = _only_page(tiff, name)
         check_pixels(page.imagewidth, page.imagelength, name, reading)
         _check_bands(page, name)
-        if page.sampleformat == 1 and page.bitspersample <= 8:
+        known = page.predictor == 1 or int(page.compression) != _PACKBITS
+        if known and page.sampleformat == 1 and page.bitspersample <= 8:
             image = _page_of_pillow(file, number)
             if image is not None:
                 return Tiff(image)
@@ -102,6 +109,15 @@ def tiff_size(file: BinaryIO, name: str, reading: Reading) -> tuple[int, int]:
         return size[::-1] if _tag(page, _ORIENTATION_TAG, 1) in (5, 6, 7, 8) else size
 
 
+def is_deep_tiff(file: BinaryIO) -> bool:
+    """Whether a file's first page is of other values than 8 bits."""
+    with _opened(file) as tiff:
+        if tiff is None:
+            return False
+        page = tiff.pages[0]
+        return page.bitspersample > 8 or page.sampleformat != 1
+
+
 @contextlib.contextmanager
 def _opened(file: BinaryIO) -> Iterator[Any]:
     """The file as tifffile has it; None without that, or where it makes nothing of it."""
@@ -111,14 +127,13 @@ def _opened(file: BinaryIO) -> Iterator[Any]:
     file.seek(0)
     try:
         tiff = tifffile.TiffFile(file)
-        len(tiff.pages)
     except Exception:  # noqa: BLE001
         tiff = None
-    try:
-        yield tiff
-    finally:
-        if tiff is not None:
-            tiff.close()
+    if tiff is None:
+        yield None
+        return
+    with tiff:
+        yield tiff if len(tiff.pages) else None
 
 
 def _page_of_pillow(file: BinaryIO, number: int) -> Image.Image | None:
@@ -214,13 +229,14 @@ def _decode_page(file: BinaryIO, number: int, page: Any, name: str) -> np.ndarra
     try:
         pixels = page.asarray(maxworkers=1)
     except Exception as error:
-        if "imagecodecs" not in str(error):
+        # From Python 3.14 on one of them is in the standard library.
+        if "imagecodecs" not in str(error) and not isinstance(error, ImportError):
             raise
         found = _pillow_values(file, number, page)
         if found is None:
             raise DataError(
                 f"{name} is a TIFF of {page.bitspersample} bits with the compression "
-                f"{page.compression.name}, which needs imagecodecs: {EXTRA}"
+                f"{getattr(page.compression, 'name', page.compression)}, which needs imagecodecs: {EXTRA}"
             ) from error
         return found
     if page.axes == "SYX":
@@ -254,21 +270,37 @@ def _check_segments(file: BinaryIO, page: Any) -> None:
 def _pillow_values(file: BinaryIO, number: int, page: Any) -> np.ndarray | None:
     """The values as libtiff reads them, where Pillow keeps them whole."""
     image = _page_of_pillow(file, number)
-    if image is None or page.samplesperpixel != 1:
+    # Pillow turns pictures as their orientation says; here that comes later. Of the
+    # predictor libtiff knows nothing beside this compression.
+    turned = _tag(page, _ORIENTATION_TAG, 1) != 1
+    packed = int(page.compression) == _PACKBITS and page.predictor != 1
+    if image is None or turned or packed or int(page.planarconfig) != 1:
         return None
-    kind = page.dtype
-    if (kind.kind == "f") != (image.mode == "F"):
+    if image.mode == "RGB" and page.dtype == np.uint16:
+        return _both_bytes_of_tiff(file, number, image)
+    if page.samplesperpixel != 1 or (page.dtype.kind == "f") != (image.mode == "F"):
         return None
     pixels = np.asarray(image)
-    # Pillow turns pictures as their orientation says; here that comes later.
-    if _tag(page, _ORIENTATION_TAG, 1) != 1 or pixels.shape != (
-        page.imagelength,
-        page.imagewidth,
-    ):
+    if pixels.shape != (page.imagelength, page.imagewidth):
         return None
-    if kind == np.uint32 and pixels.dtype == np.int32:
+    if page.dtype == np.uint32 and pixels.dtype == np.int32:
         return pixels.view(np.uint32)
     return pixels if image.mode != "L" else None
+
+
+def _both_bytes_of_tiff(
+    file: BinaryIO, number: int, image: Image.Image
+) -> np.ndarray | None:
+    """Colours of 16 bits: the high bytes, which Pillow keeps, and then the low ones."""
+    (tile, *more), native = image.tile, "RGB;16N"
+    if more or tile.codec_name != "libtiff" or tile.args[0] != native:
+        return None
+    swapped = "RGB;16B" if sys.byteorder == "little" else "RGB;16L"
+    low = _page_of_pillow(file, number)
+    low.tile = [tile._replace(args=(swapped, *tile.args[1:]))]
+    low_bytes = np.asarray(low)
+    high = _page_of_pillow(file, number)
+    return np.asarray(high).astype(np.uint16) << 8 | low_bytes
 
 
 def _with_pillow_alone(

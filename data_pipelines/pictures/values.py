@@ -34,11 +34,13 @@ class Stored:
       pixels: `[h, w]` or `[h, w, c]`, of any integer or floating-point type.
       limits: The values that are black and white, where the file says them.
       inverted: Whether the lowest value is white.
+      window: Whether values outside of the limits are meant to be black and white.
     """
 
     pixels: np.ndarray
     limits: tuple[float, float] | None
     inverted: bool = False
+    window: bool = False
 
 
 def canonical_range(value: str | Sequence[float]) -> str:
@@ -115,7 +117,7 @@ def to_levels(stored: Stored, value_range: str, name: str) -> tuple[np.ndarray, 
             f"{highest:g}, and does not say which are black and white; {SET_RANGE}"
         )
     low, high = limits
-    whole = value_range == AUTO_RANGE or _DEPTH.fullmatch(value_range)
+    whole = not stored.window if value_range == AUTO_RANGE else "," not in value_range
     if whole and (lowest < low or highest > high):
         raise DataError(
             f"{name} holds values from {lowest:g} to {highest:g}, outside of its range "

@@ -145,6 +145,11 @@ class Dino:
         """Patches along one side."""
         return self.module.grid
 
+    @property
+    def description(self) -> str:
+        """sha256 of what the weights do not say themselves."""
+        return hashlib.sha256(str(tuple(self.module.shape)).encode()).hexdigest()
+
     def reading(self) -> dict[str, object]:
         """All that a pass over an image depends on."""
         positions = np.ascontiguousarray(self.params["positions"])

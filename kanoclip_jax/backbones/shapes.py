@@ -47,7 +47,7 @@ CLIP = {
 # `preprocessor_config.json`; of open_clip's description, the constants' own names.
 _MEAN, _STD = Row((Span(-1e3, 1e3),) * 3), Row((Span(1e-6, 1e3),) * 3)
 CONSTANTS = {"image_mean?": _MEAN, "image_std?": _STD}
-OPENCLIP_CONSTANTS = {"preprocess_cfg?": {"mean?": _MEAN, "std?": _STD}}
+OPENCLIP_CONSTANTS = {"preprocess_cfg?": (None, {"mean?": _MEAN, "std?": _STD})}
 # `model.safetensors.index.json`.
 INDEX = {"weight_map": {...: str}}
 # `config.json` of a DINOv2.

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -60,6 +61,15 @@ class Tokenizer:
         frame = (self._bpe.bos_token_id, self._bpe.eos_token_id, self.length)
         rules = self._bpe.backend_tokenizer.to_str()
         return hashlib.sha256(f"{frame}{rules}".encode()).hexdigest()
+
+    @functools.cached_property
+    def vocabulary(self) -> str:
+        """sha256 of words and merges alone: the same in any version of the library."""
+        model = json.loads(self._bpe.backend_tokenizer.to_str())["model"]
+        # Pairs are lists in some versions, and words with a space between in others.
+        merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
+        words = sorted(model["vocab"].items())
+        return hashlib.sha256(json.dumps([words, merges]).encode()).hexdigest()
 
     def count(self, text: str) -> int:
         """Tokens of a text with its start and end."""

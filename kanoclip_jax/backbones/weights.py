@@ -1,6 +1,8 @@
 """From a model's directory to frozen parameters: read, rename, check, fingerprint, resize."""
 
+import functools
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -54,6 +56,8 @@ class Clip:
         fingerprint: sha256 of the weights as published, in float32, before the position
             grid is resized: equal for the same weights in any file format, however
             they are read.
+        described: what the files beside the weights say, as far as a result depends on
+            it: heads, epsilons, activations and preprocessing constants.
     """
 
     name: str
@@ -63,6 +67,13 @@ class Clip:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     fingerprint: str
+    described: str = ""
+
+    @functools.cached_property
+    def description(self) -> str:
+        """sha256 of `described` and of the tokenizer's words and merges."""
+        both = f"{self.described}{self.tokenizer.vocabulary}"
+        return hashlib.sha256(both.encode()).hexdigest()
 
     @property
     def depth(self) -> int:
@@ -149,6 +160,8 @@ def load_clip(
     vision = config.vision_config
     image_size = image_size or vision.image_size
     _check_size(image_size, vision.patch_size, multiple)
+    constants = _preprocessing(directory)
+    described = _describe(config, constants)
     for section in (vision, config.text_config):
         section.hidden_act = activation or section.hidden_act
     expected = _expected_shapes(config)
@@ -159,7 +172,7 @@ def load_clip(
     flat[_POSITIONS] = resize_position_grid(
         flat[_POSITIONS], image_size // vision.patch_size, position_grid
     )
-    mean, std = _preprocessing(directory) if input_range == "clip" else _UNIT
+    mean, std = constants if input_range == "clip" else _UNIT
     tokenizer = Tokenizer(directory, config.text_config.max_position_embeddings)
     if tokenizer.highest >= config.text_config.vocab_size:
         raise InputError(
@@ -176,6 +189,7 @@ def load_clip(
         mean=mean,
         std=std,
         fingerprint=fingerprint,
+        described=described,
     )
 
 
@@ -270,13 +284,22 @@ def _preprocessing(directory: Path) -> tuple[tuple[float, ...], tuple[float, ...
         path = directory / openclip.CONFIG
         described = openclip.read_description(directory)
         documents.check(described, shapes.OPENCLIP_CONSTANTS, str(path), remedy)
-        given = described.get("preprocess_cfg", {})
+        given = described.get("preprocess_cfg") or {}
         content = {f"image_{key}": value for key, value in given.items()}
     elif path.is_file():
         content = documents.read(path, shapes.CONSTANTS, remedy)
     mean = tuple(map(float, content.get("image_mean", _OPENAI_MEAN)))
     std = tuple(map(float, content.get("image_std", _OPENAI_STD)))
     return mean, std
+
+
+def _describe(config: CLIPConfig, constants: tuple[tuple[float, ...], ...]) -> str:
+    """What weights do not say themselves, before settings change it."""
+    towers = [
+        [part.num_attention_heads, part.layer_norm_eps, part.hidden_act]
+        for part in (config.vision_config, config.text_config)
+    ]
+    return json.dumps([towers, constants])
 
 
 def _expected_shapes(config: CLIPConfig) -> dict[tuple[str, ...], tuple[int, ...]]:

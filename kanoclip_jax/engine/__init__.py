@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 from ml_collections import ConfigDict, FrozenConfigDict
 
@@ -29,6 +30,13 @@ MODES = (
     "export",
     "watch",
 )
+
+
+def plain(stream: TextIO) -> TextIO:
+    """A stream through which nothing commands a terminal; see `terminal.Plain`."""
+    from kanoclip_jax.engine import terminal
+
+    return terminal.Plain(stream)
 
 
 def join(coordinator_address: str, num_processes: int, process_id: int) -> None:

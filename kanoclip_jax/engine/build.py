@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from absl import logging
 from ml_collections import FrozenConfigDict
 
+from data_pipelines.checks import examine
 from data_pipelines.errors import AbsentError
 from data_pipelines.names import printable
-from data_pipelines.sources import Source, open_source
+from data_pipelines.sources import MaskSettings, Source, open_source
 from kanoclip_jax.backbones import Clip, Dino, load_clip, load_dino
 from kanoclip_jax.engine import forks
 from kanoclip_jax.engine.settings import datasets_of, reading_of
@@ -87,6 +88,7 @@ def open_dataset(
     classes: tuple[str, ...],
     *,
     labelled: bool = True,
+    most: int | None = 24,
 ) -> Source:
     """One dataset as the settings ask; how a folder was read is said once, in words.
 
@@ -95,6 +97,7 @@ def open_dataset(
         dataset: its id.
         classes: keep these only; all where empty.
         labelled: whether labels are needed; False also takes a flat folder.
+        most: look at the values of so many pictures; None is all.
     """
     source = first_alone(
         f"open {dataset}",
@@ -110,6 +113,10 @@ def open_dataset(
             class_names=config.data.class_names,
             labelled=labelled,
             reading=reading_of(config),
+            masks=MaskSettings(
+                values=config.data.mask_values,
+                orientation=config.data.mask_orientation,
+            ),
         ),
     )
     if source.description and is_first():
@@ -120,6 +127,8 @@ def open_dataset(
             print(f"  {line}")
     if not len(source):
         raise InputError(f"{dataset} holds no images; see --config.data.root")
+    if is_first():
+        _examine(source, most)
     logging.info(
         "%s: %d images of %d classes", dataset, len(source), len(source.classes)
     )
@@ -131,6 +140,16 @@ def _say_once(dataset: str, description: tuple[str, ...]) -> None:
     """Print how a folder was read: the runs of a suite open it again and again."""
     print(f"{printable(dataset)} is read as")
     print("\n".join(f"  {line}" for line in description), flush=True)
+
+
+def _examine(source: Source, most: int | None) -> None:
+    """Say what there is to say of values before anything is computed."""
+    looked, bad, first = examine(source, most)
+    if bad:
+        print(
+            f"warning: {source.dataset}: {bad} of {looked} pictures looked at are nearly "
+            f"black or without any contrast: {first}"
+        )
 
 
 def open_targets(config: FrozenConfigDict) -> Targets:

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -100,7 +100,9 @@ def evaluate(
         result, seen[dataset] = evaluate_source(
             config, method, inference, devices, source, folder, pace
         )
-        results[dataset] = with_facts(dataset, result, differences(source))
+        results[dataset] = with_facts(
+            dataset, result, differences(source), undefined_pixels(source, result)
+        )
     evidence.save(Workdir(folder), seen)
     return make_report(
         results,
@@ -192,6 +194,30 @@ def evaluate_source(
 
 def _path(source: Source, batch: Batch, row: int) -> str:
     return f"{source.dataset}: {source.index[batch['index'][row]].path}"
+
+
+def undefined_pixels(source: Source, result: Mapping[str, Any]) -> list[str]:
+    """Why pixel columns are empty, a line for each reason; it is printed, too.
+
+    Returns:
+        The lines, none where a dataset has no masks at all, as its table says.
+    """
+    if not source.has_masks:
+        print(f"{source.dataset}: no pixel columns, for it has no masks")
+        return []
+    lines = []
+    for name, row in result["classes"].items():
+        if row["pixel_auroc"] is None:
+            count = row["anomalous"]
+            why = (
+                f"the masks of its {count} anomalous pictures mark no pixel, or all"
+                if count
+                else "it has no anomalous picture"
+            )
+            lines.append(f"{name} has no pixel columns: {why}.")
+    for line in lines:
+        print(f"{source.dataset}: {line}")
+    return lines
 
 
 def _add_together(classes: Sequence[ClassMetrics], batch: Batch, found: Found) -> None:

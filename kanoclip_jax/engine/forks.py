@@ -11,7 +11,8 @@ _parent = 0
 @functools.cache
 def watch() -> None:
     """From now on, remember in forked children that they are some."""
-    os.register_at_fork(after_in_child=_remember)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_remember)
 
 
 def _remember() -> None:

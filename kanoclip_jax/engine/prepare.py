@@ -36,7 +36,9 @@ def main(
     absent: list[AbsentError] = []
     for dataset, classes in wanted.items():
         try:
-            source = open_dataset(config, dataset, classes)
+            # Copies hold what is published; of folders nobody knows.
+            most = 24 if dataset in CATALOG else None
+            source = open_dataset(config, dataset, classes, most=most)
         except AbsentError as error:
             absent.append(error)
         else:

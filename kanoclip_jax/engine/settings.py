@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import jax
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from data_pipelines.mask_values import CHOICES
 from data_pipelines.pictures import MAX_PIXELS, Reading
 from kanoclip_jax.engine.dotted import flatten, get, plain, put, split
 from kanoclip_jax.engine.prediction.tiles import NEVER, read_setting
@@ -50,6 +51,7 @@ _POSITIVE = (
     "knowledge.image_size",
     "knowledge.concurrency",
     "knowledge.timeout",
+    "knowledge.deadline",
 )
 _NOT_NEGATIVE = (
     "seed",
@@ -62,6 +64,9 @@ _NOT_NEGATIVE = (
 )
 _CHOICES = {
     "data.class_names": ("display", "raw"),
+    "data.mask_values": CHOICES,
+    "data.orientation": ("upright", "stored"),
+    "data.mask_orientation": ("auto", "upright", "stored"),
     "clip.position_grid": ("bilinear", "bicubic", "bicubic_antialias"),
     "clip.activation": ("", "quick_gelu", "gelu"),
     "clip.input_range": ("clip", "unit"),
@@ -79,6 +84,8 @@ _BEFORE = {
     "clip.activation": "",
     "clip.input_range": "clip",
     "data.class_names": "display",
+    "data.mask_values": "auto",
+    "data.mask_orientation": "auto",
     **Reading().identity(),
     "train.mosaic": 0.0,
     "train.weight_decay": 0.0,
@@ -107,6 +114,9 @@ _IMMATERIAL = (
 _MATERIAL = (
     "data.class_names",
     "data.value_range",
+    "data.mask_values",
+    "data.orientation",
+    "data.mask_orientation",
     "data.skip_bad_files",
     "data.normal_folders",
     "data.covid19_include",
@@ -185,6 +195,7 @@ def reading_of(config: Mapping[str, Any]) -> Reading:
     return Reading(
         value_range=data.get("value_range", Reading().value_range),
         max_pixels=data.get("max_pixels", MAX_PIXELS),
+        orientation=data.get("orientation", Reading().orientation),
     )
 
 

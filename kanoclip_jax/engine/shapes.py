@@ -28,14 +28,19 @@ SETTINGS = {
     "seeds?": _COUNT,
     "row_settings?": {...: _CHANGES},
 }
+# What such settings say of CLIP, where a checkpoint alone says how it is to run.
+_SIZE = Span(1, 2**20, whole=True)
+READING_OF_CLIP = {
+    "clip": {"name": str, "image_size": _SIZE, "position_grid": str, "dtype": str}
+}
 # The `meta` of a checkpoint.
 CHECKPOINT = {
     "config": {
         "method": str,
         "model": dict,
-        "clip": {
-            "name": str,
-            "image_size": Span(1, 2**20, whole=True),
+        "clip?": {
+            "name?": str,
+            "image_size?": _SIZE,
             "position_grid?": str,
             "activation?": str,
             "input_range?": str,
@@ -48,6 +53,9 @@ CHECKPOINT = {
     "guide?": BACKBONE,
     "seconds?": _SECONDS,
     "knowledge?": str,
+    "data?": {"next_index?": _COUNT},
+    "digests?": {...: str},
+    "inputs?": dict,
 }
 # `report.json` of one run.
 REPORT = {
@@ -133,6 +141,10 @@ MANIFEST = FORMATS | {
     "batch_size": (None, _SIDE),
     "class_names": [str],
     "thresholds": {...: {"image": _SHARE, "pixel": _SHARE}},
-    "reading": {"value_range": str, "max_pixels": _COUNT},
+    "reading": {
+        "value_range": str,
+        "max_pixels": _COUNT,
+        "orientation": Choice(("upright", "stored")),
+    },
     "tiles": str,
 }

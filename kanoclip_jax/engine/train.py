@@ -1,15 +1,17 @@
 """Training: frozen features in, a few million parameters out, then an evaluation."""
 
 import contextlib
+import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
 
+from data_pipelines.errors import DataError
 from data_pipelines.pipeline import steps_per_run
 from data_pipelines.sources import Source
 from kanoclip_jax.engine import endings
@@ -21,7 +23,8 @@ from kanoclip_jax.engine.build import (
     open_targets,
     refuse_training_dataset,
 )
-from kanoclip_jax.engine.checkpoint import Checkpoints
+from kanoclip_jax.engine.checkpoint import Checkpoints, DamagedError, read_meta
+from kanoclip_jax.engine.inputs import refuse_other_inputs, training_inputs
 from kanoclip_jax.engine.knowledge.training import training_knowledge
 from kanoclip_jax.engine.memory import allowed_pieces
 from kanoclip_jax.engine.optimizer import make_optimizer, make_schedule
@@ -46,6 +49,7 @@ _DIVERGED = (
     "--config.train.prompt_learning_rate, or compute in single precision with "
     "--config.clip.dtype=float32, and pass another --workdir"
 )
+T = TypeVar("T")
 
 
 def main(
@@ -80,7 +84,7 @@ def run(config: FrozenConfigDict, workdir: Path) -> dict[str, Any]:
         and report
         and list(report["datasets"]) == list(targets.sources)
     )
-    state = None if finished else training.train()
+    state = training.check() if finished else training.train()
     # What measures and draws takes seconds to import: the first step does not wait.
     from kanoclip_jax.engine.evaluate import evaluate
     from kanoclip_jax.engine.reporting.report import write_report
@@ -101,6 +105,20 @@ def run(config: FrozenConfigDict, workdir: Path) -> dict[str, Any]:
         )
         write_report(folder, report)
     return report
+
+
+def _is_no_trace_of_orbax(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and "orbax" in record.pathname)
+
+
+def _read(batches: Iterator[T]) -> Iterator[T]:
+    """The batches, to the end or until a reader heard first of the run's."""
+    try:
+        yield from batches
+    except DataError:
+        # A terminal, as a cluster, signals all processes of a run, its readers too.
+        if not endings.asked():
+            raise
 
 
 def _open_auxiliary(config: FrozenConfigDict) -> Source:
@@ -143,12 +161,16 @@ class Run:
         self.seconds = 0.0
         # The digest of what the knowledge loss learns from; empty where it is off.
         self._sentences = ""
+        # And those of pictures, backbones and code, once a step is to be saved.
+        self._inputs: dict[str, Any] = {}
         self._devices = Devices(config.train.batch_size, "train.batch_size")
         # Shapes alone: values are drawn, or restored, when the steps compile already.
         self._state = abstract_state(method, self._optimizer, self._devices)
         self._checkpoints = None
         if method.learns:
             self._checkpoints = Checkpoints(folder.checkpoints)
+            # What Orbax's threads raise is raised here, too, and said in a line.
+            logging.getLogger("absl").addFilter(_is_no_trace_of_orbax)
 
     @property
     def finished(self) -> bool:
@@ -171,11 +193,27 @@ class Run:
             return self._fresh()
         if self.finished:
             self._restore()
-        else:
+        # Where the last step is damaged, an older one goes on.
+        if not self.finished:
             self._train()
         with self._saving():
             self._checkpoints.close()
         return self._state
+
+    def check(self) -> None:
+        """See that what has finished was trained on what there is now.
+
+        Raises:
+            InputError: it was not.
+        """
+        if self.checkpoint is None:
+            return
+        try:
+            meta = read_meta(self.checkpoint)
+        except DamagedError as error:
+            print(f"{error}; its report is as it was")
+        else:
+            refuse_other_inputs(self._folder.path, meta, self._method, self._source)
 
     def _train(self) -> None:
         started = time.monotonic()
@@ -194,6 +232,8 @@ class Run:
         classes = devices.copy(classes)
         read = (self._config, method, self._source)
         cache = filled_cache(*read, programs, frozen, devices)
+        # Where features are cached, the pictures' digests are known by now.
+        self._inputs = training_inputs(method, self._source)
         print(
             f"training {count_parameters(self._state.params):,} parameters on "
             f"{len(self._source)} images, {self._steps} steps of {batch_size}"
@@ -204,7 +244,7 @@ class Run:
             log = stack.enter_context(
                 Log(self._folder.path, first, self._steps, batch_size)
             )
-            for step, (features, batch) in enumerate(batches, start=first + 1):
+            for step, (features, batch) in enumerate(_read(batches), start=first + 1):
                 self._state, terms = programs.step(
                     frozen, self._state, features, batch, classes
                 )
@@ -225,6 +265,11 @@ class Run:
                     self._save(step)
                 if ended:
                     self._end(step, ended)
+            reached = int(self._state.step)
+            if first < reached < self._steps:
+                if reached % config.checkpoint_every:
+                    self._save(reached)
+                self._end(reached, endings.asked())
 
     def _end(self, step: int, signal: int) -> NoReturn:
         with self._saving():
@@ -248,6 +293,7 @@ class Run:
 
     def _restore(self) -> None:
         self._state, meta = self._checkpoints.restore(self._state)
+        refuse_other_inputs(self._folder.path, meta, self._method, self._source)
         check_finite(
             self._state.params, f"the checkpoint in {self._folder.path}", _DIVERGED
         )
@@ -301,6 +347,7 @@ class Run:
             "data": {"next_index": step},
             "seed": self._config.seed,
             "knowledge": self._sentences,
+            "inputs": self._inputs,
         }
         with self._saving():
             self._checkpoints.save(self._state, meta)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ml_collections import FrozenConfigDict
 
+from data_pipelines.digests import unseal
 from data_pipelines.errors import DataError
 from data_pipelines.locks import hold
 from kanoclip_jax import documents
@@ -46,18 +47,19 @@ class Workdir:
         file = self.path / "config.json"
         new = to_dict(config)
         if file.is_file():
-            old = documents.read(
-                file,
-                shapes.SETTINGS,
-                f"it is damaged; remove {self.path} or pass another --workdir",
-            )
+            remedy = f"it is damaged; remove {self.path} or pass another --workdir"
+            old = documents.read(file, shapes.SETTINGS, remedy)
             if is_suite(old) != is_suite(new):
                 kinds = ("a single run", "several runs (rows or seeds)")
                 raise InputError(
                     f"{self.path} holds {kinds[is_suite(old)]}, and this is "
                     f"{kinds[is_suite(new)]}; pass --workdir=ANOTHER"
                 )
-            keys = differing_keys(old, new)
+            try:
+                keys = differing_keys(old, new)
+            except InputError as error:
+                # It names no method that there is.
+                raise InputError(f"{file}: {error}; {remedy}") from None
             if keys:
                 raise InputError(
                     f"{self.path} holds a run with another {', '.join(keys)}; pass "
@@ -85,7 +87,9 @@ class Workdir:
         if not file.is_file():
             return None
         try:
-            return documents.read(file, shapes.REPORT, "it is made again")
+            return documents.read(
+                file, shapes.REPORT, "it is made again", opened=unseal
+            )
         except InputError as error:
             print(error)
             return None
@@ -98,10 +102,12 @@ def held(folder: Path, mode: str) -> Iterator[None]:
     Raises:
         InputError: another run holds it, or it cannot be written to.
     """
-    remedy = (
-        "wait until it has ended, or pass another --workdir (what was trained here is "
-        f"used there with --config.checkpoint={folder / 'checkpoints'})"
-    )
+    remedy = "wait until it has ended, or pass another --workdir"
+    if mode in ("eval", "predict", "watch", "export"):
+        remedy += (
+            " (what was trained here is used from there with "
+            f"--config.checkpoint={folder / 'checkpoints'})"
+        )
     with contextlib.ExitStack() as stack:
         refusal = ""
         if is_first():

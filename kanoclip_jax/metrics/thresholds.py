@@ -106,7 +106,13 @@ def pixels_at_rate(histogram: PixelHistogram, rate: float) -> float:
 
 
 def pixels_at_best_f1(histogram: PixelHistogram) -> float:
-    """As `at_best_f1`, between bins."""
+    """As `at_best_f1`, between bins.
+
+    Raises:
+        ValueError: no pixel is anomalous, so that every threshold has the F1 of 0.
+    """
+    if not histogram.positives.any():
+        raise ValueError("no pixel is anomalous, so there is no best F1")
     counts = histogram.negatives + histogram.positives
     used = np.flatnonzero(counts)[::-1]
     true = np.cumsum(histogram.positives[used])

@@ -159,7 +159,7 @@ def test_keys_that_are_off_change_nothing(directory: Path, clip: Clip) -> None:
 @pytest.mark.parametrize("content", ["{", "[]"])
 def test_broken_description_is_refused(directory: Path, content: str) -> None:
     (directory / "open_clip_config.json").write_text(content)
-    with pytest.raises(InputError, match=r"open_clip_config\.json .*JSON"):
+    with pytest.raises(InputError, match=r"open_clip_config\.json (cannot|has)"):
         load_clip(str(directory))
 
 

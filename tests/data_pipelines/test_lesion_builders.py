@@ -12,7 +12,7 @@ from PIL import Image
 
 from data_pipelines.catalog import CATALOG
 from data_pipelines.errors import DataError
-from data_pipelines.transforms import decode_original_mask
+from data_pipelines.masks import decode_original_mask
 
 COUNTS = {"isic": 379, "colondb": 380, "clinicdb": 612, "tn3k": 614}
 

@@ -13,8 +13,9 @@ from PIL import Image
 
 from data_pipelines.catalog import CATALOG
 from data_pipelines.errors import DataError
+from data_pipelines.masks import decode_mask
 from data_pipelines.sources import open_source
-from data_pipelines.transforms import decode_image, decode_mask
+from data_pipelines.transforms import decode_image
 
 BMAD = ("brainmri", "liverct", "resc")
 WITHOUT_MASKS = ("br35h", "brainmri_kaggle", "headct", "covid19")

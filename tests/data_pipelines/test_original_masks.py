@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_pipelines.masks import decode_mask
 from data_pipelines.pipeline import eval_stream
 from data_pipelines.sources import open_source
-from data_pipelines.transforms import decode_mask
 
 # Hair-thin, so that resizing to 8 x 8 pixels would lose them.
 THIN = np.zeros((40, 40), np.uint8)
@@ -56,13 +56,13 @@ def same_batches(left, right):
                 np.testing.assert_array_equal(mine, theirs, err_msg=name)
 
 
-def test_masks_are_labelled_as_stored(source):
+def test_masks_are_labelled_at_their_own_size(source):
     first, last = stream(source)
     regions = [*first["regions"], *last["regions"]]
-    # Turned upright for viewing or not: a mask would lie on the pixels as stored.
+    # The second picture is turned by its EXIF orientation, and so would be its mask.
     assert [labels.shape for labels in regions] == [
         (50, 20),
-        (50, 20),
+        (20, 50),
         (40, 40),
         (48, 64),
         (71, 33),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from data_pipelines import pipeline
 from data_pipelines.errors import DataError
+from data_pipelines.masks import decode_mask
 from data_pipelines.pipeline import (
     eval_stream,
     predict_stream,
@@ -17,7 +18,6 @@ from data_pipelines.pipeline import (
     train_stream,
 )
 from data_pipelines.sources import open_source
-from data_pipelines.transforms import decode_mask
 
 PASS = {"image_size": 8, "workers": 0}
 
@@ -54,6 +54,7 @@ def test_evaluation_is_in_order_once_and_padded(source, mask):
         "class_index": ((4,), "int32"),
         "index": ((4,), "int32"),
         "is_real": ((4,), "bool"),
+        "warning": ((4,), "<U1"),
         "regions": ((4, 8, 8), "int32"),
         "region_count": ((4,), "int32"),
     }
@@ -114,7 +115,7 @@ def test_order_is_a_function_of_the_seed(source):
 
 
 def test_cached_training_decodes_no_image(source, monkeypatch):
-    monkeypatch.setattr(pipeline, "decode_image", None)
+    monkeypatch.setattr(pipeline, "decode_picture", None)
     options = {"batch_size": 4, "epochs": 1, "seed": 3, **PASS}
     (*_, last) = train_stream(source, with_images=False, **options)
     assert "image" not in last and last["mask"].any()

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from data_pipelines.errors import DataError
+from data_pipelines.masks import decode_mask
 from data_pipelines.sources import open_source
-from data_pipelines.transforms import decode_mask
 
 HEADER = "object,split,label,image,mask"
 IMAGES, MASKS = "candle/Data/Images", "candle/Data/Masks/Anomaly"

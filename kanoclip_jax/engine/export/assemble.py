@@ -54,7 +54,7 @@ def assemble(
     kept = _prune(modules)
     final = _rename(modules, kept)
     sections = [
-        f"{_heading(module)}\n\n{_join(module, own, final)}"
+        _heading(module, last=module is modules[-1]) + _join(module, own, final)
         for module in modules
         if (own := [one for one in kept[module.name] if not one.is_guard])
     ]
@@ -166,9 +166,10 @@ def _title(module: Module) -> str:
     return f"{module.title}\n" if "\n" in module.title else module.title
 
 
-def _heading(module: Module) -> str:
+def _heading(module: Module, last: bool) -> str:
     path = f"{module.name.replace('.', '/')}.py"
-    lines = [path, "", *module.title.splitlines()]
+    # The last one's title is the file's.
+    lines = [path, *([] if last else ["", *module.title.splitlines()])]
     return "\n".join(f"# {line}".rstrip() for line in lines)
 
 
@@ -179,9 +180,8 @@ def _join(
     text, former = "", None
     for one in statements:
         large = isinstance(one.tree, (ast.FunctionDef, ast.ClassDef, ast.If))
-        if former is not None:
-            apart = one.text.startswith("\n")
-            text += "\n\n\n" if large or former else "\n\n" if apart else "\n"
+        apart = former is None or one.text.startswith("\n")
+        text += "\n\n\n" if large or former else "\n\n" if apart else "\n"
         text += module.write(one, final)
         former = large
     return text

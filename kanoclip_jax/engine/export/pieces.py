@@ -99,9 +99,9 @@ class Module:
     shapes: set[str] = field(default_factory=set)
     statements: list[Statement] = field(default_factory=list)
 
-    @property
+    @functools.cached_property
     def defines(self) -> frozenset[str]:
-        """The names that have a meaning because of this module."""
+        """The names that have a meaning because of this module, read whole."""
         return frozenset().union(*(one.defines for one in self.statements))
 
     def uses(self, statement: Statement) -> Iterator[Name]:
@@ -139,8 +139,9 @@ class Module:
         bound = {_bound(node) for node in inner} - statement.defines
         for node in ast.walk(statement.tree):
             found = self.meaning(node)
-            if isinstance(node, (ast.Name, ast.Attribute)) and found in final:
-                old, new = ast.unparse(node), final[found]
+            whole = isinstance(node, ast.Attribute) and found
+            if whole or (isinstance(node, ast.Name) and found in final):
+                old, new = ast.unparse(node), final.get(found, found.name)
                 if old.split(".")[0] in bound and old != new:
                     raise AssemblyError(
                         f"{self.name}, line {statement.tree.lineno}: {old} becomes "

@@ -2,9 +2,9 @@
 
 import dataclasses
 import datetime
-import hashlib
 import importlib.metadata
 import json
+import math
 import platform
 import shutil
 import time
@@ -15,6 +15,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from data_pipelines.digests import of_file, seal
 from data_pipelines.names import canonical, printable, readable
 from kanoclip_jax import documents
 from kanoclip_jax.engine import shapes
@@ -172,14 +173,19 @@ def _export(
     print(f"{name}: {size:.0f} MB in {took:.0f} s; comparing with JAX …", flush=True)
     found = compare(format_.load(folder), sample, batch_size)
     if not found:
+        apart = max(found.maps, found.scores)
+        differs = (
+            f"differs from JAX by {apart:.2g} (relative; allowed is {TOLERANCE:.0e})"
+        )
+        if not math.isfinite(apart):
+            differs = "gives what is no map or no score, such as NaN"
         raise InputError(
-            f"{name} differs from JAX by {max(found.maps, found.scores):.2g} (relative; "
-            f"allowed is {TOLERANCE:.0e}), so nothing is kept; update the packages of "
+            f"{name} {differs}, so nothing is kept; update the packages of "
             "the extra `export`, or leave it out of --config.export.formats"
         )
     print(_say(name, found))
     return {
-        "files": {file.name: _digest(file) for file in files},
+        "files": {file.name: of_file(file) for file in files},
         "agreement": found._asdict() | {"tolerance": TOLERANCE},
     }
 
@@ -241,11 +247,6 @@ def _versions(names: tuple[str, ...]) -> dict[str, str]:
     }
 
 
-def _digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
 def _keep(partial: Path, folder: Path, manifest: Mapping[str, Any]) -> None:
     """Move what is complete into its folder, the manifest last.
 
@@ -258,8 +259,9 @@ def _keep(partial: Path, folder: Path, manifest: Mapping[str, Any]) -> None:
         stale = {file for entry in formats.values() for file in entry["files"]}
     except InputError:
         stale = set()
+    sealed = seal({**manifest, "runner": of_file(partial / "runner.py")})
     (partial / MANIFEST).write_text(
-        json.dumps(manifest, indent=2) + "\n", encoding="utf-8"
+        json.dumps(sealed, indent=2) + "\n", encoding="utf-8"
     )
     # Without a manifest a folder is no export, so that no half of one is taken for it.
     old.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ lists the options.
 
 import argparse
 import contextlib
+import dataclasses
 import hashlib
 import io
 import os
@@ -65,6 +66,7 @@ except ImportError:
     fcntl = None
 
 MANIFEST = "manifest.json"
+ORIENTATIONS = ("upright", "stored")
 _AGAIN = (
     "use the runner.py that lies beside it, export again, or name the folder of an "
     "export"
@@ -112,6 +114,8 @@ class Detector(Detecting):
         value_range: which values are black and white in pictures that are not of 8
             bits; see `canonical_range`. As exported where None.
         max_pixels: pictures of more are refused. As exported where None.
+        orientation: `upright` turns pictures by their EXIF orientation, `stored` does
+            not. As exported where None.
         tiles: whether large and elongated pictures are scored in windows: `never`,
             `auto` or a number of pixels. As exported where None.
 
@@ -137,6 +141,7 @@ class Detector(Detecting):
         min_area: int = 1,
         value_range: str | tuple[float, float] | None = None,
         max_pixels: int | None = None,
+        orientation: str | None = None,
         tiles: str | int | None = None,
     ) -> None:
         folder = Path(__file__).parent if folder is None else Path(folder).expanduser()
@@ -149,7 +154,8 @@ class Detector(Detecting):
         if self.batch_size < 1 or self._fixed not in (None, self.batch_size):
             allowed = f"{self._fixed}, as exported" if self._fixed else "1 and above"
             raise InputError(f"batch_size is {batch_size}; allowed: {allowed}")
-        self._set(manifest, value_range, max_pixels, tiles)
+        given = {"value_range": value_range, "max_pixels": max_pixels}
+        self._set(manifest, given | {"orientation": orientation}, tiles)
         formats = manifest["formats"]
         self.backend = choose_backend(backend, folder, formats)
         model = check_files(folder, formats[BACKENDS[self.backend]]["files"])
@@ -166,16 +172,18 @@ class Detector(Detecting):
     def _set(
         self,
         manifest: Mapping[str, Any],
-        value_range: str | tuple[float, float] | None,
-        max_pixels: int | None,
+        given: Mapping[str, Any],
         tiles: str | int | None,
     ) -> None:
         """Take the settings of the export, but for those that are given."""
         exported, own = Reading(**manifest["reading"]), manifest["tiles"]
-        self.reading = Reading(
-            exported.value_range if value_range is None else value_range,
-            exported.max_pixels if max_pixels is None else max_pixels,
-        )
+        given = {key: value for key, value in given.items() if value is not None}
+        if given.get("orientation", "stored") not in ORIENTATIONS:
+            raise InputError(
+                f"orientation is {given['orientation']!r}; allowed: "
+                f"{listed(ORIENTATIONS)}"
+            )
+        self.reading = dataclasses.replace(exported, **given)
         try:
             self.tiles = own if tiles is None else read_setting(tiles, "tiles")
         except ValueError as error:
@@ -190,6 +198,7 @@ class Detector(Detecting):
             name
             for name, here, there in (
                 ("value_range", self.reading.value_range, exported.value_range),
+                ("orientation", self.reading.orientation, exported.orientation),
                 ("tiles", self.tiles, own),
             )
             if here != there
@@ -341,6 +350,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--value-range", metavar="R", help=deep)
     huge = "pictures of more are refused (default: as exported)"
     add("--max-pixels", type=int, metavar="N", help=huge)
+    turned = (
+        "upright turns pictures as EXIF says, stored does not (default: as exported)"
+    )
+    add("--orientation", metavar="O", help=turned)
     windows = "windows of large pictures: never, auto, or N px (default: as exported)"
     add("--tiles", metavar="T", help=windows)
     add("--no-maps", dest="maps", action="store_false", help="keep no maps")
@@ -364,12 +377,12 @@ def run(options: argparse.Namespace) -> int:
     paths = find_inputs(options.input, own, key="INPUT")
     print("\n".join(describe_inputs(options.input, paths, own)), flush=True)
     names = ("backend", "device", "precision", "batch_size", "min_area")
-    names += ("value_range", "max_pixels", "tiles")
+    names += ("value_range", "max_pixels", "orientation", "tiles")
     detector = Detector(
         options.model, **{name: getattr(options, name) for name in names}
     )
     limits = detector.thresholds(options.class_name, options.threshold)
-    name = detector.named(options.class_name)
+    name = options.class_name or detector.named(None)
     if limits:
         print(
             f"anomalous is a score above {shown(limits.image)}; outlined are pixels "

@@ -11,7 +11,8 @@ _WORDS = {
     "--config.data.max_pixels": "--max-pixels",
     "--config.predict.tiles": "--tiles",
     "--workdir": "--output",
-    "data.value_range": "value_range",
+    "data.value_range is": "value_range is",
+    "data.value_range cannot": "value_range cannot",
     "pip install 'kanoclip-jax[formats]'": (
         "pip install tifffile imagecodecs pydicom pillow-heif"
     ),

@@ -12,8 +12,10 @@ from jaxtyping import Float, UInt8
 from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
+from data_pipelines.masks import decode_mask
+from data_pipelines.records import AS_PUBLISHED
 from data_pipelines.sources import JoinedSource, Source
-from data_pipelines.transforms import decode_image, decode_mask, decode_within
+from data_pipelines.transforms import decode_image, decode_within
 from kanoclip_jax.backbones import Clip
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.knowledge.means import CachedEncoder, knowledge_means
@@ -36,19 +38,19 @@ class SourcePicture:
 
     def within(self, side: int) -> UInt8[np.ndarray, "h w 3"]:
         """The image at its own aspect; its mask plays no part."""
-        reading = self._source.reading
-        return decode_within(self._source[self._i]["image"], self.path, side, reading)
+        image, reading = self._source[self._i]["image"], self._source.reading
+        upright = self._source.file_rule(self._i).upright
+        return decode_within(image, self.path, side, reading, upright=upright)
 
     def outlined(
         self, side: int
     ) -> tuple[UInt8[np.ndarray, "side side 3"], UInt8[np.ndarray, "side side"]]:
         """The image and its mask, squashed."""
-        record = self._source[self._i]
+        record, rule = self._source[self._i], self._source.file_rule(self._i)
+        reading = self._source.reading
         return (
-            decode_image(
-                record["image"], self.path, side, reading=self._source.reading
-            ),
-            decode_mask(record["mask"], self.path, side),
+            decode_image(record["image"], self.path, side, rule.upright, reading),
+            decode_mask(record["mask"], self.path, side, rule.mask),
         )
 
 
@@ -177,18 +179,24 @@ def template_records(source: Source, folder: Path) -> list[Record]:
         digest.update(json.dumps(changed).encode())
     for i in anomalous:
         digest.update(f"{source.index[i]}{source.key(i)}".encode())
+        rule = source.file_rule(i).mask
+        if rule != AS_PUBLISHED.mask:
+            digest.update(f"{rule.values}{rule.turns}".encode())
     path = folder / f"template-{digest.hexdigest()[:24]}.jsonl"
+    provider = TemplateProvider()
+    questions = provider.questions(topics_of(source))
     if path.is_file():
         try:
-            return read_records(path)
-        except InputError:
-            path.unlink()
-    provider = TemplateProvider()
+            records = read_records(path)
+        except InputError as error:
+            print(f"{error}; computed again")
+        else:
+            if len(records) == len(questions):
+                return records
+            print(f"{path} lacks sentences; computed again")
     records = [
         dataclasses.replace(question.draft, text=provider.answer(question))
-        for question in tqdm(
-            provider.questions(topics_of(source)), desc="template knowledge", unit="img"
-        )
+        for question in tqdm(questions, desc="template knowledge", unit="img")
     ]
     write_records(path, records)
     return records

@@ -134,8 +134,6 @@ def take_sample(
         image_size=detector.image_size,
         batch_size=config.predict.batch_size,
         workers=config.data.workers,
-        # Masks are drawn on pixels as stored; without them, as prediction sees them.
-        upright=not source.has_masks,
     )
     remarked = Remarks(source.dataset).of(stream, source)
     found = detector.detections(config.predict.class_name, remarked)
@@ -208,6 +206,12 @@ def pixel_threshold(
     """The same for pixels, of maps at the model's size, or of joined ones."""
     by_f1 = bool(sample.pixel_labels.any())
     rate = None if by_f1 else config.calibrate.target_rate
+    if by_f1 and not sample.pixels.positives.any():
+        raise InputError(
+            "no mask of the anomalous pictures marks a pixel at the model's size, so "
+            "there is no best F1 of pixels; mend the masks, see "
+            "--config.data.mask_values, or pass --config.calibrate.criterion=rate"
+        )
     if by_f1:
         threshold = thresholds.pixels_at_best_f1(sample.pixels)
     else:

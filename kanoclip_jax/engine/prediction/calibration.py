@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_pipelines.digests import seal, unseal
 from data_pipelines.errors import DataError
 from data_pipelines.locks import hold
 from data_pipelines.names import canonical
@@ -111,6 +112,7 @@ def read_calibrations(file: Path) -> list[Calibration]:
         file,
         shapes.CALIBRATIONS,
         f"name a {FILE} of --mode=calibrate, or remove it and make it anew",
+        opened=unseal,
     )
     keys = [field.name for field in dataclasses.fields(Calibration)]
     found = [
@@ -172,4 +174,4 @@ def _add(calibration: Calibration, file: Path) -> None:
         "v": VERSION,
         "calibrations": [vars(entry) for entry in (*kept, calibration)],
     }
-    write_atomically(file, (json.dumps(content, indent=2) + "\n").encode())
+    write_atomically(file, (json.dumps(seal(content), indent=2) + "\n").encode())

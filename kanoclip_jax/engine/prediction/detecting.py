@@ -9,6 +9,7 @@ import abc
 import dataclasses
 import functools
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -81,6 +82,7 @@ class Detecting(abc.ABC):
         min_area: regions of fewer pixels are left out.
         tiles: whether large and elongated pictures are scored in windows.
         reading: what the numbers of pictures mean, and how large they may be.
+        silent: whether the first nearly black picture is no `UserWarning`.
         identity: what scores depend on besides the picture and its class name.
     """
 
@@ -90,6 +92,7 @@ class Detecting(abc.ABC):
     min_area: int = 1
     tiles: str = NEVER
     reading: Reading = DEFAULT_READING
+    silent: bool = False
     identity: Mapping[str, Any]
 
     @property
@@ -128,7 +131,7 @@ class Detecting(abc.ABC):
                 `[h, w, 4]`, whose alpha is dropped as everywhere: uint8, uint16 over
                 its full range, or any numbers of the detector's `value_range`.
                 Floating-point and signed ones are refused without: theirs is
-                anybody's guess. EXIF orientation is applied.
+                anybody's guess. EXIF orientation is applied, unless it is told otherwise.
             class_name: what the pictures show, for the prompts; see `named` for None.
             threshold: of images and pixels alike, or a pair of the two; the calibrated
                 ones where None.
@@ -162,6 +165,7 @@ class Detecting(abc.ABC):
         for scored in self.score(class_name, pictures):
             if scored.error:
                 raise DataError(scored.error)
+            self._warn(scored.warning)
             yield self.conclude(scored, class_name, limits)
 
     def thresholds(
@@ -215,6 +219,12 @@ class Detecting(abc.ABC):
             mask=mask,
             regions=regions,
         )
+
+    def _warn(self, warning: str) -> None:
+        """Say it of the first picture; each has it in its prediction."""
+        if warning and not self.silent:
+            self.silent = True
+            warnings.warn(f"a picture is {warning}", UserWarning, stacklevel=4)
 
     def shrinkage(self) -> Shrinkage:
         """A count of what squashing costs the pictures of a run."""

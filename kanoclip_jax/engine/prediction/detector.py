@@ -49,6 +49,7 @@ class Detector(Detecting):
             `auto` or a number of pixels; see `prediction/tiles.py`. Thresholds belong
             to it.
         folders: further places of thresholds, which win over the checkpoint's.
+        silent: whether the first nearly black picture is no `UserWarning`.
 
     Attributes:
         identity: all that scores depend on besides the picture and its class name.
@@ -67,6 +68,7 @@ class Detector(Detecting):
         min_area: int = 1,
         tiles: str | int = NEVER,
         folders: Sequence[Path] = (),
+        silent: bool = False,
     ) -> None:
         forks.refuse()
         if jax.process_count() > 1:
@@ -81,6 +83,8 @@ class Detector(Detecting):
         self.dtype = np.dtype(trained.method.clip.module.dtype).name
         self.patch = trained.method.clip.patch
         self.batch_size, self.min_area = batch_size, min_area
+        # A command counts pictures and says it once itself.
+        self.silent = silent
         devices = Devices(batch_size, "batch_size")
         self._inference = Inference(trained.method, devices, trained.params)
         beside = trained.checkpoint.parent if trained.checkpoint else None
@@ -120,6 +124,7 @@ class Detector(Detecting):
         value_range: str | tuple[float, float] = AUTO_RANGE,
         max_pixels: int = MAX_PIXELS,
         tiles: str | int = NEVER,
+        orientation: str = "upright",
     ) -> "Detector":
         """The detector of a checkpoint, which brings its own settings.
 
@@ -141,6 +146,8 @@ class Detector(Detecting):
                 `12bit`, or `LOW,HIGH`. It is the same for all pictures, and thresholds
                 belong to it.
             max_pixels: pictures of more are refused.
+            orientation: `upright` turns pictures by their EXIF orientation, `stored`
+                leaves them as they are.
 
         Raises:
             DataError: a value range that is none.
@@ -155,10 +162,11 @@ class Detector(Detecting):
         given = {key: value for key, value in given.items() if value}
         if dtype:
             check_choice("clip.dtype", dtype)
+        check_choice("data.orientation", orientation)
         config = saved_settings(checkpoint)
         config.update_from_flattened_dict(given)
         # Of the pictures, not of the training.
-        reading = Reading(value_range=value_range, max_pixels=max_pixels)
+        reading = Reading(value_range, max_pixels, orientation)
         with config.unlocked():
             config.data = {**config.get("data", {}), **dataclasses.asdict(reading)}
         trained = load_trained(FrozenConfigDict(config), None, frozenset(given))

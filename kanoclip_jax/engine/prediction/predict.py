@@ -9,7 +9,7 @@ import numpy as np
 from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, reason_of
 from data_pipelines.names import printable
 from data_pipelines.pictures import Picture, read_picture
 from data_pipelines.pipeline import predict_stream
@@ -66,6 +66,7 @@ def open_detector(
         min_area=config.predict.min_area,
         tiles=config.predict.get("tiles", NEVER),
         folders=(workdir,),
+        silent=True,
     )
     limits = detector.thresholds(config.predict.class_name)
     if limits:
@@ -125,7 +126,10 @@ def _predict(
     with tqdm(total=len(paths), desc="predict", unit="img") as bar:
         for scored in score(detector, config, paths):
             path = scored.key
-            outcome = scored.error or detector.conclude(scored, name, limits)
+            try:
+                outcome = scored.error or detector.conclude(scored, name, limits)
+            except MemoryError as error:
+                outcome = reason_of(error, path)
             line = results.add(path, outcome, todo[path])
             if "error" in line:
                 failed += 1
@@ -167,7 +171,7 @@ def _score_windows(
         for path in paths:
             try:
                 yield path, read_picture(path, detector.reading)
-            except DataError as error:
-                yield path, str(error)
+            except (DataError, MemoryError) as error:
+                yield path, reason_of(error, path)
 
     return detector.score(config.predict.class_name, pictures())

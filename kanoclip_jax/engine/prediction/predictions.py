@@ -1,10 +1,12 @@
 """The log of predictions: one line a picture, appended whole, continued after a kill."""
 
+import contextlib
 import csv
 import errno
 import heapq
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +21,7 @@ from kanoclip_jax.files import replacing, write_atomically
 Line = dict[str, Any]
 _COLUMNS = ("path", "class_name", "score", "label", "regions", "map", "overlay")
 _NO_LINE = "it is no prediction: remove the line, or pass another --workdir"
+_CHECK = "crc32"
 _BOX = ("left", "top", "right", "bottom")
 
 
@@ -100,7 +103,9 @@ class Predictions:
             if self._file.write(data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            self._file.truncate(end)
+            # What is left of a line is cut off by the next run at the latest.
+            with contextlib.suppress(OSError):
+                self._file.truncate(end)
             raise self._unwritable(error) from None
         return line
 
@@ -114,6 +119,11 @@ class Predictions:
             for number, data in enumerate(file, start=1):
                 place = f"{self._path}:{number}"
                 line = documents.parse(data, place, dict, _NO_LINE)
+                if not _is_whole(line, data):
+                    raise InputError(
+                        f"{place} has changed since it was written; remove the line to "
+                        "have its picture predicted again, or pass another --workdir"
+                    )
                 shape = shapes.FAILED if "error" in line else shapes.PREDICTED
                 documents.check(line, shape, place, _NO_LINE)
                 yield line
@@ -139,7 +149,7 @@ class Predictions:
                 ) as file,
             ):
                 writer = csv.writer(file)
-                writer.writerow([*_COLUMNS, *_BOX, "error"])
+                writer.writerow([*_COLUMNS, *_BOX, "error", "warning"])
                 writer.writerows(
                     _row(line)
                     for n, line in enumerate(self.lines())
@@ -215,11 +225,20 @@ class Predictions:
 
 
 def _encode(line: Mapping[str, Any]) -> bytes:
+    """A line, and a sum over its bytes as its last value."""
     try:
-        return json.dumps(line, ensure_ascii=False).encode() + b"\n"
+        data = json.dumps(line, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         # A file name that is not UTF-8: JSON can escape what UTF-8 cannot say.
-        return json.dumps(line).encode() + b"\n"
+        data = json.dumps(line).encode()
+    return data[:-1] + b', "%s": "%08x"}\n' % (_CHECK.encode(), zlib.crc32(data))
+
+
+def _is_whole(line: Line, data: bytes) -> bool:
+    """Whether a line is what was written; its sum, which earlier ones lack, is taken off."""
+    check = line.pop(_CHECK, None)
+    body = data.rpartition(b', "%s": ' % _CHECK.encode())[0] + b"}"
+    return check is None or check == f"{zlib.crc32(body):08x}"
 
 
 def _stamp_of(line: Line) -> Stamp | None:
@@ -234,5 +253,6 @@ def _row(line: Line) -> Iterable[Any]:
         *("" if values.get(name) is None else values[name] for name in _COLUMNS),
         *box,
         line.get("error", ""),
+        line.get("warning", ""),
     ]
     return map(table_cell, cells)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, reason_of
 from data_pipelines.names import printable
 from kanoclip_jax.engine.prediction.detecting import Detecting, Prediction
 from kanoclip_jax.engine.prediction.pictures import Pictures
@@ -81,8 +81,9 @@ class Results:
             return self.log.append(path, line | {"error": found}, known)
         try:
             pictures = self._pictures.write(path, found)
-        except DataError as error:
-            return self.log.append(path, line | {"error": str(error)}, known)
+        except (DataError, MemoryError) as error:
+            reason = reason_of(error, path)
+            return self.log.append(path, line | {"error": reason}, known)
         self.tally.add(found.warning, printable(path))
         if found.warning:
             line["warning"] = found.warning

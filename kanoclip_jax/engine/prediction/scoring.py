@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Float32
 
+from data_pipelines.errors import reason_of
 from data_pipelines.pictures.decode import Picture
 from kanoclip_jax.engine.prediction.tiles import Joined, cut, plan
 from kanoclip_jax.engine.resize import resize_map
@@ -92,8 +93,14 @@ class Scorer:
                 waiting.append((scored, None))
                 continue
             scored.warning, image = picture.warning, picture.image
-            planned = plan(image.height, image.width, size, self._tiles)
-            joined = Joined(planned)
+            try:
+                planned = plan(image.height, image.width, size, self._tiles)
+                joined = Joined(planned)
+            except MemoryError as error:
+                # The map has the picture's own size.
+                scored.error = reason_of(error, key)
+                waiting.append((scored, None))
+                continue
             waiting.append((scored, joined))
             for number, window in enumerate(planned):
                 pixels[len(windows)] = cut(image, window, size)
@@ -129,7 +136,10 @@ def scored_row(key: Any, found: Found, row: int, size: tuple[int, int]) -> Score
     error = found.why_none(row)
     if error:
         return Scored(key, f"{key}: {error}")
-    anomaly_map = resize_map(np.asarray(found.maps[row]), *size)
+    try:
+        anomaly_map = resize_map(np.asarray(found.maps[row]), *size)
+    except MemoryError as memory:
+        return Scored(key, reason_of(memory, key))
     return Scored(key, "", float(found.score[row]), anomaly_map)
 
 

@@ -102,7 +102,8 @@ def plan(height: int, width: int, image_size: int, setting: str) -> Plan:
     """The windows of a picture.
 
     Args:
-        height, width: of the picture.
+        height: of the picture, in pixels,
+        width: likewise.
         image_size: side of the model's square.
         setting: as `read_setting` returns it.
     """

@@ -14,7 +14,7 @@ from ml_collections import FrozenConfigDict
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, reason_of
 from data_pipelines.names import printable
 from data_pipelines.suffixes import is_picture, is_unread
 from kanoclip_jax.engine.endings import end_if_asked
@@ -215,11 +215,11 @@ def _follow(
         for path, known, last in arrivals.ready(time.monotonic()):
             try:
                 found = detector.predict(path, class_name=name)
-            except DataError as error:
+            except (DataError, MemoryError) as error:
                 if not last:
                     arrivals.retry(path)
                     continue
-                found = str(error)
+                found = reason_of(error, path)
             line = results.add(path, found, known)
             arrivals.settle(path, known)
             written, failed = written + 1, failed + ("error" in line)

@@ -80,8 +80,7 @@ def take_sample_of_windows(
 
 def _pictures(source: Source, reading: Reading) -> Iterator[tuple[str, Picture]]:
     for i, entry in enumerate(source.index):
-        # Masks are drawn on pixels as stored; without them, as prediction sees them.
-        upright = not source.has_masks
+        upright = source.file_rule(i).upright
         data = source[i]["image"]
         yield entry.path, decode_picture(data, entry.path, reading, upright=upright)
 

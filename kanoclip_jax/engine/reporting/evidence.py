@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from data_pipelines.digests import seal, unseal
 from kanoclip_jax import documents
 from kanoclip_jax.engine import shapes
 from kanoclip_jax.engine.workdir import Workdir
@@ -42,7 +43,7 @@ def of_class(
 
 def save(folder: Workdir, evidence: Evidence) -> None:
     """Write it beside the report, for this run's page and for a suite's."""
-    folder.write(_FILE, json.dumps(evidence))
+    folder.write(_FILE, json.dumps(seal(evidence)))
 
 
 def load(folder: Path) -> Evidence:
@@ -51,7 +52,9 @@ def load(folder: Path) -> Evidence:
     if not file.is_file():
         return {}
     try:
-        found = documents.read(file, shapes.EVIDENCE, _DAMAGED, most=_MOST_BYTES)
+        found = documents.read(
+            file, shapes.EVIDENCE, _DAMAGED, most=_MOST_BYTES, opened=unseal
+        )
         for classes in found.values():
             for name, content in classes.items():
                 _check_lengths(content, f"{file}, class {name}")

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_pipelines.digests import seal
+from data_pipelines.names import markdown, markdown_code, printable
 from kanoclip_jax.engine.reporting import evidence, page, paper, tables
 from kanoclip_jax.engine.reporting.sections import (
     Report,
@@ -62,7 +64,10 @@ def make_report(
 
 
 def with_facts(
-    dataset: str, result: Mapping[str, Any], differences: Sequence[str]
+    dataset: str,
+    result: Mapping[str, Any],
+    differences: Sequence[str],
+    undefined: Sequence[str] = (),
 ) -> dict[str, Any]:
     """A dataset's result with published figures, and what a comparison must know.
 
@@ -70,6 +75,7 @@ def with_facts(
         dataset: its id.
         result: `classes` and `mean`.
         differences: between this copy and the published one.
+        undefined: why figures are not there.
     """
     facts: dict[str, Any] = {}
     rows = paper.figures(dataset)
@@ -90,6 +96,7 @@ def with_facts(
             "This copy is not the published one, so its figures are not comparable: "
             f"{'; '.join(differences[:3])}{more}."
         )
+    notes += undefined
     return dict(result) | facts | ({"notes": notes} if notes else {})
 
 
@@ -115,7 +122,7 @@ def write_report(workdir: Workdir, report: Report, runs: Sequence[Path] = ()) ->
         runs: a suite's, below `workdir`; its page links them, and shows what the last
             of them saw of each dataset.
     """
-    workdir.write("report.json", json.dumps(report, indent=2) + "\n")
+    workdir.write("report.json", json.dumps(seal(report), indent=2) + "\n")
     workdir.write("report.md", to_markdown(report))
     if is_first():
         seen = {
@@ -132,14 +139,14 @@ def to_markdown(report: Report) -> str:
     """The report as a page: beside the paper's figures first, then class by class."""
     seconds = report["seconds"]
     lines = [
-        f"# {title_of(report)}",
+        f"# {markdown(title_of(report))}",
         "",
-        f"{backbones(report, '`')}  ",
-        f"{origin(report, '`')}  ",
+        f"{backbones(report, markdown_code)}  ",
+        f"{origin(report, markdown_code)}  ",
         f"training {seconds['train']:.0f} s, evaluation {seconds['eval']:.0f} s",
     ]
     for section in sections(report):
-        lines += ["", f"## {section.title}", *_lines(section)]
+        lines += ["", f"## {markdown(section.title)}", *_lines(section, markdown)]
     return "\n".join(lines) + "\n"
 
 
@@ -148,13 +155,13 @@ def to_terminal(report: Report) -> str:
     return "\n".join(
         line
         for section in sections(report)
-        for line in ("", section.title, *_lines(section)[1:])
+        for line in ("", printable(section.title), *_lines(section, printable)[1:])
     )
 
 
-def _lines(section: Section) -> list[str]:
+def _lines(section: Section, shown: tables.Shown) -> list[str]:
     """A section's body in Markdown, each block after an empty line."""
-    blocks = [[f"- {note}" for note in section.notes]]
-    blocks += map(tables.to_markdown, section.tables)
-    blocks.append([section.about] if section.about else [])
+    blocks = [[f"- {shown(note)}" for note in section.notes]]
+    blocks += [tables.to_markdown(table, shown) for table in section.tables]
+    blocks.append([shown(section.about)] if section.about else [])
     return [line for block in blocks if block for line in ("", *block)]

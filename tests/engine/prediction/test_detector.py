@@ -151,12 +151,13 @@ def test_orientation_is_applied_to_paths_and_images(untrained, tmp_path):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (np.zeros((4, 4, 3), np.float32), r"float32 and shape \(4, 4, 3\)"),
+        (np.zeros((4, 4, 3), np.float32), "type float32 .*value_range"),
+        (np.zeros((4, 4, 3), np.int64), "type int64 .*value_range"),
+        (np.zeros((4, 4), bool), r"array of bool and shape \(4, 4\)"),
         (np.zeros((2, 4, 4, 3), np.uint8), r"shape \(2, 4, 4, 3\)"),
         (np.zeros((4, 4, 2), np.uint8), r"shape \(4, 4, 2\)"),
         (np.zeros((0, 4), np.uint8), r"shape \(0, 4\)"),
-        (np.zeros((4, 4, 3), np.uint16), "uint16"),
-        (Image.new("F", (3, 3)), "mode F"),
+        (Image.new("F", (3, 3)), "type float32 .*value_range"),
         (Image.new("RGB", (0, 3)), "0x3 px"),
         ("absent.png", "absent.png cannot be read"),
         (7, "picture 0 is a int"),

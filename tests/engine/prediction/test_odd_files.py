@@ -56,15 +56,13 @@ def write_good(folder: Path) -> dict[str, tuple[int, int]]:
         put(f"mode_{mode}.png", encode(colour.convert(mode)))
     put("mode_I16.png", encode(deep))
     put("mode_I16.tif", encode(deep, "TIFF"))
-    put("mode_I.tiff", encode(Image.fromarray(np.asarray(deep, np.int32)), "TIFF"))
+    put("mode_I.pgm", b"P5 30 20 65535\n" + np.asarray(deep).astype(">u2").tobytes())
     put("mode_CMYK.jpg", encode(colour.convert("CMYK"), "JPEG"))
     put("mode_YCbCr.jpeg", encode(colour, "JPEG"))
     put("transparent.png", encode(colour.convert("P"), transparency=b"\0\1" * 9))
     for kind in ("WEBP", "BMP", "GIF", "PPM"):
         put(f"a.{kind.lower()}", encode(colour, kind))
     put("a.pgm", encode(grey, "PPM"))
-    moving = {"save_all": True, "append_images": [grey]}
-    put("moving.gif", encode(colour.convert("P"), "GIF", **moving))
     put("phone.jpg", encode(colour, "MPO", save_all=True, append_images=[colour]))
     for orientation in range(2, 9):
         exif = Image.Exif()
@@ -92,15 +90,23 @@ def write_bad(folder: Path) -> dict[str, str]:
     """Files that are no pictures; their names, and words that say why."""
     rng = np.random.default_rng(1)
     noise = Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8))
+    moving = {"save_all": True, "append_images": [noise.rotate(90)]}
     files = {
         "truncated.png": (encode(noise)[:2000], "truncated"),
         "truncated.jpg": (encode(noise, "JPEG")[:700], "truncated"),
         "cut_in_header.png": (encode(noise)[:20], "cannot be decoded"),
         "empty.png": (b"", "is empty (0 bytes)"),
         "text.png": (b"just words\n" * 50, "not an image"),
-        "bomb.png": (bomb(), "exceeds limit of 178956970 pixels"),
+        "bomb.png": (bomb(), "allowed are 178956970"),
         "program.png": (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not an image"),
-        "floating.tif": (encode(Image.new("F", (5, 5)), "TIFF"), "floating-point"),
+        "floating.tif": (encode(Image.new("F", (5, 5)), "TIFF"), "float32"),
+        "signed.tiff": (encode(Image.new("I", (5, 5)), "TIFF"), "data.value_range"),
+        "moving.gif": (encode(noise, "GIF", **moving), "holds 2 pictures"),
+        "phone.heic": (b"\0\0\0\x18ftypheic" + bytes(40), "HEIC"),
+        "pointer.png": (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "git lfs pull",
+        ),
         "forbidden.png": (encode(noise), "Permission denied"),
     }
     for name, (data, _) in files.items():

@@ -121,7 +121,7 @@ def test_other_settings_are_refused_by_name(workdir, pictures):
     # What an older version did not know does not matter.
     Predictions(workdir.path, SETTINGS | {"new": 1}).close()
     (workdir.path / "predictions.settings.json").unlink()
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match=r"predictions\.settings\.json cannot be read"):
         Predictions(workdir.path, SETTINGS)
     (workdir.path / "predictions.jsonl").unlink()
     Predictions(workdir.path, SETTINGS | {"class_name": "mug"}).close()
@@ -129,9 +129,9 @@ def test_other_settings_are_refused_by_name(workdir, pictures):
 
 def test_a_strangers_line_is_named(workdir):
     Predictions(workdir.path, SETTINGS).close()
-    (workdir.path / "predictions.jsonl").write_text('{"path": "a"}\nmine\n')
+    (workdir.path / "predictions.jsonl").write_text('{"path": "a", "score": 0}\nmine\n')
     log = Predictions(workdir.path, SETTINGS)
-    with pytest.raises(InputError, match=r"predictions\.jsonl:2 is no prediction"):
+    with pytest.raises(InputError, match=r"predictions\.jsonl:2 .*it is no prediction"):
         log.begin([])
 
 
