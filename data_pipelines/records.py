@@ -75,6 +75,8 @@ class Source(abc.ABC):
       missing_classes: Classes of the catalogue that the data root lacks.
       strays: Folders and files that were met but not understood, and left out.
       reading: What the numbers of its images mean.
+      description: How a user's folder was read, a line for each class; of a catalogue
+        dataset nothing.
       differences: Where the counts are not the published ones, one line each.
     """
 
@@ -88,6 +90,7 @@ class Source(abc.ABC):
     missing_classes: tuple[str, ...]
     strays: tuple[str, ...] = ()
     reading: Reading = DEFAULT_READING
+    description: tuple[str, ...] = ()
     differences: tuple[str, ...] = ()
 
     def __len__(self) -> int:

@@ -12,6 +12,7 @@ from ml_collections import FrozenConfigDict
 
 from data_pipelines.checks import examine
 from data_pipelines.errors import AbsentError
+from data_pipelines.names import printable
 from data_pipelines.sources import MaskSettings, Source, open_source
 from kanoclip_jax.backbones import Clip, Dino, load_clip, load_dino
 from kanoclip_jax.engine import forks
@@ -89,7 +90,7 @@ def open_dataset(
     labelled: bool = True,
     most: int | None = 24,
 ) -> Source:
-    """One dataset as the settings ask; the files that were skipped are listed.
+    """One dataset as the settings ask; how a folder was read is said once, in words.
 
     Args:
         config: where it is, and what of it counts.
@@ -118,6 +119,8 @@ def open_dataset(
             ),
         ),
     )
+    if source.description and is_first():
+        _say_once(dataset, source.description)
     if source.skipped:
         print(f"{dataset}: skipped {len(source.skipped)} bad files:")
         for line in source.skipped:
@@ -130,6 +133,13 @@ def open_dataset(
         "%s: %d images of %d classes", dataset, len(source), len(source.classes)
     )
     return source
+
+
+@functools.cache
+def _say_once(dataset: str, description: tuple[str, ...]) -> None:
+    """Print how a folder was read: the runs of a suite open it again and again."""
+    print(f"{printable(dataset)} is read as")
+    print("\n".join(f"  {line}" for line in description), flush=True)
 
 
 def _examine(source: Source, most: int | None) -> None:

@@ -1,7 +1,7 @@
 """The report of an evaluation: a JSON contract, Markdown, a page, a terminal table."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,8 @@ def with_facts(
             for table in others
         }
     notes = paper.notes(dataset)
+    if dataset.startswith("folder:"):
+        notes += _partial_means(result["classes"])
     if differences:
         more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
         notes.append(
@@ -96,6 +98,19 @@ def with_facts(
         )
     notes += undefined
     return dict(result) | facts | ({"notes": notes} if notes else {})
+
+
+def _partial_means(classes: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Say over how many classes a mean is, where some leave its metrics undefined."""
+    for what in ("image", "pixel"):
+        lack = [name for name, row in classes.items() if row[f"{what}_auroc"] is None]
+        if 0 < len(lack) < len(classes):
+            more = f" and {len(lack) - 3} more" if len(lack) > 3 else ""
+            yield (
+                f"The mean's {what} metrics are over {len(classes) - len(lack)} of "
+                f"{len(classes)} classes: not of {', '.join(lack[:3])}{more}, where "
+                "either normal or anomalous ones are missing."
+            )
 
 
 def write_report(workdir: Workdir, report: Report, runs: Sequence[Path] = ()) -> None:
