@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from data_pipelines.locks import holder_of
 from data_pipelines.names import readable
+from data_pipelines.pictures import read_size
 from data_pipelines.pipeline import eval_stream
 from data_pipelines.sources import Source
-from data_pipelines.transforms import read_size
 from kanoclip_jax.engine.build import open_dataset
 from kanoclip_jax.engine.prediction.calibration import (
     NEVER,
@@ -128,7 +128,8 @@ def take_sample(
     scores, labels, counts, chosen = [], [], [], []
     pixels, shrinkage = PixelHistogram(), detector.shrinkage()
     for i, entry in enumerate(source.index):
-        shrinkage.add(*read_size(source[i]["image"], entry.path)[::-1])
+        size = read_size(source[i]["image"], entry.path, source.reading)
+        shrinkage.add(*size[::-1])
     stream = eval_stream(
         source,
         image_size=detector.image_size,
