@@ -30,10 +30,6 @@ try:
     import tifffile
 except ImportError:
     tifffile = None
-else:
-    # What is wrong with a file is said once, in the error.
-    if logging.getLogger("tifffile").level == logging.NOTSET:
-        logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 # Subfile types: a smaller copy of another picture, a transparency mask.
 _NO_PICTURE = 1 | 4
@@ -126,6 +122,10 @@ def _opened(file: BinaryIO) -> Iterator[Any]:
     if tifffile is None:
         yield None
         return
+    # What is wrong with a file is said once, in the error.
+    log = logging.getLogger("tifffile")
+    if log.level == logging.NOTSET:
+        log.setLevel(logging.CRITICAL)
     file.seek(0)
     try:
         tiff = tifffile.TiffFile(file)
