@@ -29,7 +29,7 @@ def test_rates_by_step(full: int, step: int, expected: float) -> None:
 
 
 def test_a_long_training_comes_to_rest(quick, tmp_path) -> None:
-    config = quick(train__epochs=12, train__full_epochs=2, train__checkpoint_every=11)
+    config = quick(train__epochs=12, train__full_epochs=2, train__checkpoint_every=55)
     assert engine.run("train", config, tmp_path) == 0
     method = load_method(resolve(config))
     early, late = (

@@ -77,9 +77,9 @@ def child(script: str, *arguments: str, devices: int = 1) -> subprocess.Popen:
 
 @pytest.mark.slow
 def test_losses_are_those_of_one_device(tiny_directory: Path) -> None:
-    """And of a batch that passes in pieces."""
-    cases = [(1, 1), (4, 1), (2, 2)]
-    process = child(STEPS, str(tiny_directory), json.dumps(cases), devices=4)
+    """Of a batch that passes in pieces, too."""
+    cases = [(1, 1), (2, 2)]
+    process = child(STEPS, str(tiny_directory), json.dumps(cases), devices=2)
     out, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     one, *others = (json.loads(line) for line in out.splitlines() if line[0] == "[")

@@ -48,8 +48,8 @@ class Killed(BaseException):
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_ends_bit_identical(settings, tmp_path, monkeypatch):
-    config = settings()
+def test_an_interrupted_run_ends_bit_identical(quick, tmp_path, monkeypatch):
+    config = quick()
     assert engine.run("train", config, tmp_path / "whole") == 0
 
     original = MetricWriter.write
@@ -183,11 +183,11 @@ def test_a_training_compiles_its_programs_once(
 
 
 def test_a_batch_passes_in_pieces_where_memory_is_short(
-    settings, tmp_path, compilations, a_device_of, capsys
+    quick, tmp_path, compilations, a_device_of, capsys
 ):
     """Nothing fits: what runs is the finest, and only the coarsest was tried besides."""
     a_device_of(1)
-    assert engine.run("train", settings(train__epochs=1), tmp_path) == 0
+    assert engine.run("train", quick(train__epochs=1), tmp_path) == 0
     assert compilations["train_step"] == 2
     assert "the training step takes a batch in 4 pieces" in capsys.readouterr().out
 
