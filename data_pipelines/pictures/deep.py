@@ -114,7 +114,9 @@ def _significant_bits(file: BinaryIO) -> int:
 
 def _both_bytes(file: BinaryIO, mode: str) -> np.ndarray:
     """Colours of 16 bits, big-endian: their high bytes, then their low ones."""
-    pixels = _with_rawmode(file, mode, f"{mode};16B")[..., :3].astype(np.uint16) << 8
+    pixels = _with_rawmode(file, mode, f"{mode};16B")[..., :3].astype(np.uint16)
+    # In place: a huge picture is in memory several times as it is.
+    pixels <<= 8
     pixels |= _with_rawmode(file, mode, f"{mode};16L")[..., :3]
     return pixels
 

@@ -305,7 +305,10 @@ def _both_bytes_of_tiff(
     low_bytes = np.asarray(low)
     high = _page_of_pillow(file, number)
     load_whole(high)
-    return np.asarray(high).astype(np.uint16) << 8 | low_bytes
+    pixels = np.asarray(high).astype(np.uint16)
+    pixels <<= 8
+    pixels |= low_bytes
+    return pixels
 
 
 def _with_pillow_alone(
