@@ -8,6 +8,7 @@ import pytest
 
 from data_pipelines.pictures.formats import IMAGE_SUFFIXES
 from data_pipelines.suffixes import UNREAD_SUFFIXES
+from kanoclip_jax.engine.prediction import watch
 from kanoclip_jax.engine.prediction.inputs import describe_inputs, find_inputs
 from kanoclip_jax.errors import InputError
 
@@ -161,3 +162,14 @@ def test_own_results_are_not_spoken_of(photos):
     assert describe_inputs(str(photos), find_inputs(str(photos), own), own) == [
         f"{photos}: 5 pictures"
     ]
+
+
+def test_a22_what_lands_and_is_not_read_is_said_once(photos, capsys):
+    (photos / "maps").mkdir()
+    with watch._events(photos, [photos / "maps"]) as changed:
+        for name in ("maps/x.tga", ".x.tga", "x.tga", "x.tga", "notes.md", "new.png"):
+            (photos / name).write_bytes(b"0")
+        while changed.get(timeout=10).name != "new.png":
+            pass
+    out = capsys.readouterr().out
+    assert out == f"not read: {photos}/x.tga (.tga is a format that is not read)\n"
