@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from data_pipelines.locks import holder_of
 from data_pipelines.names import readable
+from data_pipelines.pictures import read_size
 from data_pipelines.pipeline import eval_stream
 from data_pipelines.sources import Source
-from data_pipelines.transforms import read_size
 from kanoclip_jax.engine.build import open_dataset
 from kanoclip_jax.engine.prediction.calibration import (
     NEVER,
