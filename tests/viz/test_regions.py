@@ -128,7 +128,7 @@ EDGES = [0.0, 0.25, 0.3, float(np.float32(0.3)), np.nextafter(np.float32(0.3), 1
 def test_regions_are_those_that_scipy_labels(scores, threshold, min_area):
     neighbours = np.ones((3, 3))
     expected = scores > np.float64(threshold)
-    labels, count = ndimage.label(expected, neighbours)
+    labels, _ = ndimage.label(expected, neighbours)
     regions = []
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
         inside = labels == number

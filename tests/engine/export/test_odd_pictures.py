@@ -37,9 +37,16 @@ def tiff(pixels: np.ndarray, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def png(*, depth: int, colour: int, rows: bytes, extra: bytes = b"") -> bytes:
+def png(
+    *,
+    depth: int,
+    colour: int,
+    rows: bytes,
+    extra: bytes = b"",
+    size: tuple[int, int] = (16, 12),
+) -> bytes:
     """A PNG that Pillow does not write; `extra` comes before its pixels."""
-    header = struct.pack(">IIBBBBB", 16, 12, depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", *size, depth, colour, 0, 0, 0)
     body = chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(rows))
     return b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b"")
 
@@ -99,12 +106,7 @@ def odd_files() -> Iterator[tuple[str, bytes]]:
     yield "exif_damaged.jpg", pillow(colour, "JPEG", exif=b"Exif\0\0nothing")
     yield "1x1.png", pillow(GREY[:1, :1], "PNG")
     yield "wide.png", pillow(np.zeros((2, 2000), np.uint8), "PNG")
-    yield (
-        "large.png",
-        png(depth=8, colour=0, rows=b"").replace(
-            struct.pack(">II", 16, 12), struct.pack(">II", 60000, 60000)
-        ),
-    )
+    yield "large.png", png(depth=8, colour=0, rows=b"", size=(60000, 60000))
     yield "cut.jpg", pillow(colour, "JPEG")[:200]
     yield "cut.png", pillow(colour, "PNG")[:60]
     yield "no_palette.png", png(depth=8, colour=3, rows=bytes(12 * 17))
