@@ -61,8 +61,8 @@ def main() -> None:
         write_openvino(program, folder, None)
         runs = {"JAX, float32": ours}
         runs |= {"ONNX Runtime, float32": load_onnx(folder)}
-        for precision, short in (("float32", "f32"), ("bfloat16", "bf16")):
-            load = partial(load_openvino, precision=short)
+        for precision in ("float32", "bfloat16"):
+            load = partial(load_openvino, precision=precision)
             runs[f"OpenVINO, {precision}"] = load(folder)
         walls: dict[str, list[float]] = {name: [] for name in runs}
         apart = dict.fromkeys(runs, 0.0)

@@ -1,6 +1,7 @@
 """One look at all masks of a dataset: what no single file can tell to be wrong."""
 
 import functools
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,8 @@ _LARGE = 0.5
 _READERS = 4
 # What no other reading of the file would give otherwise needs no word.
 _SILENT = frozenset((PLAIN, IDS, LOSSY))
+# What the stem of a mask may add to that of its picture.
+_ENDINGS = ("_mask", "_gt", "_label", "_seg", "_segmentation", "_ground_truth")
 _RULE = "--config.data.mask_values=nonzero, half or ids"
 
 
@@ -73,7 +76,7 @@ def check_masks(
     *,
     dataset: str,
     strict: bool,
-) -> None:
+) -> frozenset[Path]:
     """Says once what is odd about the masks of a dataset, and how they were read.
 
     Args:
@@ -83,10 +86,14 @@ def check_masks(
       dataset: Its id.
       strict: Whether what is odd is an error.
 
+    Returns:
+      Those of `others` that are as they should be: empty ones of normal pictures.
+
     Raises:
       DataError: something is odd, and `strict` is set.
     """
-    odd = list(_find_odd(items, looks, others))
+    owners = _owners(items, others)
+    odd = list(_find_odd(items, looks, others, owners))
     if odd and strict:
         raise DataError(
             f"{dataset}: {'; '.join(odd)}; mend the masks, or accept them with "
@@ -98,6 +105,7 @@ def check_masks(
     if set(ways) - _SILENT:
         said = ", ".join(f"{count} {how}" for how, count in sorted(ways.items()))
         warn_once(f"{dataset}: masks were read {said}; another rule is {_RULE}")
+    return frozenset(path for path in owners if not _marks(others[path]))
 
 
 def odd_classes(
@@ -123,6 +131,7 @@ def _find_odd(
     items: Sequence[Item],
     looks: Mapping[Path, Look],
     others: Mapping[Path, Look | DataError],
+    owners: Mapping[Path, Item],
 ) -> Iterator[str]:
     anomalous = [item for item in items if item.mask and item.entry.label == 1]
     empty = [i.entry.path for i in anomalous if not looks[i.mask].share]
@@ -145,22 +154,45 @@ def _find_odd(
             "some masks were read as class ids and others as soft ones, above half; "
             f"say which they are with {_RULE}"
         )
-    normal = {(i.image.parent.name.lower(), i.image.stem): i for i in items}
-    marked, unused = [], []
-    for path, look in others.items():
-        stem = path.stem.removesuffix("_mask")
-        item = normal.get((path.parent.name.lower(), stem))
-        if item is None or item.entry.label == 1:
-            unused.append(path.name)
-        elif isinstance(look, Look) and look.share:
-            marked.append(item.entry.path)
+    marked = [item.entry.path for path, item in owners.items() if _marks(others[path])]
     if marked:
         yield (
             f"{len(marked)} normal pictures have a mask that marks something, and count "
             f"as normal all the same ({name_some(marked)})"
         )
+    unused = [path.name for path in others if path not in owners]
     if unused:
         yield f"{len(unused)} masks belong to no picture ({name_some(unused)})"
+
+
+def _owners(items: Sequence[Item], masks: Iterable[Path]) -> dict[Path, Item]:
+    """The normal picture of each mask that has one, by kind and stem."""
+    kinds = {item.image.parent.name.lower() for item in items}
+    normal: dict[str, list[Item]] = {}
+    for item in items:
+        if item.entry.label == 0:
+            normal.setdefault(item.image.stem, []).append(item)
+    found = {}
+    for path in masks:
+        kind = path.parent.name.lower()
+        stems = {path.stem, *(path.stem.removesuffix(end) for end in _ENDINGS)}
+        fitting = [
+            item
+            for stem in stems
+            for item in normal.get(stem, ())
+            # A folder of masks that is none of a kind's holds those of all kinds.
+            if kind not in kinds or item.image.parent.name.lower() == kind
+        ]
+        if fitting:
+            # Of several classes that of its own.
+            found[path] = max(
+                fitting, key=lambda item: len(os.path.commonpath((item.image, path)))
+            )
+    return found
+
+
+def _marks(look: Look | DataError) -> bool:
+    return isinstance(look, Look) and look.share > 0
 
 
 def _look_at_file(path: Path, values: str) -> Look | DataError:

@@ -5,7 +5,6 @@ Whatever a decoder raises is the picture's own error: every step lies inside `na
 
 import contextlib
 import os
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from data_pipelines.pictures.formats import (
     TIFF,
     as_file,
     identify,
+    load_whole,
     name_format,
 )
 from data_pipelines.pictures.heic import read_heic
@@ -62,8 +62,6 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Pillow's own limit is a global, which two threads must not move at once.
-_limit = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +143,7 @@ def load_stored(
             image = open_tiff(file, path, reading)
         else:
             image = _identified(file, path, reading, remedy)
-        _load(image)
+        load_whole(image)
     if image.mode == "F":
         raise DataError(
             f"{path} holds floating-point pixels; allowed are 8- and 16-bit images: "
@@ -295,7 +293,7 @@ def _decode(
         stored = read_deep(file, image)
         if stored is not None:
             return _from_stored(stored, path, reading), _orientation(image)
-    _load(image)
+    load_whole(image)
     warning = ""
     if image.format == "JPEG2000" and jpeg_2000_depth(file) > 8:
         warning = _warn_of_high_bytes(image, path, reading)
@@ -336,20 +334,6 @@ def _size(file: bytes | BinaryIO, path: str, reading: Reading) -> tuple[int, int
         if name_format(opened) == TIFF:
             return tiff_size(opened, path, reading)
         return _identified(opened, path, reading, _REMEDY).size
-
-
-def _load(image: Image.Image) -> None:
-    """Decodes a picture whose size was checked already."""
-    if image.width * image.height <= (Image.MAX_IMAGE_PIXELS or 0):
-        image.load()
-        return
-    with _limit:
-        before = Image.MAX_IMAGE_PIXELS
-        try:
-            Image.MAX_IMAGE_PIXELS = None
-            image.load()
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
 
 
 def _from_stored(

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import threading
 from typing import BinaryIO
 
 from PIL import Image
@@ -56,6 +57,10 @@ _OTHERS = (
 )
 
 
+# Pillow's own limit is a global, which two threads must not move at once.
+_limit = threading.Lock()
+
+
 def identify(file: BinaryIO) -> Image.Image | None:
     """Opens a picture as `Image.open` does, without Pillow's own limit of pixels.
 
@@ -79,6 +84,20 @@ def identify(file: BinaryIO) -> Image.Image | None:
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue
     return None
+
+
+def load_whole(image: Image.Image) -> None:
+    """Decodes a picture whose size was checked already, past Pillow's own limit."""
+    if image.width * image.height <= (Image.MAX_IMAGE_PIXELS or 0):
+        image.load()
+        return
+    with _limit:
+        before = Image.MAX_IMAGE_PIXELS
+        try:
+            Image.MAX_IMAGE_PIXELS = None
+            image.load()
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
 
 
 def name_format(file: BinaryIO) -> str:

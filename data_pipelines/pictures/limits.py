@@ -7,11 +7,26 @@ from data_pipelines.pictures.reading import Reading
 MOST_PICTURES = 1000
 
 
-def check_pixels(width: int, height: int, name: str, reading: Reading) -> None:
-    """Refuses what would take too much memory, before anything is decoded."""
-    if width * height > reading.max_pixels:
+# Of a pixel as stored; one of more counts as several.
+_MOST_BYTES = 8
+
+
+def check_pixels(
+    width: int, height: int, name: str, reading: Reading, size: float = 1
+) -> None:
+    """Refuses what would take too much memory, before anything is decoded.
+
+    Args:
+      width: In pixels.
+      height: Likewise.
+      name: What the picture is, for the message.
+      reading: How large it may be.
+      size: Bytes of a pixel as stored.
+    """
+    if width * height * max(1, size / _MOST_BYTES) > reading.max_pixels:
         raise DataError(
-            f"{name} has {width}x{height} px, {width * height} in all; allowed are "
+            f"{name} has {width}x{height} px, {width * height} in all"
+            f"{f' of {size:g} bytes' if size > _MOST_BYTES else ''}; allowed are "
             f"{reading.max_pixels}: cut it in parts, or allow more with "
             "--config.data.max_pixels (max_pixels of a Detector)"
         )

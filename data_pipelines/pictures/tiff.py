@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines.errors import DataError
-from data_pipelines.pictures.formats import EXTRA, identify
+from data_pipelines.pictures.formats import EXTRA, identify, load_whole
 from data_pipelines.pictures.limits import (
     MOST_PICTURES,
     check_pixels,
@@ -30,10 +30,6 @@ try:
     import tifffile
 except ImportError:
     tifffile = None
-else:
-    # What is wrong with a file is said once, in the error.
-    if logging.getLogger("tifffile").level == logging.NOTSET:
-        logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 # Subfile types: a smaller copy of another picture, a transparency mask.
 _NO_PICTURE = 1 | 4
@@ -82,6 +78,8 @@ def read_tiff(file: BinaryIO, name: str, reading: Reading) -> Tiff:
             image = _page_of_pillow(file, number)
             if image is not None:
                 return Tiff(image)
+        each = page.samplesperpixel * page.bitspersample / 8
+        check_pixels(page.imagewidth, page.imagelength, name, reading, each)
         return _read_page(file, number, page, name)
 
 
@@ -124,6 +122,10 @@ def _opened(file: BinaryIO) -> Iterator[Any]:
     if tifffile is None:
         yield None
         return
+    # What is wrong with a file is said once, in the error.
+    log = logging.getLogger("tifffile")
+    if log.level == logging.NOTSET:
+        log.setLevel(logging.CRITICAL)
     file.seek(0)
     try:
         tiff = tifffile.TiffFile(file)
@@ -280,6 +282,7 @@ def _pillow_values(file: BinaryIO, number: int, page: Any) -> np.ndarray | None:
         return _both_bytes_of_tiff(file, number, image)
     if page.samplesperpixel != 1 or (page.dtype.kind == "f") != (image.mode == "F"):
         return None
+    load_whole(image)
     pixels = np.asarray(image)
     if pixels.shape != (page.imagelength, page.imagewidth):
         return None
@@ -298,8 +301,10 @@ def _both_bytes_of_tiff(
     swapped = "RGB;16B" if sys.byteorder == "little" else "RGB;16L"
     low = _page_of_pillow(file, number)
     low.tile = [tile._replace(args=(swapped, *tile.args[1:]))]
+    load_whole(low)
     low_bytes = np.asarray(low)
     high = _page_of_pillow(file, number)
+    load_whole(high)
     return np.asarray(high).astype(np.uint16) << 8 | low_bytes
 
 

@@ -132,11 +132,9 @@ def to_levels(stored: Stored, value_range: str, name: str) -> tuple[np.ndarray, 
 
 def _warn(lowest: float, highest: float, low: float, high: float) -> str:
     reached = f"values of {lowest:g} to {highest:g} in a range of {low:g} to {high:g}"
-    if lowest == highest:
-        return ""
-    if highest <= low or lowest >= high:
+    if lowest < highest and (highest <= low or lowest >= high):
         return f"without any contrast: {reached}; {SET_RANGE}"
-    if (highest - low) / (high - low) < _DARK:
+    if 0 < (highest - low) / (high - low) < _DARK:
         return f"nearly black: {reached}; {SET_RANGE}"
     return ""
 

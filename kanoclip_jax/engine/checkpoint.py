@@ -160,7 +160,10 @@ def check_digest(step: Path, meta: Mapping[str, Any], name: str, tree: Any) -> N
     if digests is None:
         _say_unchecked(step)
     elif digest_of(tree) != digests.get(name):
-        raise DamagedError(f"{step} is damaged: its {name} are not what was saved")
+        what = {"params": "parameters are", "optimizer": "optimiser state is"}[name]
+        raise DamagedError(
+            f"{step} is damaged (its {what} not what was saved); give another step"
+        )
 
 
 @functools.cache

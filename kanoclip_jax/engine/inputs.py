@@ -21,8 +21,8 @@ _WORDS = {
     "code": "by a version of this package that computes otherwise (install that one",
     "data": "on other pictures, masks, labels or class names (restore those",
     "visual": (
-        "with another reading of its images: their size, constants or walk through the "
-        "tower (restore the backbone's files"
+        "with another reading of its images: their size, constants or "
+        "activation (restore the backbone's files"
     ),
 }
 

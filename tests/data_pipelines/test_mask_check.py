@@ -79,8 +79,8 @@ CASES = {
     ),
     "unused": (
         [SPOT],
-        {"bad/7_mask.png": SPOT, "dent/0.png": SPOT},
-        "2 masks belong to no picture (7_mask.png, 0.png)",
+        {"bad/7_mask.png": SPOT, "bad/8.png": SPOT},
+        "2 masks belong to no picture (7_mask.png, 8.png)",
     ),
     "of two sorts": (
         [SOFT, BLANK + np.arange(16, dtype=np.uint8) // 6],
@@ -108,6 +108,19 @@ def test_what_is_not_odd_is_no_word(folder, caplog):
     with caplog.at_level(logging.WARNING):
         open_at(path, strict=True)
     assert not caplog.records
+
+
+def test_one_folder_of_masks_may_hold_those_of_normal_pictures(
+    tmp_path, put, image, caplog
+):
+    for name, mask in (("n0", BLANK), ("n1", SPOT), ("a0", SPOT)):
+        kind = "good" if name[0] == "n" else "bad"
+        put(tmp_path / kind / f"{name}.png", image(1, (16, 16)))
+        put(tmp_path / "masks" / f"{name}_mask.png", encode(mask))
+    with caplog.at_level(logging.WARNING):
+        open_at(tmp_path)
+    assert "1 normal pictures have a mask that marks something" in caplog.text
+    assert "good/n1.png" in caplog.text and "no picture" not in caplog.text
 
 
 def test_how_masks_were_read_is_said(folder, caplog):

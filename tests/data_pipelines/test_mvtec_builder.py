@@ -1,5 +1,6 @@
 """The prepared copy of MVTec AD and of the textures: content, atomicity, refusals."""
 
+import errno
 import hashlib
 import os
 import pickle
@@ -177,6 +178,27 @@ def test_interruption_leaves_nothing_and_is_made_good(
         open_mvtec()
     assert copies(tmp_path) == []
     assert len(open_mvtec()) == 8
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("I/O: Failed to write: No space left on device; file 7"),
+    ],
+)
+def test_full_disk_is_the_reason_and_leaves_nothing(
+    open_mvtec, tmp_path, monkeypatch, error
+):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(base, "read_checked", fail)
+    with pytest.raises(
+        DataError, match=r"prepared \(No space left on device\); free some space"
+    ):
+        open_mvtec()
+    assert copies(tmp_path) == []
 
 
 def test_killed_process_is_made_good(open_mvtec, root, tmp_path):

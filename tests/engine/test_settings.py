@@ -43,6 +43,9 @@ def test_lists_are_split_at_commas():
         ("train", "batch_size", -1, "train.batch_size is -1"),
         ("clip", "position_grid", "nearest", "bilinear, bicubic"),
         ("clip", "input_range", "imagenet", "allowed: clip, unit"),
+        ("data", "mask_values", "white", "auto, nonzero, half, ids"),
+        ("data", "orientation", "left", "allowed: upright, stored"),
+        ("data", "mask_orientation", "left", "allowed: auto, upright, stored"),
         ("knowledge", "action", "show", "build, inspect"),
         ("knowledge", "weighting", "most", "count, balanced"),
         ("eval", "resolution", "full", "eval.resolution is 'full'.*model, original"),
@@ -110,6 +113,8 @@ def test_a_setting_that_came_later_was_as_before() -> None:
     new = to_dict(resolve(base.get_config()))
     old = to_dict(resolve(base.get_config()))
     del old["clip"]["input_range"], old["train"]["weight_decay"]
+    for key in ("mask_values", "orientation", "mask_orientation"):
+        del old["data"][key]
     assert differing_keys(old, new) == []
     new["clip"]["input_range"] = "unit"
     assert differing_keys(old, new) == ["clip.input_range"]

@@ -112,6 +112,13 @@ def test_the_best_f1_of_pixels():
     assert found.recall == (scores[regions > 0] > threshold).mean()
 
 
+def test_no_anomalous_pixel_has_no_best_f1():
+    histogram = PixelHistogram()
+    histogram.update(np.full((4, 4), 0.5, np.float32), np.zeros((4, 4), np.int32))
+    with pytest.raises(ValueError, match="no pixel is anomalous"):
+        thresholds.pixels_at_best_f1(histogram)
+
+
 def test_edges_of_bins_hold_their_scores():
     scores = np.random.default_rng(1).random((30, 30)).astype(np.float32)
     histogram = histogram_of(scores, np.zeros((30, 30), np.int32))

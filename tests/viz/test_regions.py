@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import ndimage
 
 from kanoclip_jax.viz import Region, find_regions, hottest_box
 
@@ -98,3 +99,51 @@ def test_a_score_is_compared_with_the_threshold_exactly():
     score = np.full((1, 1), 0.3, np.float32)
     assert find_regions(score, float(score[0, 0]))[1] == ()
     assert len(find_regions(score, np.nextafter(float(score[0, 0]), 0))[1]) == 1
+
+
+def spiral(side: int) -> np.ndarray:
+    scores = np.zeros((side, side), np.float32)
+    low, high = 0, side - 1
+    while low <= high:
+        for line in ((low, slice(low, high + 1)), (high, slice(low, high + 1))):
+            scores[line] = 0.6
+        scores[low : high + 1, high] = 0.7
+        scores[low + 2 : high + 1, low] = 0.8
+        scores[low + 2 : low + 3, low : low + 2] = 0.9
+        low, high = low + 2, high - 2
+    return scores
+
+
+# Few levels make thick regions, diagonals and ties.
+MAPS = hnp.arrays(
+    np.float32,
+    hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12),
+    elements=st.sampled_from([0.0, 0.25, 0.3, 0.5, 1.0]),
+) | st.sampled_from([spiral(side) for side in (9, 30, 31)])
+EDGES = [0.0, 0.25, 0.3, float(np.float32(0.3)), np.nextafter(np.float32(0.3), 1), 0.55]
+
+
+@settings(max_examples=100, deadline=None)
+@given(MAPS, st.sampled_from(EDGES), st.integers(0, 5))
+def test_regions_are_those_that_scipy_labels(scores, threshold, min_area):
+    neighbours = np.ones((3, 3))
+    expected = scores > np.float64(threshold)
+    labels, _ = ndimage.label(expected, neighbours)
+    regions = []
+    for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
+        inside = labels == number
+        if inside.sum() < min_area:
+            expected[inside] = False
+        else:
+            box = columns.start, rows.start, columns.stop, rows.stop
+            highest = float(scores[inside].max())
+            regions.append(Region(box, int(inside.sum()), highest))
+    mask, found = find_regions(scores, float(threshold), min_area)
+    np.testing.assert_array_equal(mask, expected)
+    assert found == tuple(sorted(regions, key=lambda region: -region.score))
+
+    peak = np.unravel_index(np.argmax(scores), scores.shape)
+    labels, _ = ndimage.label(scores >= scores[peak] / 2, neighbours)
+    rows, columns = ndimage.find_objects((labels == labels[peak]).view(np.uint8))[0]
+    box = columns.start, rows.start, columns.stop, rows.stop
+    assert hottest_box(scores) == box

@@ -3,7 +3,6 @@
 import importlib
 import importlib.util
 import logging
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +13,13 @@ import jax
 import jax.export
 import numpy as np
 
+from kanoclip_jax.engine.export import runtimes
 from kanoclip_jax.engine.export.program import INPUTS, OUTPUTS, Program
+from kanoclip_jax.engine.export.runtimes import (
+    import_openvino,
+    start_onnxruntime,
+    start_openvino,
+)
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.ops import lowering
 
@@ -69,20 +74,13 @@ def write_onnx(program: Program, folder: Path, batch_size: int | None) -> None:
 
 
 def load_onnx(folder: Path) -> Run:
-    """`model.onnx` on ONNX Runtime's CPU."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(
-        folder / ONNX, providers=["CPUExecutionProvider"]
-    )
-    return lambda image, index: session.run(
-        OUTPUTS, dict(zip(INPUTS, (image, index), strict=True))
-    )
+    """`model.onnx` on ONNX Runtime's CPU, as its runner runs it."""
+    return _by_name(start_onnxruntime(folder / ONNX))
 
 
 def write_openvino(program: Program, folder: Path, batch_size: int | None) -> None:
     """Write `model.xml` and `model.bin`, by way of ONNX where it is there."""
-    openvino = _import_openvino()
+    openvino = import_openvino()
     with tempfile.TemporaryDirectory(dir=folder) as passing:
         source = folder
         if not (folder / ONNX).exists():
@@ -93,19 +91,13 @@ def write_openvino(program: Program, folder: Path, batch_size: int | None) -> No
         del model
 
 
-def load_openvino(folder: Path, precision: str = "f32") -> Run:
+def load_openvino(folder: Path, precision: str = "float32") -> Run:
     """The IR on OpenVINO's CPU, in float32 whatever the CPU would rather take."""
-    compiled = (
-        _import_openvino()
-        .Core()
-        .compile_model(folder / IR, "CPU", {"INFERENCE_PRECISION_HINT": precision})
-    )
+    return _by_name(start_openvino(folder / IR, precision=precision))
 
-    def run(image: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        found = compiled(dict(zip(INPUTS, (image, index), strict=True)))
-        return tuple(found[name] for name in OUTPUTS)
 
-    return run
+def _by_name(run: runtimes.Run) -> Run:
+    return lambda *given: tuple(run(dict(zip(INPUTS, given, strict=True))))
 
 
 def write_stablehlo(program: Program, folder: Path, batch_size: int | None) -> None:
@@ -164,13 +156,6 @@ def check_formats(names: tuple[str, ...]) -> None:
             f"export.formats {','.join(names)} needs {', '.join(missing)}: "
             "pip install -e '.[export]'"
         )
-
-
-def _import_openvino() -> Any:
-    # Its telemetry would report over the network, from a fork of this process, that a
-    # model was read; where that package is not found OpenVINO does without.
-    sys.modules.setdefault("openvino_telemetry", None)
-    return importlib.import_module("openvino")
 
 
 def _importable(package: str) -> bool:

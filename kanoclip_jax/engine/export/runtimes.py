@@ -108,10 +108,7 @@ def start_openvino(model: Path, device: str = "CPU", precision: str = "float32")
     """
     if precision not in PRECISIONS:
         raise InputError(f"precision is {precision!r}; allowed: {listed(PRECISIONS)}")
-    # Its telemetry would report each load over the network, from a fork of this
-    # process; where that package is not found OpenVINO does without.
-    sys.modules.setdefault("openvino_telemetry", None)
-    openvino = _runtime("openvino")
+    openvino = import_openvino()
     core = openvino.Core()
     there = [*core.available_devices, "AUTO"]
     if device.split(".")[0] not in {name.split(".")[0] for name in there}:
@@ -172,6 +169,18 @@ def start_onnxruntime(
             "why); take 'CPU'"
         )
     return lambda inputs: session.run(None, inputs)
+
+
+def import_openvino() -> Any:
+    """OpenVINO, quiet.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    # Its telemetry would report each load over the network, from a fork of this
+    # process; where that package is not found OpenVINO does without.
+    sys.modules.setdefault("openvino_telemetry", None)
+    return _runtime("openvino")
 
 
 def _runtime(name: str) -> Any:

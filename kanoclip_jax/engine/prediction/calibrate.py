@@ -128,7 +128,8 @@ def take_sample(
     scores, labels, counts, chosen = [], [], [], []
     pixels, shrinkage = PixelHistogram(), detector.shrinkage()
     for i, entry in enumerate(source.index):
-        shrinkage.add(*read_size(source[i]["image"], entry.path, source.reading)[::-1])
+        size = read_size(source[i]["image"], entry.path, source.reading)
+        shrinkage.add(*size[::-1])
     stream = eval_stream(
         source,
         image_size=detector.image_size,

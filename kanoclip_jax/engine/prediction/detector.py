@@ -184,12 +184,14 @@ class Detector(Detecting):
 
         Args:
             config: as `configs/base.py` lays it out.
-            **options: see `Detector`.
+            **options: see `Detector`; `tiles` is the configuration's where left out.
 
         Raises:
             InputError: a wrong setting, or a method that needs training and has none.
         """
-        return cls(load_trained(resolve(config), None), **options)
+        settings = resolve(config)
+        options.setdefault("tiles", settings.predict.tiles)
+        return cls(load_trained(settings, None), **options)
 
     def detections(
         self, class_name: str, batches: Iterable[Batch]

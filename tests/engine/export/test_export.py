@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_pipelines.digests import is_whole
 from data_pipelines.transforms import read_image
 from kanoclip_jax import Detector, engine
 from kanoclip_jax.engine.export import agreement, formats, run
@@ -154,7 +155,9 @@ def test_the_manifest_says_what_is_there(folder, calibrated) -> None:
     assert sorted([*files, "manifest.json", "runner.py"]) == sorted(
         path.name for path in folder.iterdir()
     )
-    assert all(run._digest(folder / file) == sha for file, sha in files.items())
+    assert all(run.of_file(folder / file) == sha for file, sha in files.items())
+    assert said["runner"] == run.of_file(folder / "runner.py")
+    assert is_whole(said)
     for entry in said["formats"].values():
         assert entry["agreement"]["pictures"] == 3
         assert 0 < entry["agreement"]["maps"] < 1e-3

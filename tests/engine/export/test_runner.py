@@ -259,7 +259,9 @@ def test_thresholds_belong_to_the_settings_that_they_were_made_with(runner, expo
 
 def test_settings_of_pictures_are_those_of_the_manifest(runner, copied):
     deep = np.tile(np.uint16([0, 1024, 1536, 2048]), (SIZE, 4))
-    assert "nearly black" in runner.Detector(copied).predict(deep, "cup").warning
+    with pytest.warns(UserWarning, match="nearly black.*--value-range"):
+        found = runner.Detector(copied).predict(deep, "cup")
+    assert "nearly black" in found.warning
     edit(copied, reading=READING | {"value_range": "12bit", "max_pixels": 50})
     detector = runner.Detector(copied)
     found = detector.predict(deep, "cup")

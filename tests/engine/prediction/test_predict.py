@@ -21,7 +21,7 @@ def pictures(tmp_path: Path) -> Path:
     (folder / "deep").mkdir(parents=True)
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 255, (30, 50, 3), np.uint8)).save(folder / "a.png")
-    Image.fromarray(rng.integers(0, 255, (70, 20), np.uint8)).save(
+    Image.fromarray(rng.integers(0, 255, (170, 20), np.uint8)).save(
         folder / "deep" / "ünï.JPG"
     )
     (folder / "broken.png").write_bytes(b"\x89PNG no more")
@@ -35,7 +35,7 @@ def lines_of(workdir: Path) -> dict[str, dict]:
     return {Path(line["path"]).name: line for line in lines}
 
 
-def test_a_folder_with_a_bad_file(settings, pictures, tmp_path):
+def test_a_folder_with_a_bad_file(settings, pictures, tmp_path, capsys):
     config = settings(predict__input=str(pictures), predict__class_name="cup", **OFF)
     workdir = tmp_path / "out"
     assert engine.run("predict", config, workdir) == 1
@@ -43,7 +43,7 @@ def test_a_folder_with_a_bad_file(settings, pictures, tmp_path):
     assert set(lines) == {"a.png", "ünï.JPG", "broken.png"}
     assert "cannot be decoded" in lines["broken.png"]["error"]
     assert "score" not in lines["broken.png"]
-    for name, shape in (("a.png", (30, 50)), ("ünï.JPG", (70, 20))):
+    for name, shape in (("a.png", (30, 50)), ("ünï.JPG", (170, 20))):
         line = lines[name]
         assert line["class_name"] == "cup"
         assert 0 <= line["score"] <= 1
@@ -54,6 +54,11 @@ def test_a_folder_with_a_bad_file(settings, pictures, tmp_path):
         assert 0 <= left < right <= shape[1] and 0 <= top < bottom <= shape[0]
         peak = np.unravel_index(anomaly_map.argmax(), shape)
         assert top <= peak[0] < bottom and left <= peak[1] < right
+    # Patches are 8 px of 32: each is so many pixels of the longer side.
+    assert lines["a.png"]["smallest_px"] == 12.5
+    assert lines["ünï.JPG"]["smallest_px"] == 42.5
+    said = "shrunk up to 5 × along one side (20x170 px): what is smaller than 42 px"
+    assert said in capsys.readouterr().out
     overlays = sorted(path.name for path in (workdir / "overlays").iterdir())
     assert overlays == ["a.png.png", "deep__ünï.JPG.png"]
     assert Image.open(workdir / "overlays" / "a.png.png").size == (50, 30)

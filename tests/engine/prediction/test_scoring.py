@@ -51,7 +51,7 @@ def surface(height: int, width: int, at: tuple[int, int] | None) -> Image.Image:
 def test_a_small_defect_is_found_in_windows_alone(size, at):
     pictures = [("clean", surface(*size, None)), ("marked", surface(*size, at))]
     clean, missed = score(pictures, "never")
-    assert missed.score < clean.score + 0.12
+    assert missed.score < clean.score + 0.2
     clean, found = score(pictures, "auto")
     assert clean.score == 0 and found.score > 0.9
     assert found.anomaly_map.shape == size

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from PIL import Image
 
 from kanoclip_jax import engine
 from kanoclip_jax.engine.prediction.predictions import stamp
-from kanoclip_jax.engine.prediction.watch import Arrivals
+from kanoclip_jax.engine.prediction.watch import Arrivals, _drain
 from kanoclip_jax.errors import InputError
 
 ROOT = Path(__file__).parents[3]
@@ -186,6 +187,13 @@ def test_what_is_gone_is_forgotten_and_a_dangling_link_is_not(arrivals, tmp_path
     arrivals.settle(link, None)
     arrivals.notice(link, 6.0)
     assert ready(arrivals, 99.0) == []
+
+
+def test_what_goes_wrong_in_the_observers_thread_ends_the_run(arrivals):
+    changed = queue.SimpleQueue()
+    changed.put(OSError("gone"))
+    with pytest.raises(OSError, match="gone"):
+        _drain(changed, arrivals)
 
 
 def test_only_a_folder_can_be_watched(settings, tmp_path):
