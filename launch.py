@@ -5,6 +5,7 @@ import re
 import sys
 import traceback
 from pathlib import Path
+from typing import NoReturn
 
 from absl import flags, logging
 from ml_collections import config_flags
@@ -52,12 +53,14 @@ def main(argv: list[str]) -> int:
     try:
         if _DISTRIBUTED.value or _COORDINATOR.value:
             engine.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+        engine.install()
         return engine.run(_MODE.value, _CONFIG.value, workdir, overrides)
     except engine.BAD_INPUT as error:
         return _refuse(error, debug=_DEBUG.value)
-    except KeyboardInterrupt:
-        print("interrupted; the same command continues", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        status, words = engine.describe(error, _MODE.value)
+        print(words, file=sys.stderr)
+        return status
 
 
 def _refuse(error: Exception, *, debug: bool) -> int:
@@ -91,5 +94,19 @@ def _said(error: Exception) -> str:
     return message
 
 
+def _run() -> NoReturn:
+    """Run and leave, whatever other threads do."""
+    together = ("--distributed", "--coordinator_address")
+    alone = not any(argument.startswith(together) for argument in sys.argv)
+    try:
+        status = main(sys.argv)
+    except Exception:  # noqa: BLE001
+        traceback.print_exc()
+        engine.leave(1, orderly=False, alone=alone)
+    engine.leave(status, orderly=status in (0, 1), alone=alone)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    # Names of files may hold what commands a terminal.
+    sys.stdout, sys.stderr = map(engine.plain, (sys.stdout, sys.stderr))
+    _run()

@@ -27,6 +27,7 @@ setup(
     install_requires=[
         "absl-py>=2.1",
         "array_record>=0.8",
+        "filelock>=3.13",
         "flax>=0.12",
         "grain>=0.2.12",
         "huggingface_hub<1",

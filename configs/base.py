@@ -144,7 +144,9 @@ def get_config(row: str = "") -> ConfigDict:
     config.knowledge.image_size = 512  # longest side of the images that are sent
     config.knowledge.concurrency = 4  # questions at once
     config.knowledge.retries = 6  # after a failure that may pass, later each time
-    config.knowledge.timeout = 60.0  # seconds
+    config.knowledge.timeout = 60.0  # seconds without a byte that end an attempt
+    # Seconds after which a question has failed, with its attempts and whatever came.
+    config.knowledge.deadline = 600.0
     # Sentences about the pictures of an evaluation dataset are not zero-shot.
     config.knowledge.allow_evaluation_dataset = False
 
@@ -230,6 +232,10 @@ def get_config(row: str = "") -> ConfigDict:
     # or a calibration.json.
     config.predict.calibration = "auto"
     config.predict.min_area = 1  # pixels; smaller regions are left out
+    # Large and elongated pictures in overlapping windows, of predict, watch, calibrate
+    # and export: never (each is squashed to the model's size), auto (windows of that
+    # size, where a picture is more than twice as long), or a window's side in pixels.
+    config.predict.tiles = "never"
 
     config.calibrate = ConfigDict()
     # A folder of normal pictures, or of kinds of them (good/, bad/) with masks if any.

@@ -1,63 +1,47 @@
 """A user's own folder of images as a source, read in place.
 
 Per class, either MVTec's layout (`test/KIND/`) or one sub-folder per kind (`good/`,
-`bad/`); masks, if any, in `ground_truth/` or `masks/` beside them. A folder whose
-sub-folders are such classes is a folder of classes; one whose sub-folders hold images
-is a single class called like itself. Images directly in the folder have no labels.
+`bad/`); masks, if any, in `ground_truth/` or `masks/` beside them, within a kind, or
+beside their images as `NAME_mask`. A folder whose sub-folders are such classes is a
+folder of classes; one whose sub-folders hold images is a single class called like
+itself. Images directly in the folder have no labels.
+
+What is read is what the source says in `description`, a line for each class: every visible
+file is used, a document, or named.
 """
 
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from absl import logging
-
 from data_pipelines.catalog import select_classes
-from data_pipelines.checks import check_headers, read_checked
 from data_pipelines.errors import DataError
-from data_pipelines.layouts import Item, list_folders, list_images, scan_kinds
-from data_pipelines.mask_check import Look, check_masks, look_at_all, other_masks
-from data_pipelines.masks import MaskRule
-from data_pipelines.orientation import (
-    AS_STORED,
-    Header,
-    MaskOrientation,
-    Posture,
-    mask_turns,
-    say_turned,
+from data_pipelines.folder_files import (
+    AS_MASKS_TELL,
+    MaskSettings,
+    check_files,
+    file_rules,
 )
+from data_pipelines.folder_kinds import ClassReading, read_class, read_kind
+from data_pipelines.folder_layout import find_layout
+from data_pipelines.folder_names import NORMAL_FOLDERS
+from data_pipelines.folder_reading import (
+    Unused,
+    describe_class,
+    find_unused,
+    used_files,
+)
+from data_pipelines.folder_tree import Tree
+from data_pipelines.layouts import Item
+from data_pipelines.mask_check import check_masks, look_at_all
+from data_pipelines.names import printable
+from data_pipelines.orientation import AS_STORED
 from data_pipelines.pictures import DEFAULT_READING, Reading, read_file
 from data_pipelines.records import Entry, FileRule, Record, Source
+from data_pipelines.suffixes import name_some
 
-NORMAL_FOLDERS = ("good", "ok", "normal", "no")
-MASK_FOLDERS = ("ground_truth", "masks")
 _PREFIX = "folder:"
-
-
-@dataclass(frozen=True)
-class MaskSettings:
-    """How the masks of a folder are read, as far as they do not tell.
-
-    Attributes:
-      values: What of a mask counts; see `mask_values`.
-      orientation: On what they were drawn; see `mask_turns`.
-    """
-
-    values: str = "auto"
-    orientation: MaskOrientation = "auto"
-
-
-AS_MASKS_TELL = MaskSettings()
-
-
-@dataclass(frozen=True)
-class ClassLayout:
-    """Where one class keeps its kinds of images, and their masks if there are any."""
-
-    kinds: tuple[Path, ...]
-    masks: Path | None
 
 
 class FolderSource(Source):
@@ -73,6 +57,8 @@ class FolderSource(Source):
         labelled: bool,
         skipped: tuple[str, ...],
         rules: Sequence[FileRule],
+        description: tuple[str, ...] = (),
+        strays: tuple[str, ...] = (),
     ):
         self.dataset = dataset
         self.classes = classes
@@ -82,6 +68,8 @@ class FolderSource(Source):
         self.index = tuple(item.entry for item in items)
         self.skipped = skipped
         self.missing_classes = ()
+        self.description = description
+        self.strays = strays
         self._files = tuple((item.image, item.mask) for item in items)
         self._rules = tuple(rules)
         self._keys: dict[int, str] = {}
@@ -134,9 +122,9 @@ def open_folder(
     skip_bad_files: bool = False,
     normal_folders: tuple[str, ...] = NORMAL_FOLDERS,
     labelled: bool = True,
+    strict: bool = False,
     reading: Reading = DEFAULT_READING,
     masks: MaskSettings = AS_MASKS_TELL,
-    strict: bool = False,
 ) -> FolderSource:
     """Scans a folder of images.
 
@@ -150,134 +138,189 @@ def open_folder(
       skip_bad_files: Counts and skips unusable files instead of raising.
       normal_folders: Names of kinds that mean normal, in any case.
       labelled: Whether labels are needed; False accepts images without sub-folders.
+      strict: Refuses a folder that holds what is not used, or masks that are odd.
       reading: What the numbers of images mean, and how large they may be.
       masks: How masks are read.
-      strict: Whether masks that are odd, taken together, are an error.
 
     Returns:
       The source.
 
     Raises:
-      DataError: not a folder, no images, an ambiguous or unlabelled layout, an unknown
-        class, or an unusable file.
+      DataError: not a folder, no images, an ambiguous or unlabelled layout, names that
+        may mean normal or masks and are not said to, an unknown class, an unusable
+        file, or a stray one that `strict` forbids.
     """
     if not path.is_dir():
         raise DataError(
             f"{path} is not a folder; folder:PATH takes a folder of images with "
             f"{_expected(normal_folders)}"
         )
-    layouts = find_classes(path)
-    if not layouts:
-        return _open_flat(path, dataset, classes, skip_bad_files, labelled, reading)
-    chosen = select_classes(dataset, classes, layouts)
-    has_masks = any(layouts[name].masks for name in chosen)
-    normal_names = frozenset(name.lower() for name in normal_folders)
-    found = [
-        item
-        for name in chosen
-        for item in scan_kinds(
-            layouts[name].kinds,
-            layouts[name].masks,
-            base=path,
-            class_name=name,
-            normal_names=normal_names,
+    layout = find_layout(path, _names(normal_folders))
+    if not layout.classes:
+        source = _open_flat(
+            path, layout.tree, dataset, classes, skip_bad_files, labelled, reading
         )
-    ]
-    if not has_masks and all(item.entry.label == 1 for item in found):
-        kinds = sorted({item.entry.defect for item in found})
+    else:
+        chosen = select_classes(dataset, classes, layout.classes)
+        found = [
+            read_class(layout.classes[name], name, path, normal_folders)
+            for name in chosen
+        ]
+        others = [
+            one.home for name, one in layout.classes.items() if name not in chosen
+        ]
+        if not labelled:
+            _refuse_loose(found)
+        _refuse_unlabelled(path, found, normal_folders)
+        source = _open_classes(
+            path,
+            layout.tree,
+            dataset,
+            found,
+            others,
+            skip_bad_files,
+            reading,
+            masks,
+            strict,
+        )
+    if strict and source.strays:
         raise DataError(
-            f"{path} has neither normal images nor masks, only {', '.join(kinds)}; "
-            f"expected {_expected(normal_folders)}"
+            f"{path} holds {len(source.strays)} files that are not used "
+            f"({name_some(list(source.strays))}); move them elsewhere, or accept them "
+            "with --config.data.strict=False"
         )
-    seen, skipped = _check(found, path, has_masks, skip_bad_files, reading, masks)
-    items = [one.item for one in seen]
-    others = [
-        mask
-        for name in chosen
-        if layouts[name].masks
-        for mask in other_masks(layouts[name].masks, found)
-    ]
+    return source
+
+
+def find_classes(
+    path: Path, normal_folders: Sequence[str] = NORMAL_FOLDERS
+) -> tuple[str, ...]:
+    """Finds the classes of a folder, none where it has no sub-folders of images.
+
+    Raises:
+      DataError: an ambiguous layout.
+    """
+    return tuple(find_layout(path, _names(normal_folders)).classes)
+
+
+def _open_classes(
+    path: Path,
+    tree: Tree,
+    dataset: str,
+    classes: Sequence[ClassReading],
+    others: Sequence[Tree],
+    skip_bad_files: bool,
+    reading: Reading,
+    masks: MaskSettings,
+    strict: bool,
+) -> FolderSource:
+    """The source of some classes; `others` are those that are not kept."""
+    has_masks = any(one.masks for one in classes)
+    found = [item for one in classes for item in one.items]
+    seen, skipped = check_files(found, path, has_masks, skip_bad_files, reading, masks)
+    lines, strays, rest = [], [], []
+    for one in classes:
+        home, name = one.layout.home, printable(one.name)
+        unused = find_unused(home, used_files(one))
+        rest += [home.path / mask for mask in unused.masks]
+        lines.append(describe_class(one, unused))
+        lines += [f"{name}: {remark}" for remark in one.remarks]
+        if not one.normal:
+            lines.append(
+                f"{name}: no picture is normal, so its image metrics are undefined and "
+                "no part of the mean over classes"
+            )
+        where = home.path.relative_to(path)
+        strays += [(where / stray).as_posix() for stray in unused.strays()]
     check_masks(
-        items,
+        [one.item for one in seen],
         {one.item.mask: one.look for one in seen if one.look},
-        look_at_all(others, masks.values),
+        look_at_all(rest, masks.values),
         dataset=dataset,
         strict=strict,
     )
+    homes = [one.layout.home for one in classes]
+    if homes != [tree]:
+        used = frozenset().union(*map(used_files, classes))
+        around = find_unused(tree, used, (*homes, *others))
+        strays += around.strays()
+        lines += [f"not used: {around}"] if str(around) else []
     return FolderSource(
         dataset,
-        items,
-        classes=chosen,
+        [one.item for one in seen],
+        classes=tuple(one.name for one in classes),
         has_masks=has_masks,
         labelled=True,
         skipped=skipped,
-        rules=_file_rules(seen, dataset, reading, masks),
+        rules=file_rules(seen, dataset, reading, masks),
+        description=tuple(lines),
+        strays=tuple(strays),
     )
 
 
-def find_classes(path: Path) -> dict[str, ClassLayout]:
-    """Finds the classes of a folder, empty where it has no sub-folders of images.
+def _refuse_loose(classes: Sequence[ClassReading]) -> None:
+    """Where a flat folder would do, images beside folders of images may mean either.
 
     Raises:
-      DataError: some sub-folders hold images and others hold classes.
+      DataError: there are some.
     """
-    own_name = Path(os.path.abspath(path)).name
-    layout = _class_layout(path)
-    if layout and layout.kinds[0].parent != path:
-        return {own_name: layout}
-    nested = {
-        folder.name: inner
-        for folder in _image_parents(path)
-        if not list_images(folder) and (inner := _class_layout(folder))
-    }
-    if layout and nested:
-        raise DataError(
-            f"{path} mixes a folder of images ({layout.kinds[0].name}) with a folder "
-            f"of folders ({next(iter(nested))}); keep either kinds of images or "
-            "classes in it"
-        )
-    ignored = [f.name for f in _image_parents(path) if f.name not in nested]
-    if nested and ignored:
-        logging.warning("%s: no class found in %s", path, ", ".join(ignored))
-    return {own_name: layout} if layout else nested
+    for one in classes:
+        level = one.layout.level
+        if level.pictures:
+            kinds = [*one.normal, *one.anomalous]
+            raise DataError(
+                f"{printable(str(level.path))} holds {len(level.pictures)} pictures "
+                f"({name_some([p.name for p in level.pictures])}) beside folders of "
+                f"pictures ({name_some(kinds)}); move them into a folder of their kind"
+            )
 
 
-def _class_layout(folder: Path) -> ClassLayout | None:
-    """Reads a folder as one class: MVTec's layout first, then kinds of images."""
-    masks = next(
-        (f for f in list_folders(folder) if f.name.lower() in MASK_FOLDERS), None
+def _refuse_unlabelled(
+    path: Path, classes: Sequence[ClassReading], normal_folders: Sequence[str]
+) -> None:
+    """Without normal images and without masks there is nothing to tell apart.
+
+    Raises:
+      DataError: there are neither.
+    """
+    if any(one.normal or one.masks for one in classes):
+        return
+    kinds = sorted({kind for one in classes for kind in one.anomalous})
+    raise DataError(
+        f"{path} has neither normal images nor masks, only "
+        f"{', '.join(map(printable, kinds))}; expected {_expected(normal_folders)}. If "
+        "one of these is normal, say so with --config.data.normal_folders=NAME"
     )
-    for parent in (folder / "test", folder):
-        if parent.is_dir() and not parent.is_symlink():
-            kinds = tuple(f for f in _image_parents(parent) if list_images(f))
-            if kinds:
-                return ClassLayout(kinds, masks)
-    return None
-
-
-def _image_parents(folder: Path) -> list[Path]:
-    return [f for f in list_folders(folder) if f.name.lower() not in MASK_FOLDERS]
 
 
 def _open_flat(
     path: Path,
+    tree: Tree,
     dataset: str,
     classes: tuple[str, ...],
     skip_bad_files: bool,
     labelled: bool,
     reading: Reading,
 ) -> FolderSource:
-    images = list_images(path)
-    if not images:
-        raise DataError(f"{path} holds no images; expected {_expected(NORMAL_FOLDERS)}")
+    if not tree.pictures:
+        raise DataError(
+            f"{path} holds no images{_elsewhere(tree)}; expected "
+            f"{_expected(NORMAL_FOLDERS)}"
+        )
     if labelled:
         raise DataError(
             f"{path} holds images without labels; expected {_expected(NORMAL_FOLDERS)}"
         )
     name = Path(os.path.abspath(path)).name
     select_classes(dataset, classes, (name,))
+    images = [p for p in read_kind(tree).pictures if p.parent == tree.path]
     found = [Item(image, None, Entry(image.name, name, "", -1)) for image in images]
-    seen, skipped = _check(found, path, False, skip_bad_files, reading, AS_MASKS_TELL)
+    seen, skipped = check_files(
+        found, path, False, skip_bad_files, reading, AS_MASKS_TELL
+    )
+    unused = find_unused(tree, frozenset(images))
+    left = f"; not used: {unused}" if str(unused) else ""
+    line = f"{printable(name)}: {len(images)} pictures without labels{left}"
     return FolderSource(
         dataset,
         [one.item for one in seen],
@@ -285,80 +328,20 @@ def _open_flat(
         has_masks=False,
         labelled=False,
         skipped=skipped,
-        rules=_file_rules(seen, dataset, reading, AS_MASKS_TELL),
+        rules=file_rules(seen, dataset, reading, AS_MASKS_TELL),
+        description=(line,),
+        strays=tuple(unused.strays()),
     )
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """A usable item, and what its headers and its mask say."""
-
-    item: Item
-    header: Header
-    posture: Posture | None
-    look: Look | None
+def _elsewhere(tree: Tree) -> str:
+    """What there is where no images are found."""
+    unused: Unused = find_unused(tree, frozenset())
+    return f" where they are looked for ({unused})" if str(unused) else ""
 
 
-def _check(
-    found: Sequence[Item],
-    path: Path,
-    has_masks: bool,
-    skip_bad_files: bool,
-    reading: Reading,
-    masks: MaskSettings,
-) -> tuple[list[_Seen], tuple[str, ...]]:
-    """Keeps the usable items; names the others where they may be skipped."""
-    seen, skipped = [], []
-    looks = look_at_all((item.mask for item in found if item.mask), masks.values)
-    for item in found:
-        try:
-            header, posture = check_headers(item, has_masks, reading)
-            if skip_bad_files:
-                read_checked(item, has_masks, reading, as_stored=False)
-            look = looks[item.mask] if item.mask else None
-            if isinstance(look, DataError):
-                raise look
-        except DataError as error:
-            if not skip_bad_files:
-                raise
-            skipped.append(str(error))
-        else:
-            seen.append(_Seen(item, header, posture, look))
-    if skipped:
-        logging.warning("%s: skipped %d unusable files", path, len(skipped))
-    if not seen:
-        raise DataError(f"{path} holds no usable image; {len(skipped)} were skipped")
-    return seen, tuple(skipped)
-
-
-def _file_rules(
-    seen: Sequence[_Seen], dataset: str, reading: Reading, masks: MaskSettings
-) -> list[FileRule]:
-    """How each record is read; what was decided is said."""
-    names = [one.item.entry.path for one in seen]
-    turned = [
-        name
-        for name, one in zip(names, seen, strict=True)
-        if one.header.orientation != AS_STORED
-    ]
-    say_turned(dataset, turned, reading.upright, len(seen))
-    turns = mask_turns(
-        [one.posture for one in seen],
-        names,
-        dataset=dataset,
-        upright=reading.upright,
-        drawn=masks.orientation,
-    )
-    return [
-        FileRule(
-            reading.upright,
-            MaskRule(masks.values, of_mask),
-            one.header.orientation
-            if reading.upright and not one.header.by_reader
-            else AS_STORED,
-        )
-        for one, of_mask in zip(seen, turns, strict=True)
-    ]
+def _names(normal_folders: Sequence[str]) -> frozenset[str]:
+    return frozenset(name.strip().lower() for name in normal_folders)
 
 
 def _expected(normal_folders: Sequence[str]) -> str:

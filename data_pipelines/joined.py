@@ -9,6 +9,7 @@ from dataclasses import replace
 from data_pipelines.catalog import find_card, nearest
 from data_pipelines.errors import DataError
 from data_pipelines.folder import find_classes, folder_of
+from data_pipelines.folder_names import NORMAL_FOLDERS
 from data_pipelines.layouts import naming_unreadable
 from data_pipelines.records import FileRule, Record, Source
 
@@ -90,6 +91,11 @@ class JoinedSource(Source):
         part, own = self._find(i)
         return part.key(own)
 
+    def mask_key(self, i: int) -> str:
+        """Returns the SHA-256 of the mask, as its part knows it."""
+        part, own = self._find(i)
+        return part.mask_key(own)
+
     def file_rule(self, i: int) -> FileRule:
         """Says how its part reads record `i`."""
         part, own = self._find(i)
@@ -102,7 +108,9 @@ class JoinedSource(Source):
 
 
 def share_classes(
-    datasets: Sequence[str], wanted: Sequence[str]
+    datasets: Sequence[str],
+    wanted: Sequence[str],
+    normal_folders: Sequence[str] = NORMAL_FOLDERS,
 ) -> dict[str, tuple[str, ...]]:
     """Says which of the wanted classes are whose.
 
@@ -110,6 +118,7 @@ def share_classes(
       datasets: Ids of datasets that are to be joined.
       wanted: Classes, as `CLASS` (of every dataset that has it) or `DATASET/CLASS`; all
         where empty.
+      normal_folders: Names of kinds that mean normal, where a dataset is a folder.
 
     Returns:
       For each dataset the classes to keep; none named is all of them.
@@ -119,7 +128,7 @@ def share_classes(
     """
     if not wanted:
         return {dataset: () for dataset in datasets}
-    known = {dataset: _classes_of(dataset) for dataset in datasets}
+    known = {name: _classes_of(name, normal_folders) for name in datasets}
     allowed = [name for names in known.values() for name in names]
     allowed += [f"{dataset}/{name}" for dataset, own in known.items() for name in own]
     for name in wanted:
@@ -143,10 +152,10 @@ def share_classes(
     return shares
 
 
-def _classes_of(dataset: str) -> tuple[str, ...]:
+def _classes_of(dataset: str, normal_folders: Sequence[str]) -> tuple[str, ...]:
     """The classes of a catalogue dataset as published, of a folder as they lie there."""
     path = folder_of(dataset)
     if path is None:
         return tuple(find_card(dataset).classes)
     with naming_unreadable(path):
-        return tuple(find_classes(path))
+        return find_classes(path, normal_folders)

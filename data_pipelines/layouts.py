@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from data_pipelines.errors import DataError
-from data_pipelines.pictures import IMAGE_SUFFIXES
 from data_pipelines.records import Entry
+from data_pipelines.suffixes import is_document, is_hidden, is_picture
 
-# Left behind by desktops, archivers and other people's predictions.
-_CLUTTER = frozenset(("thumbs.db", "desktop.ini", "__macosx", "pred"))
-_DOCUMENTS = frozenset(
-    (".txt", ".md", ".pdf", ".html", ".csv", ".xlsx", ".json", ".zip")
-)
+# Other people's predictions lie among some published datasets.
+_PREDICTIONS = "pred"
 _EXTRA_TOP_FOLDERS = 3
 
 
@@ -31,7 +28,7 @@ def list_entries(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if not path.name.startswith(".") and path.name.lower() not in _CLUTTER
+        if not is_hidden(path.name) and path.name.lower() != _PREDICTIONS
     )
 
 
@@ -81,8 +78,7 @@ def find_strays(
         path.relative_to(base).as_posix()
         for folder in folders
         for path in list_entries(folder)
-        if path not in known
-        and (path.is_dir() or path.suffix.lower() not in _DOCUMENTS)
+        if path not in known and (path.is_dir() or not is_document(path.name))
     )
 
 
@@ -98,23 +94,10 @@ def naming_unreadable(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def list_folders(folder: Path) -> list[Path]:
-    """Lists the visible sub-folders by name, without symlinked ones."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if not path.name.startswith(".") and path.is_dir() and not path.is_symlink()
-    )
-
-
 def list_images(folder: Path) -> list[Path]:
     """Lists the visible image files by name, whatever the suffix's case."""
     return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and not path.name.startswith(".")
-        and path.is_file()
+        path for path in folder.iterdir() if is_picture(path.name) and path.is_file()
     )
 
 

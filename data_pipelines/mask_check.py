@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from data_pipelines.errors import DataError
-from data_pipelines.layouts import Item, list_folders, list_images
+from data_pipelines.layouts import Item
 from data_pipelines.mask_values import IDS, LOSSY, PLAIN, SOFT, VOID
 from data_pipelines.masks import tell_mask
 from data_pipelines.notices import name_some, warn_once
@@ -125,15 +125,6 @@ def odd_classes(
                 f"{len(paths)} of {anomalous[name]} masks of class {name} {what} "
                 f"({name_some(paths)}); fetch them again"
             )
-
-
-def other_masks(folder: Path, items: Sequence[Item]) -> list[Path]:
-    """Lists the masks below a folder of masks that no item has."""
-    used = {item.mask for item in items}
-    found = [
-        path for inner in (folder, *list_folders(folder)) for path in list_images(inner)
-    ]
-    return [path for path in found if path not in used]
 
 
 def _find_odd(

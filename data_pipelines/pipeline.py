@@ -7,7 +7,7 @@ import grain
 import numpy as np
 
 from data_pipelines.augment import DrawMosaics, read_mosaic
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, reason_of
 from data_pipelines.masks import (
     decode_mask,
     decode_original_mask,
@@ -300,8 +300,8 @@ class _LoadFiles(grain.transforms.Map):
                 found = read_picture(self._paths[i], self._reading)
                 image = found.image
                 batch["image"][row] = square(image, size)
-            except DataError as error:
-                errors[row] = str(error)
+            except (DataError, MemoryError) as error:
+                errors[row] = reason_of(error, self._paths[i])
                 continue
             batch["height"][row], batch["width"][row] = image.height, image.width
             warnings[row] = found.warning

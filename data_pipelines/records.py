@@ -1,6 +1,8 @@
 """The record, its index entry, and the contract that every source of them keeps."""
 
 import abc
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -73,6 +75,8 @@ class Source(abc.ABC):
       missing_classes: Classes of the catalogue that the data root lacks.
       strays: Folders and files that were met but not understood, and left out.
       reading: What the numbers of its images mean.
+      description: How a user's folder was read, a line for each class; of a catalogue
+        dataset nothing.
       differences: Where the counts are not the published ones, one line each.
     """
 
@@ -86,6 +90,7 @@ class Source(abc.ABC):
     missing_classes: tuple[str, ...]
     strays: tuple[str, ...] = ()
     reading: Reading = DEFAULT_READING
+    description: tuple[str, ...] = ()
     differences: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -107,6 +112,26 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def key(self, i: int) -> str:
         """Returns the SHA-256 (hex) of the encoded image of record `i`."""
+
+    def mask_key(self, i: int) -> str:
+        """Returns the SHA-256 of its encoded mask, empty where there is none."""
+        mask = self.mask(i)
+        return hashlib.sha256(mask).hexdigest() if mask else ""
+
+    def digest(self) -> str:
+        """Returns the SHA-256 of all that training learns from it, in its order.
+
+        Every image and mask is read where their own digests are not known.
+        """
+        names = [self.prompt_names[name] for name in self.classes]
+        found = hashlib.sha256(json.dumps([self.classes, names]).encode())
+        for i, entry in enumerate(self.index):
+            row = [
+                *(entry.path, entry.class_name, entry.defect, entry.label),
+                *(self.key(i), self.mask_key(i)),
+            ]
+            found.update(json.dumps(row).encode())
+        return found.hexdigest()
 
     def file_rule(self, i: int) -> FileRule:
         """Says how the files of record `i` become pixels."""

@@ -6,13 +6,9 @@ from typing import Literal, get_args
 
 from data_pipelines.catalog import CATALOG, find_card
 from data_pipelines.errors import DataError
-from data_pipelines.folder import (
-    AS_MASKS_TELL,
-    NORMAL_FOLDERS,
-    MaskSettings,
-    folder_of,
-    open_folder,
-)
+from data_pipelines.folder import folder_of, open_folder
+from data_pipelines.folder_files import AS_MASKS_TELL, MaskSettings
+from data_pipelines.folder_names import NORMAL_FOLDERS
 from data_pipelines.joined import JoinedSource, share_classes
 from data_pipelines.layouts import naming_unreadable
 from data_pipelines.pictures import DEFAULT_READING, Reading
@@ -58,7 +54,8 @@ def open_source(
       normal_folders: Sub-folder names that mean normal, for `folder:PATH`.
       labelled: Whether labels are needed; False also accepts a flat folder of images.
       strict: Refuses a catalogue dataset that differs from the published counts, lacks
-        classes or has unusable files, and masks that are odd, instead of warning.
+        classes or has unusable files, masks that are odd, or, of a folder, files that
+        are not used, instead of warning.
       covid19_include: Further folders that `covid19` counts as anomalous.
       class_names: What prompts call a class. `display` is a name as people say it
         (`printed circuit board`), `raw` the dataset's own id (`pcb1`), which most

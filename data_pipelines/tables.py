@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from data_pipelines.errors import DataError
 
@@ -28,11 +29,22 @@ def read_rows(
     # Spreadsheets put a byte order mark before the header.
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         rows = csv.reader(file)
-        header = [cell.strip() for cell in next(rows, ())]
-        if not set(columns) <= set(header):
-            raise DataError(f"{path} has the columns {','.join(header)}: {expected}")
-        for cells in rows:
-            row = dict.fromkeys(columns, "")
-            row.update(zip(header, (cell.strip() for cell in cells), strict=False))
-            if any(row.values()):
-                yield f"{path} line {rows.line_num} reads {','.join(cells)!r}", row
+        try:
+            yield from _rows_of(path, rows, columns, expected)
+        except csv.Error as error:
+            raise DataError(
+                f"{path} line {rows.line_num}: {error}; {expected}"
+            ) from None
+
+
+def _rows_of(
+    path: Path, rows: Any, columns: Sequence[str], expected: str
+) -> Iterator[tuple[str, dict[str, str]]]:
+    header = [cell.strip() for cell in next(rows, ())]
+    if not set(columns) <= set(header):
+        raise DataError(f"{path} has the columns {','.join(header)}: {expected}")
+    for cells in rows:
+        row = dict.fromkeys(columns, "")
+        row.update(zip(header, (cell.strip() for cell in cells), strict=False))
+        if any(row.values()):
+            yield f"{path} line {rows.line_num} reads {','.join(cells)!r}", row

@@ -1,6 +1,7 @@
 """The floors of the house: who may import whom, read from the source without running it."""
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,9 @@ MODULES = sorted(
     if path.name != "setup.py"
 )
 # What a package of kanoclip_jax may import of its sisters; all may import BASEMENT.
-BASEMENT = {"errors", "files"}
+BASEMENT = {"documents", "errors", "files", "finite", "verdict"}
+# What both trees stand on: of the standard library alone.
+GROUND = {f"data_pipelines.{part}" for part in ("documents", "errors", "names")}
 MIDDLE = {"nn", "knowledge", "losses", "metrics", "viz"}
 ALLOWED = {
     **{part: set() for part in BASEMENT},
@@ -79,12 +82,21 @@ def test_only_engine_uses_data_pipelines_and_only_backbones_transformers(
 ) -> None:
     heads = {name.split(".")[0] for name in imports(path)}
     if floor(path) != "engine":
-        assert "data_pipelines" not in heads
+        theirs = {n for n in imports(path) if n.startswith("data_pipelines.")}
+        assert all(".".join(n.split(".")[:2]) in GROUND for n in theirs)
     if floor(path) != "backbones":
         assert not heads & {"transformers", "tokenizers", "huggingface_hub"}
     if path.name not in ("embedding.py", "plots.py", "tradeoff.py"):
         assert "matplotlib" not in heads, "it takes long to import"
     assert not heads & {"torch", "tensorflow", "launch", "configs", "tests", "tools"}
+
+
+@pytest.mark.parametrize("name", sorted(GROUND))
+def test_ground_needs_nothing_but_the_standard_library(name: str) -> None:
+    heads = {n for n in imports(ROOT / f"{name.replace('.', '/')}.py")}
+    own = {n for n in heads if n.startswith("data_pipelines")}
+    assert {n.split(".")[0] for n in heads - own} <= sys.stdlib_module_names
+    assert all(".".join(n.split(".")[:2]) in GROUND for n in own)
 
 
 def test_launcher_uses_the_engine_alone() -> None:

@@ -106,6 +106,7 @@ class AnomalyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
       layout: What is expected below the data root, for messages.
       twins: Ids of datasets made of the same files, whose folder serves as well.
       entries: Index entry and image key of every record written, in order.
+      mask_keys: The keys of their masks, empty where there is none.
       skipped: The error of every candidate left out.
       odd_masks: Anomalous images whose masks are `empty` or `large`, by class.
     """
@@ -130,6 +131,7 @@ class AnomalyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         self.skip_bad_files = skip_bad_files
         self.reading = reading
         self.entries: list[tuple[Entry, str]] = []
+        self.mask_keys: list[str] = []
         self.skipped: list[str] = []
         self.odd_masks: dict[str, dict[str, list[str]]] = {"empty": {}, "large": {}}
         super().__init__(data_dir=str(data_dir), file_format="array_record")
@@ -210,6 +212,8 @@ class AnomalyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             key = hashlib.sha256(record["image"]).hexdigest()
             entry = Entry(*(record[field.name] for field in fields(Entry)))
             self.entries.append((entry, key))
+            mask = record["mask"]
+            self.mask_keys.append(hashlib.sha256(mask).hexdigest() if mask else "")
             self._look(record)
             yield len(self.entries), {**record, "key": key}
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
+from data_pipelines import documents
 from data_pipelines.builders.base import FileBuilder, Survey, survey_items
 from data_pipelines.catalog import Card
 from data_pipelines.errors import DataError
@@ -21,6 +22,8 @@ from data_pipelines.layouts import Item, is_below, list_images
 from data_pipelines.records import Entry
 
 _META = "meta.json"
+# Of some million pictures.
+_MOST_BYTES = 512 * documents.MEGABYTE
 _MASK_ENDINGS = ("", "_mask", "_label", "_Segmentation")
 
 
@@ -92,7 +95,7 @@ def _read_rows(path: Path) -> Iterator[_Row]:
             row = _parse(name, entry, bases)
             if row is None:
                 raise DataError(
-                    f"{path} has {json.dumps(entry)} in test, {name}; allowed are an "
+                    f"{path} has {json.dumps(entry)[:300]} in test, {name}; allowed are an "
                     "img_path, a mask_path or none, both relative and below its "
                     "folder, and anomaly 0 or 1: generate it anew"
                 )
@@ -100,19 +103,16 @@ def _read_rows(path: Path) -> Iterator[_Row]:
 
 
 def _test_split(path: Path) -> dict[str, list[Any]]:
-    try:
-        meta = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON ({error}); generate it anew") from error
+    meta = documents.read(path, dict, "generate it anew", most=_MOST_BYTES)
     # DAGM's generator writes `Test`.
-    splits = {k.lower(): v for k, v in meta.items()} if isinstance(meta, dict) else {}
-    test = splits.get("test")
+    splits = {k.lower(): v for k, v in meta.items()}
+    test = splits.get("test") if len(splits) == len(meta) else None
     if not isinstance(test, dict) or not all(
         isinstance(rows, list) for rows in test.values()
     ):
         raise DataError(
             f"{path} lists no images by class in 'test'; its keys are "
-            f"{', '.join(splits) or 'none'}: generate it anew"
+            f"{', '.join(meta) or 'none'}: generate it anew"
         )
     return test
 

@@ -25,7 +25,8 @@ IMAGE_SUFFIXES = frozenset(
     (
         *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".tif", ".tiff"),
         *(".webp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k"),
-        *(".dcm", ".dicom", ".heic", ".heif"),
+        *(".apng", ".jif", ".mpo", ".j2c", ".jpc", ".jpf", ".jpx", ".avifs"),
+        *(".dcm", ".dicom", ".heic", ".heif", ".hif"),
     )
 )
 EXTRA = "pip install 'kanoclip-jax[formats]'"

@@ -33,6 +33,10 @@ _STORAGE_DTYPES = {
 }
 # The authors' files have two levels: a part of the model, and its tensors.
 _DEEPEST = 8
+# A thousand tensors take some 200 kB; reading one byte of it takes some hundred of memory.
+_MOST_PICKLE = 4 * 2**20
+# Tied weights are stored once and made twice; more is no model.
+_MOST_TIMES = 4
 # Of what a pickle puts on its stack, the kinds that matter here.
 _MARK = object()
 _KINDS = {
@@ -62,7 +66,22 @@ class _StorageType(_Sealed):
 
 
 class _Storage(_Sealed):
-    """Holds all numbers of a storage as a vector."""
+    """Holds all numbers of a storage as a vector, and what tensors may take in all."""
+
+    __slots__ = ("budget",)
+
+    def __init__(self, content: np.ndarray, budget: "_Budget") -> None:
+        super().__init__(content)
+        self.budget = budget
+
+
+class _Budget(_Sealed):
+    """Bytes that the tensors of an archive may still take: its content."""
+
+    def spend(self, size: int) -> None:
+        self.content -= size
+        if self.content < 0:
+            raise pickle.UnpicklingError("its tensors are larger than all it stores")
 
 
 class _Tensor(_Sealed):
@@ -97,6 +116,7 @@ def _rebuild_tensor(
     # A stride of 0 would make any size of a few bytes.
     if math.prod(shape) > data.size:
         raise pickle.UnpicklingError("a tensor is larger than its storage")
+    storage.budget.spend(math.prod(shape) * data.itemsize)
     strides = tuple(step * data.itemsize for step in stride)
     view = np.lib.stride_tricks.as_strided(data[offset:], shape, strides)
     return _Tensor(view.copy())
@@ -122,10 +142,17 @@ class _TensorUnpickler(pickle.Unpickler):
     """Resolves the allow-listed globals and the archive's own storages only."""
 
     def __init__(self, archive: zipfile.ZipFile, prefix: str) -> None:
-        data = archive.read(f"{prefix}data.pkl")
+        name = f"{prefix}data.pkl"
+        if archive.getinfo(name).file_size > _MOST_PICKLE:
+            raise pickle.UnpicklingError(
+                f"its list of tensors has more than {_MOST_PICKLE >> 20} MB"
+            )
+        data = archive.read(name)
         _check_hashing(data)
         super().__init__(io.BytesIO(data))
         self._archive, self._prefix = archive, prefix
+        stored = sum(entry.file_size for entry in archive.infolist())
+        self._budget = _Budget(_MOST_TIMES * stored)
         self._storages: dict[str, _Storage] = {}
 
     def find_class(self, module: str, name: str) -> object:
@@ -144,7 +171,8 @@ class _TensorUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError("it refers to a storage by no name")
         if key not in self._storages:
             data = self._archive.read(f"{self._prefix}data/{key}")
-            self._storages[key] = _Storage(np.frombuffer(data, storage_type.content))
+            content = np.frombuffer(data, storage_type.content)
+            self._storages[key] = _Storage(content, self._budget)
         return self._storages[key]
 
 
@@ -152,7 +180,8 @@ def _check_hashing(data: bytes) -> None:
     """Refuse a pickle that hashes anything but strings, before it is loaded.
 
     The hash of a tuple of tuples descends into all of them, without a limit: some
-    200,000 levels end the process, and a few dozen of pairs never end.
+    200,000 levels end the process, and a few dozen of pairs never end. The memo is a
+    table as long as its highest number: one of 2^29 takes 4 GB.
     """
     stack: list[object] = []
     memo: dict[object, object] = {}
@@ -161,6 +190,8 @@ def _check_hashing(data: bytes) -> None:
         if name in _SETS:
             raise pickle.UnpicklingError("it holds a set, which no tensor archive does")
         if name in _PUTS:
+            if not 0 <= argument <= len(data):
+                raise pickle.UnpicklingError("it numbers more than it holds")
             memo[argument] = stack[-1]
         elif name == "MEMOIZE":
             memo[len(memo)] = stack[-1]
@@ -233,12 +264,22 @@ def _read(path: Path, deepest: int, remedy: str) -> dict[str, Any]:
                 raise InputError(
                     f"{path} is compressed, which torch never does; {remedy}"
                 )
+            stored = sum(max(e.file_size, e.compress_size) for e in archive.infolist())
+            if stored > path.stat().st_size:
+                raise InputError(
+                    f"{path} says that it holds {stored:,} bytes, more than it has: "
+                    f"entries overlap, or it is damaged; {remedy}"
+                )
             pickles = [n for n in archive.namelist() if n.endswith("/data.pkl")]
             if len(pickles) != 1:
                 raise InputError(f"{path} is a zip but no torch archive; {remedy}")
             prefix = pickles[0].removesuffix("data.pkl")
             order = f"{prefix}byteorder"
-            if order in archive.namelist() and archive.read(order) != b"little":
+            little = order not in archive.namelist() or (
+                archive.getinfo(order).file_size < 16
+                and archive.read(order) == b"little"
+            )
+            if not little:
                 raise InputError(f"{path} is big-endian; {remedy}")
             state = _TensorUnpickler(archive, prefix).load()
         return _open(state, "it", deepest, set())
@@ -251,7 +292,8 @@ def _read(path: Path, deepest: int, remedy: str) -> dict[str, Any]:
         raise
     except Exception as error:  # noqa: BLE001
         # A hostile pickle can fail in any way; none of them may reach the user raw.
-        raise InputError(f"{path} was refused: {error}; {remedy}") from None
+        reason = str(error) or type(error).__name__
+        raise InputError(f"{path} was refused: {reason}; {remedy}") from None
 
 
 def _open(node: object, where: str, levels: int, met: set[int]) -> dict[str, Any]:

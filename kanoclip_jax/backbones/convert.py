@@ -39,7 +39,16 @@ def to_safetensors(name: str, folder: Path) -> Path:
         return target
     temporary = target.with_name(f"{target.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    try:
+        temporary.mkdir(parents=True)
+        _write(directory, source, temporary, weights)
+        os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def _write(directory: Path, source: Path, temporary: Path, weights: str) -> None:
     # Not ascontiguousarray, which makes a vector of the scalar `logit_scale`.
     tensors = {
         key: np.require(tensor, requirements="C")
@@ -53,5 +62,3 @@ def to_safetensors(name: str, folder: Path) -> Path:
         # The copy's folder has another name, and that may be all that described it.
         description = json.dumps(openclip.read_description(directory))
         (temporary / openclip.CONFIG).write_text(description)
-    os.replace(temporary, target)
-    return target

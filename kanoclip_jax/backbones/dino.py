@@ -21,6 +21,7 @@ from kanoclip_jax.backbones.dino_files import Shape, read_dino
 from kanoclip_jax.backbones.locate import locate_guide
 from kanoclip_jax.backbones.weights import digest, resize_position_grid
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.finite import check_finite
 from kanoclip_jax.ops.attention import attend, merge_heads, split_heads
 
 # ImageNet's, as all of its models were trained.
@@ -144,6 +145,11 @@ class Dino:
         """Patches along one side."""
         return self.module.grid
 
+    @property
+    def description(self) -> str:
+        """sha256 of what the weights do not say themselves."""
+        return hashlib.sha256(str(tuple(self.module.shape)).encode()).hexdigest()
+
     def reading(self) -> dict[str, object]:
         """All that a pass over an image depends on."""
         positions = np.ascontiguousarray(self.params["positions"])
@@ -192,6 +198,7 @@ def load_dino(name: str, image_size: int, *, dtype: DTypeLike = jnp.float32) -> 
             f"clip.image_size {image_size} is not a multiple of the guide's patch, "
             f"{shape.patch} px; the nearest are {below} and {below + shape.patch}"
         )
+    check_finite(flat, str(path), "fetch the file again")
     fingerprint = digest(flat)
     grid = image_size // shape.patch
     flat["positions",] = resize_position_grid(

@@ -1,6 +1,5 @@
 """A DINOv2's file of weights, under transformers' names or its authors', as one tree."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from safetensors import SafetensorError
 
+from kanoclip_jax import documents
+from kanoclip_jax.backbones import shapes
 from kanoclip_jax.backbones.weights import read_tensors
 from kanoclip_jax.errors import InputError
 
@@ -80,7 +81,12 @@ def read_dino(
             f"{path} has a gated MLP ({gated[0]}), as the giant has; allowed: DINOv2's "
             "small, base and large"
         )
-    flat = _rename(named)
+    try:
+        flat = _rename(named)
+    except (ValueError, TypeError, IndexError) as error:
+        raise InputError(
+            f"{path} bends a part of a DINOv2 ({error}); fetch it again"
+        ) from None
     lacking = [
         key
         for key in (("cls",), ("positions",), ("patch", "kernel"), ("norm", "scale"))
@@ -91,11 +97,24 @@ def read_dino(
             f"{path} holds no DINOv2: it lacks {'.'.join(lacking[0])}; fetch, for one, "
             "facebook/dinov2-with-registers-base"
         )
+    sizes = {("cls",): 2, ("positions",): 2, ("patch", "kernel"): 4}
+    bent = [key for key, axes in sizes.items() if flat[key].ndim != axes]
+    if bent or not all(flat[key].size for key in sizes):
+        raise InputError(
+            f"{path} holds no DINOv2: {'.'.join((bent or [('cls',)])[0])} has another "
+            "shape; fetch it again"
+        )
     width, depth = flat["cls",].shape[-1], len({k[0] for k in flat if "norm1" in k})
     known = _described(path.parent / "config.json")
+    heads = known.get("num_attention_heads", max(width // _HEAD, 1))
+    if width % heads or known.get("num_hidden_layers", depth) != depth:
+        raise InputError(
+            f"{path.parent / 'config.json'} does not fit {path.name}, which has {depth} "
+            f"layers of {width} numbers; {shapes.FETCH}"
+        )
     shape = Shape(
-        depth=known.get("num_hidden_layers", depth),
-        heads=known.get("num_attention_heads", max(width // _HEAD, 1)),
+        depth=depth,
+        heads=heads,
         epsilon=known.get("layer_norm_eps", _EPSILON),
         patch=flat["patch", "kernel"].shape[0],
         registers=len(flat["registers",]) if ("registers",) in flat else 0,
@@ -107,11 +126,8 @@ def _described(path: Path) -> Mapping[str, Any]:
     """What a `config.json` says, if there is one and it is a DINOv2's."""
     if not path.is_file():
         return {}
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {error}") from None
-    kind = content.get("model_type") if isinstance(content, dict) else None
+    content = documents.read(path, shapes.DINO, shapes.FETCH)
+    kind = content["model_type"]
     if kind not in KINDS:
         raise InputError(
             f"{path} describes a {kind!r} model; a guide is one of {', '.join(KINDS)}"

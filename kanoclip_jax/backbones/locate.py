@@ -1,7 +1,6 @@
 """Where a backbone's files are: bundled, in a local directory or on the Hugging Face hub."""
 
 import functools
-import json
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download, model_info
@@ -11,7 +10,8 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
 )
 
-from kanoclip_jax.backbones import openclip
+from kanoclip_jax import documents
+from kanoclip_jax.backbones import openclip, shapes
 from kanoclip_jax.errors import InputError
 
 DEMO = Path(__file__).parent / "demo"
@@ -65,11 +65,11 @@ def is_openclip(directory: Path) -> bool:
     if not openclip.is_described(directory):
         return False
     try:
-        content = json.loads((directory / "config.json").read_text())
-    except (OSError, ValueError):
+        content = documents.read(directory / "config.json", dict, shapes.FETCH)
+    except InputError:
         return True
     # timm lays a config.json of its own beside open_clip's files.
-    return not isinstance(content, dict) or content.get("model_type") != "clip"
+    return content.get("model_type") != "clip"
 
 
 def weights_file(directory: Path) -> Path | None:

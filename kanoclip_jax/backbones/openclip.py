@@ -3,7 +3,6 @@
 Source: mlfoundations/open_clip (MIT), `factory.py`, `model.py` and `transformer.py`.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 import numpy as np
 from transformers import CLIPConfig
 
+from kanoclip_jax import documents
+from kanoclip_jax.backbones import shapes
 from kanoclip_jax.errors import InputError
 
 CONFIG = "open_clip_config.json"
@@ -72,6 +73,8 @@ _PROJECTIONS = {
     "text_projection": "text_projection.weight",
 }
 _FUSED = "attn.in_proj_"
+# Far above any model's: they keep a wrong number from making a giant.
+_MOST, _WIDEST = 2**20, 64
 
 
 def is_described(directory: Path) -> bool:
@@ -106,13 +109,7 @@ def read_description(directory: Path) -> dict[str, Any]:
     path = directory / CONFIG
     if not path.is_file():
         return {"model_cfg": PUBLISHED[directory.absolute().name]}
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds no JSON object; fetch the file again")
-    return content
+    return documents.read(path, dict, shapes.FETCH)
 
 
 def read_config(directory: Path) -> CLIPConfig:
@@ -127,14 +124,17 @@ def read_config(directory: Path) -> CLIPConfig:
     vision, text = (
         _Section(path, name, content.get(name)) for name in ("vision_cfg", "text_cfg")
     )
+    # A text such as "false" is true to Python.
+    documents.check(content, {"quick_gelu?": bool}, str(path), shapes.FETCH)
     activation = "quick_gelu" if content.get("quick_gelu") else "gelu"
     joint = model.number("embed_dim")
     return CLIPConfig(
         projection_dim=joint,
         vision_config={
             **vision.tower(),
-            "num_attention_heads": vision.number("width")
-            // vision.number("head_width", 64),
+            "num_attention_heads": max(
+                vision.number("width") // vision.number("head_width", 64), 1
+            ),
             "image_size": vision.number("image_size"),
             "patch_size": vision.number("patch_size"),
             "hidden_act": activation,
@@ -167,20 +167,20 @@ class _Section:
 
     def number(self, key: str, default: int | None = None) -> int:
         value = self._content.get(key, default)
-        if not isinstance(value, int) or value < 1:
+        if type(value) is not int or not 1 <= value <= _MOST:
             raise InputError(
-                f"{self._path} has {self._name}.{key} {value!r}; allowed: a whole "
-                "number from 1, as a ViT has it"
+                f"{self._path} has {self._name}.{key} {value!r:.60}; allowed: a whole "
+                f"number from 1, as a ViT has it, to {_MOST}"
             )
         return value
 
     def tower(self) -> dict[str, int]:
         """What both towers have."""
         width, ratio = self.number("width"), self._content.get("mlp_ratio", 4.0)
-        if not isinstance(ratio, int | float) or ratio <= 0:
+        if type(ratio) not in (int, float) or not 0 < ratio <= _WIDEST:
             raise InputError(
-                f"{self._path} has {self._name}.mlp_ratio {ratio!r}; allowed: a "
-                "positive number"
+                f"{self._path} has {self._name}.mlp_ratio {ratio!r:.60}; allowed: a "
+                f"positive number up to {_WIDEST}"
             )
         return {
             "hidden_size": width,

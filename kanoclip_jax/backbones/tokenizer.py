@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,8 @@ import numpy as np
 from jaxtyping import Int
 from transformers import CLIPTokenizerFast
 
+from kanoclip_jax import documents
+from kanoclip_jax.backbones import shapes
 from kanoclip_jax.errors import InputError
 
 
@@ -29,14 +32,28 @@ class Tokenizer:
     """
 
     def __init__(self, directory: Path, length: int) -> None:
+        for name, shape in shapes.TOKENIZER.items():
+            if (directory / name).is_file():
+                documents.read(directory / name, shape, shapes.FETCH)
         try:
             self._bpe = CLIPTokenizerFast.from_pretrained(str(directory))
-        except (OSError, TypeError, ValueError) as error:
+            if None in (self._bpe.bos_token_id, self._bpe.eos_token_id):
+                raise ValueError("it has no token for the start or the end of a text")
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        # The library of the tokenizer ends in panics, which are no `Exception`.
+        except BaseException as error:  # noqa: BLE001
+            reason = str(error).partition("\n")[0][:200] or type(error).__name__
             raise InputError(
-                f"{directory} holds no CLIP tokenizer ({str(error).splitlines()[0]}); "
+                f"{directory} holds no CLIP tokenizer ({reason}); "
                 "vocab.json and merges.txt, or tokenizer.json, belong beside the weights"
             ) from None
         self.length = length
+
+    @functools.cached_property
+    def highest(self) -> int:
+        """The highest token there is."""
+        return max(self._bpe.get_vocab().values())
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -44,6 +61,15 @@ class Tokenizer:
         frame = (self._bpe.bos_token_id, self._bpe.eos_token_id, self.length)
         rules = self._bpe.backend_tokenizer.to_str()
         return hashlib.sha256(f"{frame}{rules}".encode()).hexdigest()
+
+    @functools.cached_property
+    def vocabulary(self) -> str:
+        """sha256 of words and merges alone: the same in any version of the library."""
+        model = json.loads(self._bpe.backend_tokenizer.to_str())["model"]
+        # Pairs are lists in some versions, and words with a space between in others.
+        merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
+        words = sorted(model["vocab"].items())
+        return hashlib.sha256(json.dumps([words, merges]).encode()).hexdigest()
 
     def count(self, text: str) -> int:
         """Tokens of a text with its start and end."""

@@ -1,5 +1,6 @@
 """From a model's directory to frozen parameters: read, rename, check, fingerprint, resize."""
 
+import functools
 import hashlib
 import json
 from dataclasses import dataclass
@@ -12,11 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, UInt8
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from transformers import CLIPConfig
 from transformers.modeling_flax_pytorch_utils import rename_key_and_reshape_tensor
 
-from kanoclip_jax.backbones import openclip
+from kanoclip_jax import documents
+from kanoclip_jax.backbones import openclip, shapes
 from kanoclip_jax.backbones.archive import read_torch_archive
 from kanoclip_jax.backbones.locate import (
     INDEX,
@@ -28,6 +30,7 @@ from kanoclip_jax.backbones.locate import (
 from kanoclip_jax.backbones.tokenizer import Tokenizer
 from kanoclip_jax.backbones.towers import DualPathCLIP, round_blocks
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.finite import check_finite
 
 PositionGrid = Literal["bilinear", "bicubic", "bicubic_antialias"]
 Activation = Literal["", "quick_gelu", "gelu"]
@@ -53,6 +56,8 @@ class Clip:
         fingerprint: sha256 of the weights as published, in float32, before the position
             grid is resized: equal for the same weights in any file format, however
             they are read.
+        described: what the files beside the weights say, as far as a result depends on
+            it: heads, epsilons, activations and preprocessing constants.
     """
 
     name: str
@@ -62,6 +67,13 @@ class Clip:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     fingerprint: str
+    described: str = ""
+
+    @functools.cached_property
+    def description(self) -> str:
+        """sha256 of `described` and of the tokenizer's words and merges."""
+        both = f"{self.described}{self.tokenizer.vocabulary}"
+        return hashlib.sha256(both.encode()).hexdigest()
 
     @property
     def depth(self) -> int:
@@ -81,7 +93,12 @@ class Clip:
     @property
     def grid(self) -> int:
         """Whole patches along one side."""
-        return self.image_size // self.module.config.vision_config.patch_size
+        return self.image_size // self.patch
+
+    @property
+    def patch(self) -> int:
+        """Side of a patch in pixels."""
+        return self.module.config.vision_config.patch_size
 
     def reading(self) -> dict[str, object]:
         """All that a pass over an image depends on, but the walk through the tower."""
@@ -139,29 +156,40 @@ def load_clip(
     _check_choice("input_range", input_range, InputRange)
     directory = locate(name)
     config = _read_config(directory)
+    _check_towers(directory, config)
     vision = config.vision_config
     image_size = image_size or vision.image_size
     _check_size(image_size, vision.patch_size, multiple)
+    constants = _preprocessing(directory)
+    described = _describe(config, constants)
     for section in (vision, config.text_config):
         section.hidden_act = activation or section.hidden_act
     expected = _expected_shapes(config)
     flat = _read_weights(weights_file(directory), expected)
+    check_finite(flat, str(weights_file(directory)), "fetch the file again")
     fingerprint = digest(flat)
     vision.image_size = image_size
     flat[_POSITIONS] = resize_position_grid(
         flat[_POSITIONS], image_size // vision.patch_size, position_grid
     )
-    mean, std = _preprocessing(directory) if input_range == "clip" else _UNIT
+    mean, std = constants if input_range == "clip" else _UNIT
+    tokenizer = Tokenizer(directory, config.text_config.max_position_embeddings)
+    if tokenizer.highest >= config.text_config.vocab_size:
+        raise InputError(
+            f"{directory} has a tokenizer with the token {tokenizer.highest} and words "
+            f"for {config.text_config.vocab_size}; fetch its files again"
+        )
     return Clip(
         name=name,
         module=DualPathCLIP(config, dtype=dtype),
         params=jax.device_put(
             round_blocks(flax.traverse_util.unflatten_dict(flat), dtype)
         ),
-        tokenizer=Tokenizer(directory, config.text_config.max_position_embeddings),
+        tokenizer=tokenizer,
         mean=mean,
         std=std,
         fingerprint=fingerprint,
+        described=described,
     )
 
 
@@ -220,35 +248,58 @@ def _read_config(directory: Path) -> CLIPConfig:
     if is_openclip(directory):
         return openclip.read_config(directory)
     path = directory / "config.json"
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {error}") from None
-    kind = content.get("model_type") if isinstance(content, dict) else None
+    content = documents.read(path, dict, shapes.FETCH)
+    kind = content.get("model_type")
     if kind != "clip":
         raise InputError(
-            f"{path} describes a {kind!r} model; only 'clip' (both towers) is supported"
+            f"{path} describes a {kind!r:.60} model; only 'clip' (both towers) is "
+            "supported"
         )
-    return CLIPConfig.from_dict(content)
+    documents.check(content, shapes.CLIP, str(path), shapes.FETCH)
+    try:
+        return CLIPConfig.from_dict(content)
+    # transformers takes some hundred keys, and raises nearly anything on their values.
+    except Exception as error:  # noqa: BLE001
+        raise InputError(
+            f"{path} cannot be read as a CLIP's ({error}); {shapes.FETCH}"
+        ) from None
+
+
+def _check_towers(directory: Path, config: CLIPConfig) -> None:
+    """Widths that heads do not divide would fail where the towers are traced."""
+    for name, tower in (("vision", config.vision_config), ("text", config.text_config)):
+        if tower.hidden_size % tower.num_attention_heads:
+            raise InputError(
+                f"{directory} describes a {name} tower of width {tower.hidden_size} "
+                f"with {tower.num_attention_heads} heads; allowed is a divisor of the "
+                f"width: {shapes.FETCH}"
+            )
 
 
 def _preprocessing(directory: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
     path = directory / "preprocessor_config.json"
-    try:
-        if is_openclip(directory):
-            path = directory / openclip.CONFIG
-            given = openclip.read_description(directory).get("preprocess_cfg", {})
-            content = {f"image_{key}": value for key, value in given.items()}
-        else:
-            content = json.loads(path.read_text()) if path.is_file() else {}
-        mean = tuple(map(float, content.get("image_mean", _OPENAI_MEAN)))
-        std = tuple(map(float, content.get("image_std", _OPENAI_STD)))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path} cannot be read as preprocessing constants ({error}); fetch the "
-            "file again, or leave them out to take OpenAI's"
-        ) from None
+    remedy = f"{shapes.FETCH}, or leave the constants out to take OpenAI's"
+    content: dict[str, Any] = {}
+    if is_openclip(directory):
+        path = directory / openclip.CONFIG
+        described = openclip.read_description(directory)
+        documents.check(described, shapes.OPENCLIP_CONSTANTS, str(path), remedy)
+        given = described.get("preprocess_cfg") or {}
+        content = {f"image_{key}": value for key, value in given.items()}
+    elif path.is_file():
+        content = documents.read(path, shapes.CONSTANTS, remedy)
+    mean = tuple(map(float, content.get("image_mean", _OPENAI_MEAN)))
+    std = tuple(map(float, content.get("image_std", _OPENAI_STD)))
     return mean, std
+
+
+def _describe(config: CLIPConfig, constants: tuple[tuple[float, ...], ...]) -> str:
+    """What weights do not say themselves, before settings change it."""
+    towers = [
+        [part.num_attention_heads, part.layer_norm_eps, part.hidden_act]
+        for part in (config.vision_config, config.text_config)
+    ]
+    return json.dumps([towers, constants])
 
 
 def _expected_shapes(config: CLIPConfig) -> dict[tuple[str, ...], tuple[int, ...]]:
@@ -276,6 +327,7 @@ def _read_weights(
         if path.suffix == ".msgpack":
             tree = flax.serialization.msgpack_restore(path.read_bytes())
             flat = flax.traverse_util.flatten_dict(tree.get("params", tree))
+            flat = {key: np.asarray(tensor) for key, tensor in flat.items()}
         else:
             named = read_tensors(path)
             if is_openclip(path.parent):
@@ -288,10 +340,10 @@ def _read_weights(
             )
     except InputError:
         raise
-    except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
+    # Damaged files of three formats, whose readers promise no kinds of errors.
+    except Exception as error:  # noqa: BLE001
         raise InputError(
-            f"{path} cannot be read ({type(error).__name__}: {error}); fetch the file "
-            "again"
+            f"{path} cannot be read ({type(error).__name__}: {error}); {shapes.FETCH}"
         ) from None
     missing = sorted(".".join(key) for key in expected if key not in flat)
     if missing:
@@ -310,13 +362,25 @@ def _read_weights(
             f"{path} does not fit its config.json: {'.'.join(key)} is "
             f"{flat[key].shape}, not {expected[key]}"
         )
+    odd = [key for key in expected if flat[key].dtype.kind in "OSUM"]
+    if odd:
+        raise InputError(
+            f"{path} holds no numbers in {'.'.join(odd[0])}; {shapes.FETCH}"
+        )
     return {key: np.asarray(flat[key], np.float32) for key in sorted(expected)}
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
     """Named tensors of a file, torch's or safetensors'; of an index, those of all."""
     if path.name == INDEX:
-        files = sorted(set(json.loads(path.read_text())["weight_map"].values()))
+        content = documents.read(path, shapes.INDEX, shapes.FETCH)
+        files = sorted(set(content["weight_map"].values()))
+        for file in files:
+            if Path(file).name != file or not file.endswith(".safetensors"):
+                raise InputError(
+                    f"{path} names {file!r:.80}; allowed are .safetensors files beside "
+                    f"it: {shapes.FETCH}"
+                )
         merged: dict[str, Any] = {}
         for file in files:
             merged |= _read_safetensors(path.parent / file)

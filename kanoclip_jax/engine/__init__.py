@@ -1,16 +1,22 @@
 """The shell around the method: every file, clock and random seed enters here."""
 
+import contextlib
 import functools
 import importlib
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from data_pipelines.errors import DataError
+from kanoclip_jax.engine.endings import describe, install, leave
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.files import out_of_space
+
+__all__ = ["BAD_INPUT", "MODES", "describe", "install", "join", "leave", "run"]
 
 # What a user can mend; everything else is a defect of ours.
 BAD_INPUT = (InputError, DataError)
@@ -24,6 +30,13 @@ MODES = (
     "export",
     "watch",
 )
+
+
+def plain(stream: TextIO) -> TextIO:
+    """A stream through which nothing commands a terminal; see `terminal.Plain`."""
+    from kanoclip_jax.engine import terminal
+
+    return terminal.Plain(stream)
 
 
 def join(coordinator_address: str, num_processes: int, process_id: int) -> None:
@@ -63,13 +76,32 @@ def run(
     resolved = resolve(config, overrides)
     use_compilation_cache(resolved)
     try:
-        return _main(mode, resolved)(resolved, workdir, overrides)
-    except RuntimeError as error:
-        # JAX's own class of runtime errors is one of these.
-        clear = out_of_memory(error, mode)
+        with _held(mode, resolved, workdir):
+            return _main(mode, resolved)(resolved, workdir, overrides)
+    except BAD_INPUT:
+        raise
+    except Exception as error:
+        # Libraries have errors of their own for either; JAX's is a RuntimeError.
+        clear = out_of_space(error, workdir) or out_of_memory(error, mode)
         if clear is None:
             raise
         raise clear from error
+
+
+def _held(
+    mode: str, config: FrozenConfigDict, workdir: Path
+) -> contextlib.AbstractContextManager[None]:
+    """The working directory for this run alone, where its mode writes to it.
+
+    `prepare` and `calibrate` hold what they write to while they do; a look at knowledge
+    may be taken at any time.
+    """
+    from kanoclip_jax.engine.workdir import held
+
+    looks = mode == "knowledge" and config.knowledge.action == "inspect"
+    if mode in ("prepare", "calibrate") or looks:
+        return contextlib.nullcontext()
+    return held(workdir, mode)
 
 
 def _main(mode: str, config: FrozenConfigDict) -> Callable[..., int]:

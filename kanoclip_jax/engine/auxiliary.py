@@ -33,7 +33,7 @@ def classes_by_dataset(
                 f"{other} and {name} are one dataset, and training takes each once; "
                 "leave one of them out"
             )
-    return share_classes(names, classes)
+    return share_classes(names, classes, config.data.normal_folders)
 
 
 def open_auxiliary(

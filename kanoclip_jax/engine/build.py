@@ -12,8 +12,10 @@ from ml_collections import FrozenConfigDict
 
 from data_pipelines.checks import examine
 from data_pipelines.errors import AbsentError
+from data_pipelines.names import printable
 from data_pipelines.sources import MaskSettings, Source, open_source
 from kanoclip_jax.backbones import Clip, Dino, load_clip, load_dino
+from kanoclip_jax.engine import forks
 from kanoclip_jax.engine.settings import datasets_of, reading_of
 from kanoclip_jax.engine.sharding import first_alone, is_first
 from kanoclip_jax.errors import InputError
@@ -38,7 +40,13 @@ class Targets(NamedTuple):
 
 
 def load_method(config: FrozenConfigDict) -> Method:
-    """The method around its frozen backbones; no other is read."""
+    """The method around its frozen backbones; no other is read.
+
+    Raises:
+        InputError: this process was forked from one that had loaded a method.
+    """
+    forks.refuse()
+    forks.watch()
     found = {
         field: _BACKBONES[field](config)
         for field in method_class(config.method).backbones
@@ -82,7 +90,7 @@ def open_dataset(
     labelled: bool = True,
     most: int | None = 24,
 ) -> Source:
-    """One dataset as the settings ask; the files that were skipped are listed.
+    """One dataset as the settings ask; how a folder was read is said once, in words.
 
     Args:
         config: where it is, and what of it counts.
@@ -111,6 +119,8 @@ def open_dataset(
             ),
         ),
     )
+    if source.description and is_first():
+        _say_once(dataset, source.description)
     if source.skipped:
         print(f"{dataset}: skipped {len(source.skipped)} bad files:")
         for line in source.skipped:
@@ -123,6 +133,13 @@ def open_dataset(
         "%s: %d images of %d classes", dataset, len(source), len(source.classes)
     )
     return source
+
+
+@functools.cache
+def _say_once(dataset: str, description: tuple[str, ...]) -> None:
+    """Print how a folder was read: the runs of a suite open it again and again."""
+    print(f"{printable(dataset)} is read as")
+    print("\n".join(f"  {line}" for line in description), flush=True)
 
 
 def _examine(source: Source, most: int | None) -> None:

@@ -1,6 +1,10 @@
 """Orbax checkpoints: trainable state, optimiser and position; never the frozen CLIP."""
 
-from collections.abc import Mapping
+import contextlib
+import functools
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,30 +12,40 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from kanoclip_jax.engine.sharding import everywhere
+from data_pipelines.digests import seal, unseal
+from kanoclip_jax import documents
+from kanoclip_jax.engine import shapes
+from kanoclip_jax.engine.sharding import everywhere, first_alone
 from kanoclip_jax.engine.step import TrainState
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models.base import Method, Params
 
 _KEEP = 2
+_OTHER_STEP = "give another step"
 # What settings that came later were when there was no choice, by method: an older
 # checkpoint does not say, and means this.
 _FORMER = {"kanoclip": {"typical": 0.0, "spread": 0.0}}
+
+
+class DamagedError(InputError):
+    """A step that cannot be used, where an older one may be."""
 
 
 class Checkpoints:
     """The checkpoints of one run.
 
     Each step holds `params`, `optimizer`, and `meta`: the step, the data position, the
-    seed of the key that parameters were drawn with, the settings and the backbone.
+    seed of the key that parameters were drawn with, the settings and the backbone, and
+    digests of all of it, which whoever reads a step checks.
 
     Args:
         folder: the run's `checkpoints/`.
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
         self._manager = ocp.CheckpointManager(
-            folder.absolute(),
+            self._folder,
             options=ocp.CheckpointManagerOptions(max_to_keep=_KEEP, create=True),
         )
 
@@ -42,31 +56,73 @@ class Checkpoints:
 
     def save(self, state: TrainState, meta: Mapping[str, Any]) -> None:
         """Save in the background; a killed save leaves the previous step newest."""
+        trees = {"params": state.params, "optimizer": state.optimizer}
+        described = {
+            **meta,
+            "tree": describe(state.params),
+            "digests": {name: digest_of(tree) for name, tree in trees.items()},
+        }
         self._manager.save(
             int(state.step),
             args=ocp.args.Composite(
                 params=ocp.args.StandardSave(state.params),
                 optimizer=ocp.args.StandardSave(state.optimizer),
-                meta=ocp.args.JsonSave({**meta, "tree": describe(state.params)}),
+                meta=ocp.args.JsonSave(seal(described)),
             ),
         )
 
     def restore(self, state: TrainState) -> tuple[TrainState, dict[str, Any]]:
-        """The newest state in the shape of `state`, and its meta."""
+        """The newest whole state in the shape of `state`, and its meta.
+
+        A newer one that is damaged is named and put aside, for steps are saved there
+        again.
+
+        Raises:
+            InputError: no step is whole.
+        """
+        damaged: list[DamagedError] = []
+        while self.latest is not None:
+            step = self._folder / str(self.latest)
+            try:
+                found = self._restore(step, state)
+            except DamagedError as error:
+                damaged.append(error)
+                first_alone(f"aside {step.name}", functools.partial(_put_aside, step))
+                self._manager.reload()
+            else:
+                say_if_older(damaged, step)
+                return found
+        raise none_whole(self._folder, damaged)
+
+    def _restore(
+        self, step: Path, state: TrainState
+    ) -> tuple[TrainState, dict[str, Any]]:
+        meta = read_meta(step)
+        if meta.get("data", {}).get("next_index", self.latest) != self.latest:
+            raise DamagedError(
+                f"{step} holds step {meta['data']['next_index']}, not what its name says"
+            )
+        compare(meta["tree"], describe(state.params), step)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-        restored = self._manager.restore(
-            self.latest,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardRestore(abstract.params),
-                optimizer=ocp.args.StandardRestore(abstract.optimizer),
-                meta=ocp.args.JsonRestore(),
-            ),
-        )
+        with _naming_damage(step):
+            restored = self._manager.restore(
+                self.latest,
+                args=ocp.args.Composite(
+                    params=ocp.args.StandardRestore(abstract.params),
+                    optimizer=ocp.args.StandardRestore(abstract.optimizer),
+                ),
+            )
+        check_digest(step, meta, "params", restored.params)
+        check_digest(step, meta, "optimizer", restored.optimizer)
         # Where the step was: on another sharding, the training step compiles again.
-        step = jax.device_put(
+        number = jax.device_put(
             np.asarray(self.latest, state.step.dtype), state.step.sharding
         )
-        return TrainState(restored.params, restored.optimizer, step), restored.meta
+        return TrainState(restored.params, restored.optimizer, number), meta
+
+    def check(self) -> None:
+        """Raise what went wrong in the background, if anything has."""
+        self._manager.check_for_errors()
 
     def close(self) -> None:
         """Wait for the last save."""
@@ -83,19 +139,52 @@ def describe(params: Params) -> dict[str, list[int]]:
     }
 
 
-def locate_step(path: Path) -> Path:
-    """The folder of one step: `path` itself, or the newest step in it.
+def digest_of(tree: Any) -> str:
+    """sha256 of a tree's values, with their names, types and shapes."""
+    found = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        # Of a scalar, this would be a row.
+        value = np.asarray(leaf)
+        found.update(f"{jax.tree_util.keystr(path)}{value.dtype}{value.shape}".encode())
+        found.update(np.ascontiguousarray(value))
+    return found.hexdigest()
+
+
+def check_digest(step: Path, meta: Mapping[str, Any], name: str, tree: Any) -> None:
+    """Refuse what is not what was saved, said once where nobody can tell.
+
+    Raises:
+        DamagedError: it is not.
+    """
+    digests = meta.get("digests")
+    if digests is None:
+        _say_unchecked(step)
+    elif digest_of(tree) != digests.get(name):
+        raise DamagedError(f"{step} is damaged: its {name} are not what was saved")
+
+
+@functools.cache
+def _say_unchecked(step: Path) -> None:
+    print(
+        f"{step} was saved by a version that kept no digests, so damage to it would not "
+        "be noticed"
+    )
+
+
+def find_steps(path: Path) -> list[Path]:
+    """The folders of steps, the newest first: `path` itself, or those in it.
 
     Raises:
         InputError: neither a checkpoint directory nor a step of one.
     """
     path = path.expanduser().absolute()
     if (path / "params").is_dir() and (path / "meta").is_dir():
-        return path
+        return [path]
+    # Also what lacks a part: it was a step, and must be missed aloud.
     steps = [
         child
         for child in (path.iterdir() if path.is_dir() else ())
-        if child.name.isdigit() and (child / "params").is_dir()
+        if child.name.isdecimal() and child.is_dir()
     ]
     if not steps:
         raise InputError(
@@ -103,26 +192,77 @@ def locate_step(path: Path) -> Path:
             "steps with params/ and meta/ in each; give WORKDIR/checkpoints of a "
             "training run with --config.checkpoint=DIR"
         )
-    return max(steps, key=lambda step: int(step.name))
+    return sorted(steps, key=lambda step: int(step.name), reverse=True)
+
+
+def locate_step(path: Path) -> Path:
+    """The newest of `find_steps`."""
+    return find_steps(path)[0]
+
+
+def say_if_older(damaged: list[DamagedError], step: Path) -> None:
+    """Name the newer steps that were passed over for this one."""
+    for error in damaged:
+        print(error)
+    if damaged:
+        print(f"the older step {step.name} is used instead: {step}")
+
+
+def none_whole(folder: Path, damaged: list[DamagedError]) -> InputError:
+    """What to raise where all steps are damaged."""
+    if len(damaged) == 1:
+        return damaged[0]
+    return InputError(
+        f"no step of {folder} is whole ({'; '.join(map(str, damaged))}); restore a copy "
+        "of the folder, or train again with another --workdir"
+    )
+
+
+def _put_aside(step: Path) -> None:
+    """Rename a damaged step; of an earlier one of this name nothing is left."""
+    aside = step.with_name(f"{step.name}.damaged")
+    shutil.rmtree(aside, ignore_errors=True)
+    if step.is_dir():
+        step.rename(aside)
+
+
+@contextlib.contextmanager
+def _naming_damage(step: Path) -> Iterator[None]:
+    """Orbax promises no exception types, and a traceback helps nobody here."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except InputError as error:
+        raise DamagedError(error) from None
+    except Exception as error:
+        # What the device lacks is no fault of the step.
+        if "RESOURCE_EXHAUSTED" in str(error):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise DamagedError(
+            f"{step} cannot be read as a checkpoint ({reason}); give another step"
+        ) from None
 
 
 def read_meta(step: Path) -> dict[str, Any]:
     """What a checkpoint says of itself, and what it held before that was a setting.
 
     Raises:
-        InputError: its meta cannot be read.
+        DamagedError: its meta cannot be read, or is not what was saved.
     """
-    # Orbax promises no exception types, and a traceback helps nobody here.
-    try:
-        with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-            meta = reader.restore(step / "meta")
-    except Exception as error:  # noqa: BLE001
-        reason = str(error).splitlines()[0][:120]
-        raise InputError(
-            f"{step} cannot be read as a checkpoint ({reason}); give another step"
-        ) from None
-    config = meta["config"]
-    config["model"] = _FORMER.get(config["method"], {}) | config["model"]
+    with (
+        _naming_damage(step),
+        ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader,
+    ):
+        # As orbax lays it out; it must be small and not deep before orbax reads it.
+        file = step / "meta" / "metadata"
+        if file.is_file():
+            documents.read(file, dict, _OTHER_STEP)
+        meta = unseal(reader.restore(step / "meta"))
+        documents.check(meta, shapes.CHECKPOINT, f"{step}/meta", _OTHER_STEP)
+        config = meta["config"]
+        config["model"] = _FORMER.get(config["method"], {}) | config["model"]
     return meta
 
 
@@ -130,25 +270,20 @@ def read_params(step: Path, meta: Mapping[str, Any], method: Method) -> Params:
     """Trainable parameters of a checkpoint, for a method.
 
     Raises:
-        InputError: they are another architecture's, or cannot be read.
+        DamagedError: they cannot be read, or are not what was saved.
+        InputError: they are another architecture's.
     """
     abstract = method.abstract_params
     compare(meta["tree"], describe(abstract), step)
-    try:
-        with ocp.StandardCheckpointer() as reader:
-            whole = everywhere()
-            target = jax.tree.map(
-                lambda leaf: jax.ShapeDtypeStruct(
-                    leaf.shape, leaf.dtype, sharding=whole
-                ),
-                abstract,
-            )
-            return reader.restore(step / "params", target)
-    except Exception as error:  # noqa: BLE001
-        reason = str(error).splitlines()[0][:120]
-        raise InputError(
-            f"{step} cannot be read ({reason}); give another step"
-        ) from None
+    whole = everywhere()
+    target = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole),
+        abstract,
+    )
+    with _naming_damage(step), ocp.StandardCheckpointer() as reader:
+        params = reader.restore(step / "params", target)
+    check_digest(step, meta, "params", params)
+    return params
 
 
 def compare(saved: Mapping[str, Any], model: Mapping[str, Any], step: Path) -> None:

@@ -1,5 +1,6 @@
 """Evaluation: one pass over each dataset, all metrics, in constant memory."""
 
+import functools
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -168,9 +169,11 @@ def evaluate_source(
     found = inference.detections(class_names(source), remarked)
     with tqdm(total=len(source), desc=source.dataset[-40:], unit="img") as bar:
         for batch, seen in pace.of(found, config.eval.batch_size):
+            rows = np.flatnonzero(batch["is_real"])
+            seen.check(rows, functools.partial(_path, source, batch))
             add = _add_resized if original else _add_together
             add([metrics[name] for name in source.classes], batch, seen)
-            for row in np.flatnonzero(batch["is_real"]):
+            for row in rows:
                 examples.add(batch, row, seen.maps[row], float(seen.score[row]))
                 cases.add(batch, row, seen.maps[row], float(seen.score[row]))
             bar.update(min(config.eval.batch_size, len(source) - bar.n))
@@ -187,6 +190,10 @@ def evaluate_source(
         for name, state in metrics.items()
     }
     return {"classes": classes, "mean": mean_of(classes)}, seen
+
+
+def _path(source: Source, batch: Batch, row: int) -> str:
+    return f"{source.dataset}: {source.index[batch['index'][row]].path}"
 
 
 def undefined_pixels(source: Source, result: Mapping[str, Any]) -> list[str]:

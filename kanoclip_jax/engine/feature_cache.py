@@ -1,8 +1,9 @@
 """Frozen features on disk: each image passes the tower once, whatever trains on it.
 
 A shard is one safetensors file, written beside its final name and renamed, that lists
-its images' keys. A killed fill loses at most the shard it was writing; several
-processes may fill one folder, since shards have unique names and equal content.
+its images' keys and a digest of all that it holds, which is checked before a run reads
+it. A killed fill loses at most the shard it was writing; several processes may fill one
+folder, since shards have unique names and equal content.
 """
 
 import functools
@@ -10,7 +11,8 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -29,16 +31,25 @@ from kanoclip_jax.engine.sharding import (
     fetch,
     first_alone,
     gather,
+    is_first,
 )
 from kanoclip_jax.engine.step import FEATURE_DTYPE, Tower, ahead
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.files import replacing
+from kanoclip_jax.files import reason, remove_remains, replacing, write_atomically
+from kanoclip_jax.finite import check_finite
 from kanoclip_jax.models.base import Method, Params, Visual
 
 _VERSION = 1
+_OVERFLOW = (
+    "the frozen pass over a training picture",
+    "compute in single precision with --config.clip.dtype=float32",
+)
+_REMOVE = "remove the folder to compute it again"
 _SHARD_BYTES = 256 * 2**20
 # `auto` leaves this share of the free disk alone.
 _SPARE = 0.5
+# Each holds a tensor of a shard; hashing leaves the interpreter to others.
+_CHECKERS = 2
 
 
 class FeatureCache:
@@ -73,14 +84,17 @@ class FeatureCache:
 
     def refresh(self) -> None:
         """Read the key lists of all shards there are."""
+        self._rows = {}
         for path in sorted(self.folder.glob("*.safetensors")):
             try:
                 with safe_open(path, framework="np") as shard:
                     keys = json.loads(shard.metadata()["keys"])
-            except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+                rows = {str(key): (path, row) for row, key in enumerate(keys)}
+            except (OSError, SafetensorError, ValueError, TypeError, LookupError):
                 # Not one of ours, or damaged: what it held is computed again.
+                _say_unreadable(path)
                 continue
-            self._rows |= {key: (path, row) for row, key in enumerate(keys)}
+            self._rows |= rows
 
     @functools.cached_property
     def _like(self) -> Visual:
@@ -104,7 +118,9 @@ class FeatureCache:
             if shard is None:
                 shard = self._open[path] = safe_open(path, framework="np").__enter__()
             rows.append([shard.get_slice(name)[row] for name in names])
-        return structure.unflatten(map(np.stack, zip(*rows, strict=True)))
+        leaves = [np.stack(column) for column in zip(*rows, strict=True)]
+        check_finite(leaves, f"the feature cache {self.folder}", _REMOVE)
+        return structure.unflatten(leaves)
 
     def fill(
         self,
@@ -121,6 +137,9 @@ class FeatureCache:
         Several processes share the work, and must share the folder.
         """
         keys = [source.key(i) for i in range(len(source))]
+        first_alone(
+            "checked", lambda: self._check(keys) if is_first() else self.refresh()
+        )
         missing = list({k: i for i, k in enumerate(keys) if k not in self}.values())
         # Another process may look at the folder a little later, and see more.
         missing = gather(missing)[0]
@@ -141,16 +160,24 @@ class FeatureCache:
             batches = ((b["image"], b["index"], b["is_real"]) for b in remarked)
             # What belongs to the images stays beside them on the host.
             beside = ahead(batches, lambda batch: (devices.put(batch[0]), *batch[1:]))
-            for image, index, is_real in beside:
-                features = [fetch(x) for x in jax.tree.leaves(visual(frozen, image))]
-                shard += [
-                    (keys[index[row]], [leaf[row] for leaf in features])
-                    for row in np.flatnonzero(is_real)
-                ]
-                bar.update(min(batch_size, len(missing) - bar.n))
-                if shard and len(shard) * _bytes(shard[0][1]) >= _SHARD_BYTES:
+            try:
+                for image, index, is_real in beside:
+                    leaves = jax.tree.leaves(visual(frozen, image))
+                    features = [fetch(x) for x in leaves]
+                    check_finite(features, *_OVERFLOW)
+                    shard += [
+                        (keys[index[row]], [leaf[row] for leaf in features])
+                        for row in np.flatnonzero(is_real)
+                    ]
+                    bar.update(min(batch_size, len(missing) - bar.n))
+                    if shard and len(shard) * _bytes(shard[0][1]) >= _SHARD_BYTES:
+                        full, shard = shard, []
+                        self._write(full)
+            except KeyboardInterrupt:
+                # What is computed need not be computed again.
+                if shard:
                     self._write(shard)
-                    shard = []
+                raise
         if shard:
             self._write(shard)
         barrier("filled")
@@ -162,27 +189,74 @@ class FeatureCache:
                 "--config.train.cache_features=FOLDER, or never"
             )
 
+    def _check(self, keys: Iterable[str]) -> None:
+        """Remove what is damaged of the shards that hold these images, aloud."""
+        paths = sorted({self._rows[key][0] for key in keys if key in self})
+        if not paths:
+            return
+        with ThreadPoolExecutor(_CHECKERS) as pool:
+            found = list(
+                tqdm(
+                    pool.map(self._fault, paths),
+                    total=len(paths),
+                    desc="checking features",
+                    unit="shard",
+                    disable=None,
+                )
+            )
+        for path, fault in zip(paths, found, strict=True):
+            if fault:
+                print(f"{path} is damaged ({fault}); what it held is computed again")
+                path.unlink(missing_ok=True)
+        unchecked = found.count(None)
+        if unchecked:
+            print(
+                f"{unchecked} shards of {self.folder} are of a version that kept no "
+                "digests, so damage to them would not be noticed; remove the folder to "
+                "have them computed again"
+            )
+        if any(found):
+            self.refresh()
+
+    def _fault(self, path: Path) -> str | None:
+        """What is wrong with a shard: nothing, or, where it has no digest, None."""
+        like = dict(zip(_names(self._like), jax.tree.leaves(self._like), strict=True))
+        try:
+            with safe_open(path, framework="np") as shard:
+                told = shard.metadata()
+                keys = json.loads(told["keys"])
+                arrays = {name: shard.get_tensor(name) for name in shard.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError, ValueError, TypeError, LookupError) as error:
+            return f"it cannot be read: {str(error).splitlines()[0][:80]}"
+        wanted = {name: (len(keys), *leaf.shape[1:]) for name, leaf in like.items()}
+        if {name: array.shape for name, array in arrays.items()} != wanted:
+            return "its arrays have other shapes"
+        if "digest" not in told:
+            return None
+        return "" if _digest(keys, arrays) == told["digest"] else "its digest differs"
+
     def _write(self, shard: list[tuple[str, list[np.ndarray]]]) -> None:
         path = self.folder / f"{uuid.uuid4().hex}.safetensors"
         keys = [key for key, _ in shard]
         columns = map(np.stack, zip(*(leaves for _, leaves in shard), strict=True))
         stacked = dict(zip(_names(self._like), columns, strict=True))
+        told = {"keys": json.dumps(keys), "digest": _digest(keys, stacked)}
         try:
             with replacing(path) as temporary:
-                save_file(stacked, temporary, {"keys": json.dumps(keys)})
-        except OSError as error:
+                save_file(stacked, temporary, told)
+        except (OSError, SafetensorError) as error:
             raise InputError(
                 f"the feature cache {self.folder} cannot be written "
-                f"({error.strerror}); name another folder with "
+                f"({reason(error)}); name another folder with "
                 "--config.train.cache_features=FOLDER, or never"
             ) from None
         self._rows |= {key: (path, row) for row, key in enumerate(keys)}
 
     def _describe(self) -> None:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             text = json.dumps(self._settings, indent=2, default=str)
-            (self.folder / "settings.json").write_text(text)
+            write_atomically(self.folder / "settings.json", text.encode())
+            remove_remains(self.folder)
         except OSError as error:
             raise InputError(
                 f"the feature cache {self.folder} cannot be made ({error.strerror}); "
@@ -217,9 +291,24 @@ def choose_cache(
     return cache
 
 
+@functools.cache
+def _say_unreadable(path: Path) -> None:
+    print(f"{path} cannot be read, and what it held is computed again")
+
+
 def _existing(folder: Path) -> Path:
     folder = folder.absolute()
     return next(parent for parent in (folder, *folder.parents) if parent.exists())
+
+
+def _digest(keys: Sequence[str], arrays: Mapping[str, np.ndarray]) -> str:
+    """sha256 of a shard's content, whatever its layout."""
+    found = hashlib.sha256(json.dumps(list(keys)).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        found.update(f"{name}{array.dtype}{array.shape}".encode())
+        found.update(np.ascontiguousarray(array))
+    return found.hexdigest()
 
 
 def _bytes(features: Visual) -> int:

@@ -4,14 +4,18 @@ from collections import Counter
 from pathlib import Path
 
 from ml_collections import FrozenConfigDict
+from safetensors import SafetensorError
 
 from data_pipelines.catalog import CATALOG
 from data_pipelines.errors import AbsentError
+from data_pipelines.locks import hold
 from data_pipelines.sources import Source
 from kanoclip_jax.backbones.convert import to_safetensors
-from kanoclip_jax.backbones.locate import locate, locate_guide
+from kanoclip_jax.backbones.locate import TORCH, locate, locate_guide, weights_file
 from kanoclip_jax.engine.auxiliary import classes_by_dataset
 from kanoclip_jax.engine.build import open_dataset
+from kanoclip_jax.errors import InputError
+from kanoclip_jax.files import reason
 from kanoclip_jax.models import method_class
 
 
@@ -44,12 +48,30 @@ def main(
     for error in absent:
         print(f"\n{error}")
     folder = Path(config.data.prepared) / "clip"
-    directory = to_safetensors(config.clip.name, folder)
+    directory = _converted(config.clip.name, folder)
     if directory != locate(config.clip.name):
         print(f"\nCLIP converted; from now on: --config.clip.name={directory}")
     if "guide" in method_class(config.method).backbones:
         print(f"\nguide: {locate_guide(config.guide.name)}")
     return 0
+
+
+def _converted(name: str, folder: Path) -> Path:
+    """The directory of a CLIP in a safe format, written to `folder` where it is not.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    if weights_file(locate(name)).suffix not in TORCH:
+        return locate(name)
+    remedy = "choose another folder with --config.data.prepared=DIR"
+    with hold(folder, "prepare", remedy=remedy, wait=True):
+        try:
+            return to_safetensors(name, folder)
+        except (OSError, SafetensorError) as error:
+            raise InputError(
+                f"{folder} cannot be written ({reason(error)}); {remedy}"
+            ) from error
 
 
 def _table(dataset: str, source: Source) -> list[str]:

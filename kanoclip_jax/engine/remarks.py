@@ -7,27 +7,13 @@ import numpy as np
 from tqdm import tqdm
 
 from data_pipelines.sources import Source
+from kanoclip_jax.engine.prediction.tally import Tally
 
 T = TypeVar("T", bound=Mapping[str, Any])
 
 
-class Remarks:
-    """Counts the pictures that a reader had something to say of.
-
-    Args:
-        what: whose pictures they are, for the message.
-    """
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._seen, self._count, self._first = 0, 0, ""
-
-    def add(self, warning: str, name: str = "") -> None:
-        """Count a picture, and what was said of it if anything."""
-        self._seen += 1
-        if warning:
-            self._count += 1
-            self._first = self._first or f"{name}: {warning}" if name else warning
+class Remarks(Tally):
+    """A tally of the pictures of a stream."""
 
     def of(self, batches: Iterable[T], source: Source) -> Iterator[T]:
         """The batches of a stream as they are; what there is to say comes at the end.
@@ -46,8 +32,5 @@ class Remarks:
 
     def say(self) -> None:
         """Print the count, where there is one."""
-        if self._count:
-            tqdm.write(
-                f"warning: {self._count} of {self._seen} pictures of {self._what} are "
-                f"nearly black or without any contrast: {self._first}"
-            )
+        if said := self.said():
+            tqdm.write(said)

@@ -1,12 +1,12 @@
 """An anomaly map at an image's own size, for predictions and full-size metrics."""
 
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 from PIL import Image
 
 
 def resize_map(
-    anomaly_map: Float[Array | np.ndarray, "h w"], height: int, width: int
+    anomaly_map: Float[np.ndarray, "h w"], height: int, width: int
 ) -> Float[np.ndarray, "height width"]:
     """Resize a map of the model's size by PIL's bilinear filter, on the host.
 
@@ -17,5 +17,5 @@ def resize_map(
         height: of the image, in pixels.
         width: likewise.
     """
-    image = Image.fromarray(np.asarray(anomaly_map))
+    image = Image.fromarray(anomaly_map)
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))

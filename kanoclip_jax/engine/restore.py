@@ -12,18 +12,26 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from kanoclip_jax import documents
 from kanoclip_jax.backbones.archive import read_nested_archive
+from kanoclip_jax.engine import forks, shapes
 from kanoclip_jax.engine.build import load_method
 from kanoclip_jax.engine.checkpoint import (
+    DamagedError,
     compare,
     describe,
-    locate_step,
+    find_steps,
+    none_whole,
     read_meta,
     read_params,
+    say_if_older,
 )
+from kanoclip_jax.engine.inputs import backbone_files, refuse_other_weights
+from kanoclip_jax.engine.prediction.tiles import NEVER
 from kanoclip_jax.engine.settings import adopt, reading_of
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.finite import check_finite
 from kanoclip_jax.models import all_methods, method_class
 from kanoclip_jax.models.base import Method, Params, Published
 
@@ -57,8 +65,22 @@ class Trained:
     checkpoint: Path | None
     meta: Mapping[str, Any]
 
-    def identity(self) -> dict[str, Any]:
-        """All that scores depend on besides the picture and its class name."""
+    def __post_init__(self) -> None:
+        """Refuse what computes nothing.
+
+        Raises:
+            InputError: a parameter is NaN or infinite.
+        """
+        whose = str(self.checkpoint or self.config.method)
+        check_finite(self.params, whose, "give another step, or train again")
+
+    def identity(self, tiles: str = NEVER) -> dict[str, Any]:
+        """All that scores depend on besides the picture and its class name.
+
+        Args:
+            tiles: how pictures are cut into windows. Where they are not, nothing is
+                said of it, as before there were any.
+        """
         digest = hashlib.sha256()
         for path, leaf in jax.tree_util.tree_leaves_with_path(self.params):
             digest.update(jax.tree_util.keystr(path).encode())
@@ -81,11 +103,13 @@ class Trained:
             "clip.input_range": self.config.clip.get("input_range", "clip"),
             "clip.dtype": np.dtype(self.method.clip.module.dtype).name,
             **reading_of(self.config).identity(),
+            **backbone_files(self.method),
             "method": self.config.method,
             **{
                 f"model.{key}": list(value) if isinstance(value, tuple) else value
                 for key, value in settings.items()
             },
+            **({} if tiles == NEVER else {"predict.tiles": tiles}),
         }
 
 
@@ -93,8 +117,8 @@ def saved_settings(checkpoint: str | os.PathLike) -> ConfigDict:
     """What a checkpoint alone says of how it is to run.
 
     Args:
-        checkpoint: an Orbax checkpoint directory (newest step), one step of it, or an
-            authors' file.
+        checkpoint: an Orbax checkpoint directory (newest whole step), one step of it,
+            or an authors' file.
 
     Raises:
         InputError: there is none.
@@ -103,8 +127,9 @@ def saved_settings(checkpoint: str | os.PathLike) -> ConfigDict:
         place = os.fspath(checkpoint)
         saved = {"method": "", "model": {}, "clip": _PUBLISHED_CLIP}
     else:
-        place = str(locate_step(Path(checkpoint)))
-        saved = read_meta(Path(place))["config"]
+        place = str(Path(checkpoint).expanduser().absolute())
+        saved = _settings_of(Path(place))
+        documents.check(saved, shapes.READING_OF_CLIP, place, "give another step")
     # Older checkpoints know no second backbone.
     return ConfigDict({"guide": {"name": ""}} | saved | {"checkpoint": place})
 
@@ -122,26 +147,43 @@ def load_trained(
     Raises:
         InputError: no checkpoint, or one of another backbone or architecture.
     """
+    forks.refuse()
     if config.checkpoint.endswith(_ARCHIVES):
         return _published(config, Path(config.checkpoint).expanduser(), overrides)
     own = workdir.checkpoints if workdir and workdir.checkpoints.is_dir() else None
     if not config.checkpoint and own is None:
         return _untrained(config, workdir)
-    step = locate_step(Path(config.checkpoint) if config.checkpoint else own)
+    place = Path(config.checkpoint) if config.checkpoint else own
+    damaged: list[DamagedError] = []
+    for step in find_steps(place):
+        try:
+            trained = _load(config, step, overrides)
+        except DamagedError as error:
+            damaged.append(error)
+        else:
+            say_if_older(damaged, step)
+            return trained
+    raise none_whole(place, damaged)
+
+
+def _load(config: FrozenConfigDict, step: Path, overrides: frozenset[str]) -> Trained:
     meta = read_meta(step)
     config = adopt(config, meta["config"], overrides)
     method = load_method(config)
-    for field, ours in method.backbone_identity().items():
-        theirs = meta[field]
-        if ours["fingerprint"] != theirs["fingerprint"]:
-            raise InputError(
-                f"{step} was trained with the {field.upper()} {theirs['name']!r} "
-                f"(weights {theirs['fingerprint'][:12]}), not with {ours['name']!r} "
-                f"({ours['fingerprint'][:12]}); name the former with "
-                f"--config.{field}.name=…"
-            )
+    refuse_other_weights(step, meta, method)
     params = read_params(step, meta, method)
     return Trained(config, method, params, step, meta)
+
+
+def _settings_of(place: Path) -> dict[str, Any]:
+    """Those of the newest step that says them; all of a run say the same."""
+    damaged: list[DamagedError] = []
+    for step in find_steps(place):
+        try:
+            return read_meta(step)["config"]
+        except DamagedError as error:
+            damaged.append(error)
+    raise none_whole(place, damaged)
 
 
 def _published(

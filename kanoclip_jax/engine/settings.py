@@ -12,6 +12,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from data_pipelines.mask_values import CHOICES
 from data_pipelines.pictures import MAX_PIXELS, Reading
 from kanoclip_jax.engine.dotted import flatten, get, plain, put, split
+from kanoclip_jax.engine.prediction.tiles import NEVER, read_setting
 from kanoclip_jax.engine.rows import (
     by_hand,
     define_rows,
@@ -50,6 +51,7 @@ _POSITIVE = (
     "knowledge.image_size",
     "knowledge.concurrency",
     "knowledge.timeout",
+    "knowledge.deadline",
 )
 _NOT_NEGATIVE = (
     "seed",
@@ -147,6 +149,7 @@ def resolve(
             put(config, key, split(get(config, key)))
         for key in _JOINS:
             put(config, key, ",".join(_distinct(key, datasets_of(get(config, key)))))
+        config.predict.tiles = read_tiles(config.predict.get("tiles", NEVER))
         if not config.data.prepared:
             config.data.prepared = str(cache_directory())
         config.data.value_range = reading_of(config).value_range
@@ -196,15 +199,6 @@ def reading_of(config: Mapping[str, Any]) -> Reading:
     )
 
 
-def misfits(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Keys of an older identity that differ now; a key that came later does not.
-
-    But those of reading do, whose value from before is known.
-    """
-    before = {key: value for key, value in Reading().identity().items() if key in new}
-    return [key for key, value in (before | old).items() if new.get(key) != value]
-
-
 def is_suite(config: Mapping[str, Any]) -> bool:
     """Whether a configuration, maybe an older one, asks for several runs."""
     return bool(config.get("rows")) or config.get("seeds", 1) > 1
@@ -218,6 +212,18 @@ def check_choice(key: str, value: object) -> None:
     """
     if value not in _CHOICES[key]:
         raise InputError(f"{key} is {value!r}; allowed: {', '.join(_CHOICES[key])}")
+
+
+def read_tiles(given: str | int) -> str:
+    """`predict.tiles` as it is kept.
+
+    Raises:
+        InputError: it is none of what is allowed.
+    """
+    try:
+        return read_setting(given)
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def datasets_of(joined: str) -> tuple[str, ...]:

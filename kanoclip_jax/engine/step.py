@@ -9,10 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from data_pipelines.pipeline import Batch
 from kanoclip_jax.engine.sharding import Devices, Rows, local_shards
+from kanoclip_jax.errors import InputError
+from kanoclip_jax.finite import check_finite
 from kanoclip_jax.models.base import (
     Classes,
     Method,
@@ -22,8 +24,13 @@ from kanoclip_jax.models.base import (
     TrainBatch,
     Visual,
 )
+from kanoclip_jax.verdict import no_number
 
 T = TypeVar("T")
+_NO_RESULT = (
+    "which is no result: the computation overflows; make it in single precision with "
+    "--config.clip.dtype=float32, or give another checkpoint"
+)
 
 # Training reads features in this dtype whether or not they are cached, so that a cache
 # changes no result; beyond its range they saturate. Inference does not round: it would
@@ -209,7 +216,7 @@ class Found(NamedTuple):
         maps: of each image, on the devices; no pixel leaves them unless it is asked
             for, as an array of numpy.
         score: of each image, on the host.
-        lowest: of each map, on the host.
+        lowest: of each map, on the host; NaN where one of its pixels is.
         highest: likewise.
     """
 
@@ -217,6 +224,29 @@ class Found(NamedTuple):
     score: Float[np.ndarray, " b"]
     lowest: Float[np.ndarray, " b"]
     highest: Float[np.ndarray, " b"]
+
+    def why_none(self, row: int) -> str:
+        """Why a row's result is no number; empty where it is one.
+
+        Weights and texts are numbers, or nothing would have run: it is the picture's.
+        """
+        values = self.score[row], self.lowest[row], self.highest[row]
+        reason = no_number(*map(float, values))
+        return f"{reason}, {_NO_RESULT}" if reason else ""
+
+    def check(self, rows: Int[np.ndarray, " m"], name: Callable[[int], str]) -> None:
+        """Refuse rows whose result is no number.
+
+        Args:
+            rows: which are meant.
+            name: of a row's picture, for the message.
+
+        Raises:
+            InputError: names the first.
+        """
+        for row in rows:
+            if reason := self.why_none(row):
+                raise InputError(f"{name(row)}: {reason}")
 
 
 def make_detect(
@@ -266,6 +296,11 @@ class Inference:
             if class_name not in self._known:
                 classes = self._method.prompts(self._frozen, [class_name])
                 found = self._text(self._frozen, self._params, classes)
+                check_finite(
+                    found,
+                    f"the text of {class_name!r}",
+                    "compute in single precision with --config.clip.dtype=float32",
+                )
                 self._known[class_name] = jax.tree.map(
                     lambda leaf: np.asarray(leaf)[0], found
                 )

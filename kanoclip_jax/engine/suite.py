@@ -27,7 +27,7 @@ from kanoclip_jax.engine.reporting.report import to_terminal, write_report
 from kanoclip_jax.engine.rows import replace_model
 from kanoclip_jax.engine.settings import datasets_of, resolve
 from kanoclip_jax.engine.sharding import first_alone
-from kanoclip_jax.engine.workdir import Workdir, file_name
+from kanoclip_jax.engine.workdir import Workdir, file_name, held
 from kanoclip_jax.errors import InputError
 
 _FACTS = ("published", "published_elsewhere", "notes")
@@ -87,9 +87,10 @@ def main(
 
 
 def _run(mode: str, part: Part, overrides: frozenset[str]) -> dict[str, Any]:
-    if mode == "train" and not part.checkpoint:
-        return train.run(part.config, part.folder)
-    return evaluate.run(part.config, part.folder, overrides)
+    with held(part.folder, mode):
+        if mode == "train" and not part.checkpoint:
+            return train.run(part.config, part.folder)
+        return evaluate.run(part.config, part.folder, overrides)
 
 
 def _groups(

@@ -1,15 +1,20 @@
 """Training: frozen features in, a few million parameters out, then an evaluation."""
 
+import contextlib
+import logging
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
+import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
-from tqdm import tqdm
 
+from data_pipelines.errors import DataError
 from data_pipelines.pipeline import steps_per_run
 from data_pipelines.sources import Source
+from kanoclip_jax.engine import endings
 from kanoclip_jax.engine.auxiliary import open_auxiliary, refuse_without_masks
 from kanoclip_jax.engine.batches import filled_cache, train_batches
 from kanoclip_jax.engine.build import (
@@ -18,13 +23,14 @@ from kanoclip_jax.engine.build import (
     open_targets,
     refuse_training_dataset,
 )
-from kanoclip_jax.engine.checkpoint import Checkpoints
+from kanoclip_jax.engine.checkpoint import Checkpoints, DamagedError, read_meta
+from kanoclip_jax.engine.inputs import refuse_other_inputs, training_inputs
 from kanoclip_jax.engine.knowledge.training import training_knowledge
 from kanoclip_jax.engine.memory import allowed_pieces
 from kanoclip_jax.engine.optimizer import make_optimizer, make_schedule
 from kanoclip_jax.engine.programs import Programs
 from kanoclip_jax.engine.settings import to_dict
-from kanoclip_jax.engine.sharding import Devices, first_alone, is_first
+from kanoclip_jax.engine.sharding import Devices, first_alone, gather
 from kanoclip_jax.engine.step import (
     TrainState,
     abstract_state,
@@ -32,9 +38,18 @@ from kanoclip_jax.engine.step import (
     fresh_state,
 )
 from kanoclip_jax.engine.workdir import Workdir
-from kanoclip_jax.engine.writer import MetricWriter
+from kanoclip_jax.engine.writer import Log
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.files import reason
+from kanoclip_jax.finite import check_finite
 from kanoclip_jax.models.base import Classes, Method
+
+_DIVERGED = (
+    "training diverged: lower --config.train.learning_rate and "
+    "--config.train.prompt_learning_rate, or compute in single precision with "
+    "--config.clip.dtype=float32, and pass another --workdir"
+)
+T = TypeVar("T")
 
 
 def main(
@@ -69,7 +84,7 @@ def run(config: FrozenConfigDict, workdir: Path) -> dict[str, Any]:
         and report
         and list(report["datasets"]) == list(targets.sources)
     )
-    state = None if finished else training.train()
+    state = training.check() if finished else training.train()
     # What measures and draws takes seconds to import: the first step does not wait.
     from kanoclip_jax.engine.evaluate import evaluate
     from kanoclip_jax.engine.reporting.report import write_report
@@ -90,6 +105,20 @@ def run(config: FrozenConfigDict, workdir: Path) -> dict[str, Any]:
         )
         write_report(folder, report)
     return report
+
+
+def _is_no_trace_of_orbax(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and "orbax" in record.pathname)
+
+
+def _read(batches: Iterator[T]) -> Iterator[T]:
+    """The batches, to the end or until a reader heard first of the run's."""
+    try:
+        yield from batches
+    except DataError:
+        # A terminal, as a cluster, signals all processes of a run, its readers too.
+        if not endings.asked():
+            raise
 
 
 def _open_auxiliary(config: FrozenConfigDict) -> Source:
@@ -132,12 +161,16 @@ class Run:
         self.seconds = 0.0
         # The digest of what the knowledge loss learns from; empty where it is off.
         self._sentences = ""
+        # And those of pictures, backbones and code, once a step is to be saved.
+        self._inputs: dict[str, Any] = {}
         self._devices = Devices(config.train.batch_size, "train.batch_size")
         # Shapes alone: values are drawn, or restored, when the steps compile already.
         self._state = abstract_state(method, self._optimizer, self._devices)
         self._checkpoints = None
         if method.learns:
             self._checkpoints = Checkpoints(folder.checkpoints)
+            # What Orbax's threads raise is raised here, too, and said in a line.
+            logging.getLogger("absl").addFilter(_is_no_trace_of_orbax)
 
     @property
     def finished(self) -> bool:
@@ -160,10 +193,27 @@ class Run:
             return self._fresh()
         if self.finished:
             self._restore()
-        else:
+        # Where the last step is damaged, an older one goes on.
+        if not self.finished:
             self._train()
-        self._checkpoints.close()
+        with self._saving():
+            self._checkpoints.close()
         return self._state
+
+    def check(self) -> None:
+        """See that what has finished was trained on what there is now.
+
+        Raises:
+            InputError: it was not.
+        """
+        if self.checkpoint is None:
+            return
+        try:
+            meta = read_meta(self.checkpoint)
+        except DamagedError as error:
+            print(f"{error}; its report is as it was")
+        else:
+            refuse_other_inputs(self._folder.path, meta, self._method, self._source)
 
     def _train(self) -> None:
         started = time.monotonic()
@@ -182,39 +232,59 @@ class Run:
         classes = devices.copy(classes)
         read = (self._config, method, self._source)
         cache = filled_cache(*read, programs, frozen, devices)
-        writer = None
-        if is_first():
-            writer = MetricWriter(self._folder.path, int(self._state.step))
+        # Where features are cached, the pictures' digests are known by now.
+        self._inputs = training_inputs(method, self._source)
         print(
             f"training {count_parameters(self._state.params):,} parameters on "
             f"{len(self._source)} images, {self._steps} steps of {batch_size}"
         )
         first = int(self._state.step)
-        bar = tqdm(
-            total=self._steps * batch_size,
-            initial=first * batch_size,
-            desc="train",
-            unit="img",
-        )
         batches = train_batches(*read, cache, programs, frozen, devices, first=first)
-        for step, (features, batch) in enumerate(batches, start=first + 1):
-            self._state, terms = programs.step(
-                frozen, self._state, features, batch, classes
+        with contextlib.ExitStack() as stack:
+            log = stack.enter_context(
+                Log(self._folder.path, first, self._steps, batch_size)
             )
-            bar.update(batch_size)
-            if step % config.log_every == 0 or step == self._steps:
-                values = {name: float(value) for name, value in terms.items()}
-                if writer is not None:
-                    writer.write(step, values)
-                bar.set_postfix(
-                    {k: f"{v:.3f}" for k, v in values.items() if "dist" not in k}
+            for step, (features, batch) in enumerate(_read(batches), start=first + 1):
+                self._state, terms = programs.step(
+                    frozen, self._state, features, batch, classes
                 )
-            if step % config.checkpoint_every == 0 or step == self._steps:
-                self.seconds = earlier + time.monotonic() - started
-                self._save(step)
-        bar.close()
-        if writer is not None:
-            writer.close()
+                if step == first + 1:
+                    # From here on there is something to save; until here, programs may
+                    # compile for minutes.
+                    stack.enter_context(endings.patiently())
+                log.count(batch_size)
+                if step % config.log_every == 0 or step == self._steps:
+                    values = {name: float(value) for name, value in terms.items()}
+                    check_finite(values, f"the loss of step {step}", _DIVERGED)
+                    log.write(step, values)
+                    with self._saving():
+                        self._checkpoints.check()
+                ended = self._told_to_end(step)
+                if ended or step % config.checkpoint_every == 0 or step == self._steps:
+                    self.seconds = earlier + time.monotonic() - started
+                    self._save(step)
+                if ended:
+                    self._end(step, ended)
+            reached = int(self._state.step)
+            if first < reached < self._steps:
+                if reached % config.checkpoint_every:
+                    self._save(reached)
+                self._end(reached, endings.asked())
+
+    def _end(self, step: int, signal: int) -> NoReturn:
+        with self._saving():
+            self._checkpoints.close()
+        print(f"\nstep {step} of {self._steps} is saved")
+        raise endings.Interrupted(signal)
+
+    def _told_to_end(self, step: int) -> int:
+        """The signal that some process got; all of a run end after the same step."""
+        if jax.process_count() == 1:
+            return endings.asked()
+        # Asking the others takes time, as does writing a line.
+        if step % self._config.train.log_every and step < self._steps:
+            return 0
+        return max(gather(endings.asked()))
 
     def _fresh(self) -> TrainState:
         return fresh_state(
@@ -223,6 +293,10 @@ class Run:
 
     def _restore(self) -> None:
         self._state, meta = self._checkpoints.restore(self._state)
+        refuse_other_inputs(self._folder.path, meta, self._method, self._source)
+        check_finite(
+            self._state.params, f"the checkpoint in {self._folder.path}", _DIVERGED
+        )
         self.seconds = meta["seconds"]
         self._sentences = meta.get("knowledge", "")
         print(f"continuing from step {int(self._state.step)} of {self._steps}")
@@ -263,6 +337,7 @@ class Run:
         return means
 
     def _save(self, step: int) -> None:
+        check_finite(self._state.params, f"what step {step} learned", _DIVERGED)
         meta: dict[str, Any] = {
             "config": to_dict(self._config),
             **self._method.backbone_identity(),
@@ -272,5 +347,24 @@ class Run:
             "data": {"next_index": step},
             "seed": self._config.seed,
             "knowledge": self._sentences,
+            "inputs": self._inputs,
         }
-        self._checkpoints.save(self._state, meta)
+        with self._saving():
+            self._checkpoints.save(self._state, meta)
+
+    @contextlib.contextmanager
+    def _saving(self) -> Iterator[None]:
+        """Name what went wrong with a checkpoint, in whatever thread it did.
+
+        Raises:
+            InputError: one could not be saved.
+        """
+        try:
+            yield
+        # Orbax promises no exception types.
+        except Exception as error:
+            raise InputError(
+                f"{self._folder.checkpoints}: a checkpoint could not be saved "
+                f"({reason(error)}); free some space or see what else writes there, and "
+                "the same command goes on from the last whole one"
+            ) from error

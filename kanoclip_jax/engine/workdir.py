@@ -1,19 +1,26 @@
 """The folder of a run: what belongs to it, and whether this command may continue it."""
 
+import contextlib
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from ml_collections import FrozenConfigDict
 
+from data_pipelines.digests import unseal
+from data_pipelines.errors import DataError
+from data_pipelines.locks import hold
+from kanoclip_jax import documents
+from kanoclip_jax.engine import shapes
 from kanoclip_jax.engine.settings import (
     datasets_of,
     differing_keys,
     is_suite,
     to_dict,
 )
-from kanoclip_jax.engine.sharding import is_first
+from kanoclip_jax.engine.sharding import gather, is_first
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.files import write_atomically
 
@@ -40,19 +47,19 @@ class Workdir:
         file = self.path / "config.json"
         new = to_dict(config)
         if file.is_file():
-            try:
-                old = json.loads(file.read_text(encoding="utf-8"))
-            except ValueError:
-                raise InputError(
-                    f"{file} is damaged; remove {self.path} or pass another --workdir"
-                ) from None
+            remedy = f"it is damaged; remove {self.path} or pass another --workdir"
+            old = documents.read(file, shapes.SETTINGS, remedy)
             if is_suite(old) != is_suite(new):
                 kinds = ("a single run", "several runs (rows or seeds)")
                 raise InputError(
                     f"{self.path} holds {kinds[is_suite(old)]}, and this is "
                     f"{kinds[is_suite(new)]}; pass --workdir=ANOTHER"
                 )
-            keys = differing_keys(old, new)
+            try:
+                keys = differing_keys(old, new)
+            except InputError as error:
+                # It names no method that there is.
+                raise InputError(f"{file}: {error}; {remedy}") from None
             if keys:
                 raise InputError(
                     f"{self.path} holds a run with another {', '.join(keys)}; pass "
@@ -75,11 +82,43 @@ class Workdir:
             ) from None
 
     def report(self) -> dict | None:
-        """The report, if the run has ended with one."""
-        try:
-            return json.loads((self.path / "report.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        """The report, if the run has ended with one; a damaged one is none, aloud."""
+        file = self.path / "report.json"
+        if not file.is_file():
             return None
+        try:
+            return documents.read(
+                file, shapes.REPORT, "it is made again", opened=unseal
+            )
+        except InputError as error:
+            print(error)
+            return None
+
+
+@contextlib.contextmanager
+def held(folder: Path, mode: str) -> Iterator[None]:
+    """Be the one run that writes to a folder; of several processes, the first is.
+
+    Raises:
+        InputError: another run holds it, or it cannot be written to.
+    """
+    remedy = "wait until it has ended, or pass another --workdir"
+    if mode in ("eval", "predict", "watch", "export"):
+        remedy += (
+            " (what was trained here is used from there with "
+            f"--config.checkpoint={folder / 'checkpoints'})"
+        )
+    with contextlib.ExitStack() as stack:
+        refusal = ""
+        if is_first():
+            try:
+                stack.enter_context(hold(folder, mode, remedy=remedy))
+            except DataError as error:
+                refusal = str(error)
+        refusal = gather(refusal)[0]
+        if refusal:
+            raise InputError(refusal)
+        yield
 
 
 def file_name(dataset: str) -> str:

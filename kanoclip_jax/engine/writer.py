@@ -1,15 +1,20 @@
 """The log of a run: metrics.jsonl for scripts, TensorBoard events for eyes."""
 
+import contextlib
 import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tqdm import tqdm
 
+from kanoclip_jax.engine.sharding import is_first
 from kanoclip_jax.files import write_atomically
+from kanoclip_jax.models.base import Terms
 
 
 class MetricWriter:
@@ -46,11 +51,55 @@ class MetricWriter:
         if not self._path.is_file():
             return
         kept = []
-        for line in self._path.read_text(encoding="utf-8").splitlines():
+        for line in self._path.read_bytes().splitlines():
             try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-            except (ValueError, KeyError):
-                # A line that was cut off by a kill.
+                content = json.loads(line)
+                if content["step"] <= step:
+                    kept.append(line + b"\n")
+            except (ValueError, LookupError, TypeError, RecursionError):
+                # A line that was cut off by a kill, or that nobody here wrote.
                 continue
-        write_atomically(self._path, "".join(kept).encode())
+        write_atomically(self._path, b"".join(kept))
+
+
+class Log:
+    """A bar on the terminal, and numbers on disk that the first process writes.
+
+    Args:
+        workdir: the run's folder.
+        first: the steps taken before,
+        steps: of so many,
+        batch_size: of so many images.
+    """
+
+    def __init__(self, workdir: Path, first: int, steps: int, batch_size: int) -> None:
+        self._writer = MetricWriter(workdir, first) if is_first() else None
+        self._bar = tqdm(
+            total=steps * batch_size,
+            initial=first * batch_size,
+            desc="train",
+            unit="img",
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close both, as far as they can be: what failed is said by whoever failed."""
+        self._bar.close()
+        if self._writer is not None:
+            with contextlib.suppress(OSError):
+                self._writer.close()
+
+    def count(self, images: int) -> None:
+        """Some images have passed."""
+        self._bar.update(images)
+
+    def write(self, step: int, terms: Terms) -> None:
+        """The terms of the objective, at a step."""
+        values = {name: float(value) for name, value in terms.items()}
+        if self._writer is not None:
+            self._writer.write(step, values)
+        self._bar.set_postfix(
+            {k: f"{v:.3f}" for k, v in values.items() if "dist" not in k}
+        )

@@ -1,6 +1,5 @@
-"""A knowledge file that grows: one writer at a time, and every line whole."""
+"""A knowledge file that grows, every line whole."""
 
-import fcntl
 import os
 import threading
 from pathlib import Path
@@ -14,8 +13,8 @@ from kanoclip_jax.knowledge.store import Record, from_line, read_records, to_lin
 class Ledger:
     """An open file of records to which records are appended.
 
-    Opening it locks it, cuts off a last line whose writing was interrupted, and reads
-    what is there. Use it as a context.
+    Opening it cuts off a last line whose writing was interrupted, and reads what is
+    there. Use it as a context, in a folder that is held against other writers.
 
     Args:
         path: the file; made with its folder where it is missing.
@@ -26,8 +25,7 @@ class Ledger:
         cut: how many bytes of an unfinished line were cut off.
 
     Raises:
-        InputError: it cannot be written, another process writes it, or a line in it is
-            no record.
+        InputError: it cannot be written, or a line in it is no record.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,7 +38,6 @@ class Ledger:
         except OSError as error:
             raise self._unwritable(error) from None
         try:
-            self._lock()
             self.cut = self._mend()
             self.records = read_records(path)
         except BaseException:
@@ -57,7 +54,7 @@ class Ledger:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close the file, which unlocks it."""
+        """Close the file."""
         with self._guard:
             os.close(self._file)
             self._file = -1
@@ -86,17 +83,6 @@ class Ledger:
             self._keys.add(key_of(record))
             self.records.append(record)
         return True
-
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"another process is writing {self.path}; wait until it has ended, or "
-                "pass another --workdir"
-            ) from None
-        except OSError as error:
-            raise self._unwritable(error) from None
 
     def _mend(self) -> int:
         """End the file with a whole line; returns how much was cut off."""

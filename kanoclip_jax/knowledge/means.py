@@ -3,6 +3,7 @@
 import hashlib
 import io
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -127,9 +128,22 @@ class CachedEncoder:
 
     def _load(self) -> dict[str, np.ndarray]:
         try:
-            with self._path.open("rb") as opened, np.load(opened) as file:
-                return dict(file)
-        except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
+            with self._path.open("rb") as opened:
+                # numpy may stop before the end of a part, and its sum is there.
+                with zipfile.ZipFile(opened) as archive:
+                    if archive.testzip() is not None:
+                        raise ValueError("a part is damaged")
+                opened.seek(0)
+                with np.load(opened) as file:
+                    return _alike(dict(file))
+        except FileNotFoundError:
+            return {}
+        # A zip's header can ask for what this Python has not, and say so in any way.
+        except (
+            *(OSError, EOFError, ValueError, RuntimeError, LookupError),
+            *(zipfile.BadZipFile, zlib.error, struct.error, OverflowError),
+        ) as error:
+            print(f"{self._path} is damaged ({error}); its sentences are encoded again")
             return {}
 
     def _encode(self, texts: Sequence[str]) -> list[np.ndarray]:
@@ -143,6 +157,18 @@ class CachedEncoder:
             features.append(np.mean(rows[position : position + len(group)], axis=0))
             position += len(group)
         return features
+
+
+def _alike(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Features of sentences, all of one kind.
+
+    Raises:
+        ValueError: they are not.
+    """
+    kinds = {(row.shape, row.dtype) for row in rows.values()}
+    if len(kinds) > 1 or any(row.dtype != np.float32 for row in rows.values()):
+        raise ValueError("its rows have other shapes or types")
+    return rows
 
 
 def split_to_fit(text: str, clip: Clip) -> list[str]:

@@ -1,15 +1,25 @@
 """The knowledge base on disk: one JSON record a line, with where each sentence is from."""
 
 import dataclasses
+import functools
+import hashlib
 import json
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kanoclip_jax import documents
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.files import write_atomically
 
 BUNDLED = Path(__file__).parent / "data"
+# The SHA-256 of each bundled file.
+DIGESTS = "digests.json"
+
+
+# What a line that was written here ends with; one written by hand may lack it.
+_CHECK = "crc32"
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,21 @@ _KEYS = (
     "seed",
     "created",
 )
+_MOST_BYTES = 512 * documents.MEGABYTE
+_COUNT = documents.Span(-(2**63), 2**63 - 1, whole=True)
+_SHAPE = {
+    **dict.fromkeys(("dataset", "class", "source", "text"), str),
+    "v?": documents.Choice((1,)),
+    "image?": (None, str),
+    "polarity?": documents.Choice(("abnormal", "background")),
+    **dict.fromkeys(("provider?", "model?", "prompt_sha?", "created?"), str),
+    "sample?": _COUNT,
+    "seed?": _COUNT,
+}
+_REMEDY = (
+    "it is no knowledge record: each line is a JSON object with "
+    f"{', '.join(sorted(_KEYS))}"
+)
 
 
 def read_records(path: Path) -> list[Record]:
@@ -70,49 +95,57 @@ def read_records(path: Path) -> list[Record]:
     Raises:
         InputError: a line that is no such record, naming file and line.
     """
-    try:
-        # Not splitlines: sentences may hold other line ends than the file's own.
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise InputError(
-            f"knowledge file {path} cannot be read ({error.strerror}); "
-            "--config.knowledge.path names a .jsonl file"
-        ) from None
-    records = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            records.append(from_line(line))
-        except ValueError as error:
-            raise InputError(
-                f"{path}:{number} is no knowledge record ({error}); each line is a "
-                f"JSON object with {', '.join(sorted(_KEYS))}"
-            ) from None
-    return records
+    data = documents.read_bytes(
+        path, "--config.knowledge.path names a .jsonl file", _MOST_BYTES
+    )
+    # Not splitlines: sentences may hold other line ends than the file's own.
+    return [
+        from_line(line, f"{path}:{number}")
+        for number, line in enumerate(data.split(b"\n"), start=1)
+        if line.strip()
+    ]
 
 
-def from_line(line: bytes) -> Record:
+def from_line(line: bytes, place: str = "the line") -> Record:
     """Read one record.
 
+    Args:
+        line: JSON.
+        place: where it is, for the message.
+
     Raises:
-        ValueError: it is none.
+        InputError: it is none.
     """
-    content = json.loads(line.decode("utf-8"))
+    content = documents.parse(line, place, dict, _REMEDY)
+    check = content.pop(_CHECK, None)
+    if check is not None and check != _crc(content):
+        raise InputError(
+            f"{place} has changed since it was written; take its {_CHECK!r} out of the "
+            "line if that was on purpose"
+        )
+    extra = set(content) - set(_KEYS)
+    if extra:
+        raise InputError(f"{place} has the unknown key {min(extra)!r:.60}; {_REMEDY}")
+    documents.check(content, _SHAPE, place, _REMEDY)
     try:
-        extra = set(content) - set(_KEYS)
-        if extra:
-            raise ValueError(f"unknown key {min(extra)!r}")
-        return Record(class_name=content.pop("class"), **content)
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ValueError(str(error)) from None
+        content["text"].encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{place} holds half a letter; {_REMEDY}") from None
+    return Record(class_name=content.pop("class"), **content)
 
 
 def to_line(record: Record) -> str:
     """Write one record, with the line's end."""
     content = dataclasses.asdict(record)
     content["class"] = content.pop("class_name")
-    return json.dumps({key: content[key] for key in _KEYS}, ensure_ascii=False) + "\n"
+    content = {key: content[key] for key in _KEYS}
+    content[_CHECK] = _crc(content)
+    return json.dumps(content, ensure_ascii=False) + "\n"
+
+
+def _crc(content: Mapping[str, object]) -> str:
+    """Of a record's content, whatever its layout in the line."""
+    return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
@@ -130,11 +163,7 @@ def bundled_records(dataset: str, names: Mapping[str, str]) -> list[Record]:
         dataset: catalog id, or a folder source's.
         names: class ids, with their names in prompts.
     """
-    records = [
-        record
-        for path in sorted(BUNDLED.glob("*.jsonl"))
-        for record in read_records(path)
-    ]
+    records = _bundled(BUNDLED)
     found = []
     for name, words in names.items():
         own = [r for r in records if (r.dataset, r.class_name) == (dataset, name)]
@@ -145,6 +174,35 @@ def bundled_records(dataset: str, names: Mapping[str, str]) -> list[Record]:
             if _plain(record.class_name) in called
         ]
     return found
+
+
+def write_digests(folder: Path) -> None:
+    """Write down what the files of a bundle are; whoever edits one does it again."""
+    found = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.glob("*.jsonl"))
+    }
+    write_atomically(folder / DIGESTS, f"{json.dumps(found, indent=2)}\n".encode())
+
+
+@functools.cache
+def _bundled(folder: Path) -> tuple[Record, ...]:
+    """All sentences of the project, which are the ones that it was published with.
+
+    Raises:
+        InputError: a file is missing or another.
+    """
+    try:
+        digests = json.loads((folder / DIGESTS).read_bytes())
+        for name, digest in digests.items():
+            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
+                raise ValueError(f"{name} is not what was published")
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"the bundled knowledge {folder} is damaged ({error}); install the package "
+            "again, or give sentences of your own with --config.knowledge.path=FILE.jsonl"
+        ) from None
+    return tuple(r for name in sorted(digests) for r in read_records(folder / name))
 
 
 def _plain(name: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from kanoclip_jax.metrics.histograms import PixelHistogram, coarse_edges
+from kanoclip_jax.verdict import is_above
 
 # Of what a share and a count multiply to in floating point.
 _SLACK = 1e-9
@@ -67,19 +68,32 @@ def at_rate(normal: Scores, rate: float) -> float:
     return float(np.sort(normal)[-_flagged_ranks(normal.size, rate)])
 
 
-def at_best_f1(scores: Scores, labels: Labels) -> float:
+def at_best_f1(
+    scores: Scores, labels: Labels, room: Callable[[Scores], Scores] | None = None
+) -> float:
     """Half-way from the lowest score that the best F1 flags down to the next score.
 
     Of several best ones the highest.
+
+    Args:
+        scores: of images,
+        labels: and what they are.
+        room: how far scores around each of several thresholds may move. What counts is
+            then the F1 that is left when they move for the worse: of scores that
+            arithmetic alone tells apart, no threshold divides them.
     """
     cuts = np.unique(scores)
-    flagged, true = (
-        part.size - np.searchsorted(np.sort(part), cuts)
-        for part in (scores, scores[labels == 1])
+    below = np.append(0.0, cuts[:-1])
+    middle = (cuts + below) / 2
+    moves = 0.0 if room is None else room(middle)
+    below[0] = -np.inf
+    normal, anomalous = (np.sort(scores[labels == k]) for k in (0, 1))
+    true = anomalous.size - np.searchsorted(anomalous, np.maximum(cuts, middle + moves))
+    false = normal.size - np.searchsorted(
+        normal, np.minimum(below, middle - moves), "right"
     )
-    f1 = 2 * true / (flagged + true[0])
-    best = int(np.flatnonzero(f1 == f1.max())[-1])
-    return float((cuts[best] + (cuts[best - 1] if best else 0.0)) / 2)
+    f1 = 2 * true / (true + false + anomalous.size)
+    return float(middle[np.flatnonzero(f1 == f1.max())[-1]])
 
 
 def pixels_at_rate(histogram: PixelHistogram, rate: float) -> float:
@@ -110,7 +124,7 @@ def pixels_at_best_f1(histogram: PixelHistogram) -> float:
 
 def quality(scores: Scores, labels: Labels, threshold: float) -> Quality:
     """What a threshold does to images."""
-    above = scores > threshold
+    above = is_above(scores, threshold)
     return _quality(*(np.bincount(above[labels == k], minlength=2) for k in (0, 1)))
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
-from scipy import ndimage
 
 # Eleven equidistant colours of matplotlib's inferno (CC0; Smith and van der Walt);
 # between them at most 9 of 255 off the original. Lightness rises evenly with the score,
@@ -117,14 +116,25 @@ def outline(
             f"image is {image.shape[:2]} and mask {mask.shape}; resize one to the other"
         )
     inside = mask > 0
-    width = max(1, round(max(mask.shape) / 200))
-    # A dilation by a square, in two passes whatever the width.
-    grown = ndimage.maximum_filter(
-        inside.view(np.uint8), 2 * width + 1, mode="constant"
-    ).view(bool)
+    grown = _grow(inside, max(1, round(max(mask.shape) / 200)))
     picture = image.copy()
     picture[grown & ~inside] = colour
     return picture
+
+
+def _grow(mask: Bool[np.ndarray, "h w"], width: int) -> Bool[np.ndarray, "h w"]:
+    """A mask dilated by a square, `width` pixels to each side."""
+    grown = mask.copy()
+    for lines in (grown, grown.T):
+        reach = 0
+        while reach < width:
+            # A step of one more than what is covered already leaves no gap.
+            shift = min(reach + 1, width - reach)
+            before = np.copy(lines)
+            lines[shift:] |= before[:-shift]
+            lines[:-shift] |= before[shift:]
+            reach += shift
+    return grown
 
 
 def _strips(shape: tuple[int, int]) -> Iterator[slice]:

@@ -1,13 +1,12 @@
 """Where in a map the anomaly is: its regions above a threshold, its hottest region."""
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
-from scipy import ndimage
+from jaxtyping import Bool, Float, Integer
 
-# Regions touch over corners, as those of the metrics.
-_NEIGHBOURS = np.ones((3, 3))
+from kanoclip_jax.verdict import is_above
 
 Box = tuple[int, int, int, int]
 
@@ -40,23 +39,28 @@ def find_regions(
     Returns:
         The mask of the regions, and the regions, the highest score first.
     """
-    # Compared in double precision: a threshold between two scores stays between them.
-    mask = anomaly_map > np.float64(threshold)
-    labels, count = ndimage.label(mask, _NEIGHBOURS)
-    if not count:
+    mask = is_above(anomaly_map, threshold)
+    runs = _label(mask)
+    if not len(runs.owner):
         return mask, ()
-    owners = labels[mask]
-    areas = np.bincount(owners)
-    scores = np.zeros(count + 1, anomaly_map.dtype)
-    np.maximum.at(scores, owners, anomaly_map[mask])
+    order = np.argsort(runs.owner, kind="stable")
+    bounds = np.flatnonzero(np.diff(runs.owner[order], prepend=-1))
+    lengths = runs.right - runs.left
+    highest = np.maximum.reduceat(anomaly_map[mask], np.cumsum(lengths) - lengths)
+    areas = np.add.reduceat(lengths[order], bounds)
+    scores = np.maximum.reduceat(highest[order], bounds)
+    boxes = zip(
+        np.minimum.reduceat(runs.left[order], bounds).tolist(),
+        np.minimum.reduceat(runs.row[order], bounds).tolist(),
+        np.maximum.reduceat(runs.right[order], bounds).tolist(),
+        (np.maximum.reduceat(runs.row[order], bounds) + 1).tolist(),
+        strict=True,
+    )
     large = areas >= min_area
-    mask[mask] = large[owners]
-    regions = [
-        Region(_box(slices), int(areas[number]), float(scores[number]))
-        for number, slices in enumerate(ndimage.find_objects(labels), start=1)
-        if large[number]
-    ]
-    return mask, tuple(sorted(regions, key=lambda region: -region.score))
+    mask[mask] = np.repeat(large[runs.owner], lengths)
+    regions = map(Region, boxes, areas.tolist(), scores.tolist())
+    found = itertools.compress(regions, large)
+    return mask, tuple(sorted(found, key=lambda region: -region.score))
 
 
 def hottest_box(
@@ -88,11 +92,50 @@ def hottest_box(
     # A float16 map would round its own half.
     peak = float(anomaly_map[row, column])
     level = peak / 2 if threshold is None else min(threshold, peak)
-    labels, _ = ndimage.label(anomaly_map >= level, _NEIGHBOURS)
-    (slices,) = ndimage.find_objects((labels == labels[row, column]).view(np.uint8))
-    return _box(slices)
+    runs = _label(anomaly_map >= level)
+    hottest = (runs.row == row) & (runs.left <= column) & (column < runs.right)
+    same = runs.owner == runs.owner[hottest]
+    rows, left, right = runs.row[same], runs.left[same], runs.right[same]
+    return int(left.min()), int(rows[0]), int(right.max()), int(rows[-1]) + 1
 
 
-def _box(slices: tuple[slice, slice]) -> Box:
-    rows, columns = slices
-    return columns.start, rows.start, columns.stop, rows.stop
+class _Runs(NamedTuple):
+    """The 8-connected regions of a mask, as the runs of each of its rows.
+
+    Attributes:
+        owner: the number of each run's region, in the order of their first pixels.
+        row: where it is.
+        left: its first column.
+        right: the column after its last.
+    """
+
+    owner: Integer[np.ndarray, " r"]
+    row: Integer[np.ndarray, " r"]
+    left: Integer[np.ndarray, " r"]
+    right: Integer[np.ndarray, " r"]
+
+
+def _label(mask: Bool[np.ndarray, "h w"]) -> _Runs:
+    """Number the regions; they touch over corners, as those of the metrics."""
+    # Each row follows an empty pixel, so that none runs on into the next.
+    stride = mask.shape[1] + 1
+    flat = np.zeros(mask.shape[0] * stride + 1, bool)
+    flat[:-1].reshape(-1, stride)[:, 1:] = mask
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    start, end = edges[::2], edges[1::2]
+    # The runs of the row above that touch a run, over corners too, are neighbours.
+    first = np.searchsorted(end, start - stride)
+    count = np.searchsorted(start, end - stride, side="right") - first
+    below = np.repeat(np.arange(len(start)), count)
+    above = np.arange(len(below)) + np.repeat(first - np.cumsum(count) + count, count)
+    root = np.arange(len(start))
+    # The lower of two touching regions takes the other over, until none touch.
+    while (root[above] != root[below]).any():
+        low = np.minimum(root[above], root[below])
+        high = np.maximum(root[above], root[below])
+        np.minimum.at(root, high, low)
+        while (root[root] != root).any():
+            root = root[root]
+    owner = np.unique(root, return_inverse=True)[1]
+    row = start // stride
+    return _Runs(owner, row, start - row * stride - 1, end - row * stride - 1)

@@ -247,3 +247,46 @@ def test_a_dict_with_other_methods_is_read_all_the_same(tmp_path: Path) -> None:
     root = {"x": tensor(storage, 3, (), ()), "y": Change(empty, {"items": items})}
     path = write_archive(tmp_path / "m.bin", root, a=bytes(VALUES))
     assert read_nested_archive(path) == {"x": 3, "y": {}}
+
+
+def test_a_memo_of_gigabytes_is_refused(tmp_path: Path) -> None:
+    """Python's unpickler makes a table as long as the highest number of its memo."""
+    path = tmp_path / "big.bin"
+    with zipfile.ZipFile(path, "w") as archive:
+        number = (2**29).to_bytes(4, "little")
+        data = b"\x80\x02}" + pickle.LONG_BINPUT + number + pickle.STOP
+        archive.writestr("archive/data.pkl", data)
+    with pytest.raises(InputError, match="numbers more than it holds"):
+        read_torch_archive(path)
+
+
+def test_one_storage_is_not_made_a_thousand_times(tmp_path: Path) -> None:
+    whole = tensor(Storage("FloatStorage", "a", 12), 0, (12,), (1,))
+    tied = {f"w{i}": whole for i in range(4)}
+    read_torch_archive(write_archive(tmp_path / "m.bin", tied, a=bytes(VALUES)))
+    # A view of a byte of a pickle takes as much as the whole storage.
+    large = tensor(Storage("FloatStorage", "a", 2**16), 0, (2**16,), (1,))
+    many = {f"w{i}": large for i in range(100)}
+    write_archive(tmp_path / "n.bin", many, a=bytes(2**18))
+    with pytest.raises(InputError, match="larger than all it stores"):
+        read_torch_archive(tmp_path / "n.bin")
+
+
+def test_a_long_list_of_tensors_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "long.bin"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02" + b"}0" * 2**22 + b"}.")
+    with pytest.raises(InputError, match="has more than 4 MB"):
+        read_torch_archive(path)
+
+
+def test_sizes_that_the_file_does_not_have_are_refused(tmp_path: Path) -> None:
+    """The directory of a zip may name the same bytes any number of times."""
+    whole = tensor(Storage("FloatStorage", "a", 12), 0, (12,), (1,))
+    path = write_archive(tmp_path / "m.bin", {"w": whole}, a=bytes(VALUES))
+    data = path.read_bytes()
+    start = data.index(b"PK\x01\x02")
+    sizes = (2**31).to_bytes(4, "little") * 2
+    path.write_bytes(data[: start + 20] + sizes + data[start + 28 :])
+    with pytest.raises(InputError, match="more than it has: entries overlap"):
+        read_torch_archive(path)

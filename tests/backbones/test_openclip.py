@@ -159,14 +159,17 @@ def test_keys_that_are_off_change_nothing(directory: Path, clip: Clip) -> None:
 @pytest.mark.parametrize("content", ["{", "[]"])
 def test_broken_description_is_refused(directory: Path, content: str) -> None:
     (directory / "open_clip_config.json").write_text(content)
-    with pytest.raises(InputError, match=r"open_clip_config\.json .*JSON"):
+    with pytest.raises(InputError, match=r"open_clip_config\.json (cannot|has)"):
         load_clip(str(directory))
 
 
 def test_broken_constants_are_refused(directory: Path) -> None:
     content = {**DESCRIPTION, "preprocess_cfg": {"mean": 0.5}}
     (directory / "open_clip_config.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match="open_clip_config.json cannot be read as pre"):
+    with pytest.raises(
+        InputError,
+        match=r"open_clip_config.json has preprocess_cfg.mean = 0.5; allowed is a list",
+    ):
         load_clip(str(directory))
 
 

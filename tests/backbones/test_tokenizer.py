@@ -1,6 +1,7 @@
 """Token ids by hand, room for contexts, and what does not fit."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -87,3 +88,28 @@ def test_openai_vocabulary_places_the_end_as_published() -> None:
     assert tokens.ids[0, 0] == 49406
     assert set(tokens.ids[np.arange(4), tokens.end]) == {49407}
     assert tokenizer(["X."]).ids.tolist() == [[49406, 343, 269, 49407]]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("vocab.json", '{"a</w>": "x"}', r"vocab\.json has a</w> = \"x\"; allowed"),
+        ("vocab.json", '["a"]', r"vocab\.json has \[\"a\"\]; allowed is an object"),
+        ("vocab.json", '{"a": -1}', "allowed is a whole number from 0"),
+        ("vocab.json", "{}", "holds no CLIP tokenizer"),
+        ("merges.txt", "#version\na b c d e\n\x00\n", "holds no CLIP tokenizer"),
+        ("tokenizer_config.json", "[" * 100_000, r"tokenizer_config\.json nests"),
+        ("tokenizer_config.json", '{"bos_token": 5}', "holds no CLIP tokenizer"),
+        ("special_tokens_map.json", '{"eos_token": [1]}', "holds no CLIP tokenizer"),
+        ("tokenizer.json", '{"model": 3}', "holds no CLIP tokenizer"),
+        ("tokenizer.json", "NaN", r"tokenizer\.json cannot be read as JSON"),
+    ],
+)
+def test_broken_files_are_named(
+    tiny_directory: Path, tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    for file in ("vocab.json", "merges.txt"):
+        shutil.copy(tiny_directory / file, tmp_path)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=said):
+        Tokenizer(tmp_path, 77)

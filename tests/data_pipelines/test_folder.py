@@ -98,8 +98,8 @@ def test_symlinked_folders_are_not_followed(tmp_path, put, image):
 
 def test_kinds_and_classes_may_not_be_mixed(tmp_path, put, image):
     put(tmp_path / "good/0.png", image(0))
-    put(tmp_path / "bad/scratch/0.png", image(0))
-    with pytest.raises(DataError, match="mixes.*good.*bad"):
+    put(tmp_path / "cup/good/0.png", image(0))
+    with pytest.raises(DataError, match="mixes.*good.*cup.*ground_truth or masks"):
         open_at(tmp_path)
 
 

@@ -283,9 +283,9 @@ def test_damaged_entries_are_refused(images, write_meta, open_dataset, row):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (b"{", r"meta\.json is not JSON"),
-        (b"\xff\xfe", r"meta\.json is not JSON"),
-        (b"[]", "its keys are none"),
+        (b"{", r"meta\.json cannot be read as JSON"),
+        (b"\xff\xfe", r"meta\.json cannot be read as JSON"),
+        (b"[]", "meta.json has \\[\\]; allowed is an object"),
         (b'{"train": {}}', "lists no images by class in 'test'; its keys are train"),
         (b'{"test": []}', "lists no images by class in 'test'"),
         (b'{"test": {"bottle": {}}}', "lists no images by class in 'test'"),

@@ -36,7 +36,9 @@ def open_mvtec(root, tmp_path):
 
 
 def copies(tmp_path: Path) -> list[Path]:
-    return [p for p in (tmp_path / "prepared").glob("*/*") if p.name != ".lock"]
+    return [
+        p for p in (tmp_path / "prepared").glob("*/*") if not p.name.startswith(".lock")
+    ]
 
 
 def test_records_are_the_files_as_on_disk(open_mvtec, image, mask):

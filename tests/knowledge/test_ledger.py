@@ -3,8 +3,6 @@
 import dataclasses
 import errno
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -72,7 +70,7 @@ def test_a_line_cut_within_a_letter(tmp_path: Path) -> None:
     path = tmp_path / "k.jsonl"
     line = to_line(LLM).encode()
     path.write_bytes(line[: line.index("ß".encode()) + 1])
-    with pytest.raises(InputError, match=r"k\.jsonl:1 is no knowledge record"):
+    with pytest.raises(InputError, match=r"k\.jsonl:1 .*no knowledge record"):
         read_records(path)
     with Ledger(path) as ledger:
         assert ledger.records == []
@@ -92,31 +90,9 @@ def test_a_bad_line_further_up_is_named_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "k.jsonl"
     content = b"{oops}\n" + to_line(VQA).encode()
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"k\.jsonl:1 is no knowledge record"):
+    with pytest.raises(InputError, match=r"k\.jsonl:1 .*no knowledge record"):
         Ledger(path)
     assert path.read_bytes() == content
-
-
-def test_a_second_writer_is_refused_while_there_is_a_first(tmp_path: Path) -> None:
-    path = tmp_path / "k.jsonl"
-    code = (
-        "import sys; from pathlib import Path; "
-        "from kanoclip_jax.knowledge.ledger import Ledger; "
-        "ledger = Ledger(Path(sys.argv[1])); print('open', flush=True); sys.stdin.read()"
-    )
-    first = subprocess.Popen(
-        [sys.executable, "-c", code, path],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with first:
-        assert first.stdout.readline() == "open\n"
-        with pytest.raises(InputError, match="another process is writing"):
-            Ledger(path)
-        first.kill()
-    with Ledger(path) as ledger:
-        assert ledger.append(VQA)
 
 
 def test_a_full_disk_leaves_whole_lines(

@@ -62,6 +62,7 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = [dataclasses.replace(r, dataset="b", text=f"b{r.text}") for r in wood]
     write_records(tmp_path / "a.jsonl", wood)
     write_records(tmp_path / "b.jsonl", other)
+    store.write_digests(tmp_path)
     monkeypatch.setattr(store, "BUNDLED", tmp_path)
 
 

@@ -41,7 +41,7 @@ class Agreement(NamedTuple):
     """The largest relative differences over all pixels and pictures.
 
     Attributes:
-        maps: of maps.
+        maps: of maps; infinite where one is no map, or holds no numbers.
         scores: of scores.
         pictures: how many were compared.
     """
@@ -71,7 +71,8 @@ def take_sample(
         reading: what the numbers of pictures mean.
 
     Raises:
-        InputError, DataError: there is no such picture, or it cannot be read.
+        InputError, DataError: there is no such picture, it cannot be read, or JAX's
+            answer is no number.
     """
     if given:
         paths = find_inputs(given, key="export.input")[:_PICTURES]
@@ -89,7 +90,10 @@ def take_sample(
         {"image": images[i : i + 1], "class_index": classes[i : i + 1]}
         for i in range(len(images))
     )
-    found = [found for _, found in inference.detections(class_names, rows)]
+    found = []
+    for _, one in inference.detections(class_names, rows):
+        one.check(np.arange(1), lambda _: f"picture {len(found)} of the comparison")
+        found.append(one)
     maps = np.stack([np.asarray(one.maps[0]) for one in found])
     return Sample(images, classes, maps, np.concatenate([one.score for one in found]))
 

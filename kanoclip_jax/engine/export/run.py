@@ -2,20 +2,23 @@
 
 import dataclasses
 import datetime
-import hashlib
 import importlib.metadata
 import json
+import math
 import platform
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from kanoclip_jax.engine.export import runner
+from data_pipelines.digests import of_file, seal
+from data_pipelines.names import canonical, printable, readable
+from kanoclip_jax import documents
+from kanoclip_jax.engine import shapes
 from kanoclip_jax.engine.export.agreement import (
     TOLERANCE,
     Agreement,
@@ -25,8 +28,8 @@ from kanoclip_jax.engine.export.agreement import (
 )
 from kanoclip_jax.engine.export.formats import FORMATS, check_formats
 from kanoclip_jax.engine.export.program import INPUTS, OUTPUTS, Program, make_program
+from kanoclip_jax.engine.export.standalone import standalone
 from kanoclip_jax.engine.prediction.calibration import Calibration, find_calibrations
-from kanoclip_jax.engine.prediction.detector import readable
 from kanoclip_jax.engine.restore import Trained, load_trained
 from kanoclip_jax.engine.settings import reading_of
 from kanoclip_jax.engine.sharding import Devices
@@ -35,7 +38,8 @@ from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
 
 MANIFEST = "manifest.json"
-_VERSION = 1
+# 2: pictures are read as the manifest says.
+_VERSION = 2
 _PACKAGES = ("kanoclip-jax", "jax", "jaxlib", "flax", "transformers", "numpy", "Pillow")
 
 
@@ -56,13 +60,14 @@ def main(
             _in_float32(config), Workdir(workdir), overrides | {"clip.dtype"}
         )
         calibrations = _calibrations(trained, workdir)
-        program, sample = _prepare(trained, tuple(calibrations))
+        calibrated = tuple(found.class_name for found in calibrations.values())
+        program, sample = _prepare(trained, calibrated)
     manifest = _describe(
         trained, program, config.export.batch_size or None, calibrations
     )
     _write(names, program, sample, workdir, manifest)
     for name in program.class_names:
-        if name not in calibrations:
+        if canonical(name) not in calibrations:
             print(f"no thresholds for {name!r}: see --mode=calibrate")
     print(f"exported: {workdir / 'export'} ({', '.join(program.class_names)})")
     return 0
@@ -72,7 +77,7 @@ def _prepare(trained: Trained, calibrated: tuple[str, ...]) -> tuple[Program, Sa
     """What is exported, and what JAX says of a few pictures."""
     export = trained.config.export
     given = export.class_names or calibrated or ("object",)
-    names = tuple(dict.fromkeys(readable(name) for name in given))
+    names = tuple(distinct(given).values())
     method, params = trained.method, trained.params
     inference = Inference(method, Devices(1, "batch_size"), params)
     program = make_program(method, params, inference, names)
@@ -83,6 +88,19 @@ def _prepare(trained: Trained, calibrated: tuple[str, ...]) -> tuple[Program, Sa
         method.image_size,
         reading_of(trained.config),
     )
+
+
+def distinct(names: Iterable[str]) -> dict[str, str]:
+    """Class names as prompts have them, by what makes two the same; those are told."""
+    found: dict[str, str] = {}
+    for name in names:
+        first = found.setdefault(canonical(name), readable(name))
+        if first != readable(name):
+            print(
+                f"{printable(readable(name))!r} and {printable(first)!r} make the same "
+                "prompts: exported is the latter alone, and answers to both"
+            )
+    return found
 
 
 def _write(
@@ -107,7 +125,7 @@ def _write(
             for name in names
         }
         manifest["versions"] = _versions(names)
-        shutil.copyfile(runner.__file__, partial / "runner.py")
+        (partial / "runner.py").write_text(standalone(), encoding="utf-8")
         _keep(partial, workdir / "export", manifest)
     except OSError as error:
         raise InputError(
@@ -127,9 +145,11 @@ def _in_float32(config: FrozenConfigDict) -> FrozenConfigDict:
 def _calibrations(trained: Trained, workdir: Path) -> dict[str, Calibration]:
     beside = trained.checkpoint.parent if trained.checkpoint else None
     return {
-        found.class_name: found
+        canonical(found.class_name): found
         for found in find_calibrations(
-            trained.config.predict.calibration, (workdir, beside), trained.identity()
+            trained.config.predict.calibration,
+            (workdir, beside),
+            trained.identity(trained.config.predict.tiles),
         )
     }
 
@@ -153,14 +173,19 @@ def _export(
     print(f"{name}: {size:.0f} MB in {took:.0f} s; comparing with JAX …", flush=True)
     found = compare(format_.load(folder), sample, batch_size)
     if not found:
+        apart = max(found.maps, found.scores)
+        differs = (
+            f"differs from JAX by {apart:.2g} (relative; allowed is {TOLERANCE:.0e})"
+        )
+        if not math.isfinite(apart):
+            differs = "gives what is no map or no score, such as NaN"
         raise InputError(
-            f"{name} differs from JAX by {max(found.maps, found.scores):.2g} (relative; "
-            f"allowed is {TOLERANCE:.0e}), so nothing is kept; update the packages of "
+            f"{name} {differs}, so nothing is kept; update the packages of "
             "the extra `export`, or leave it out of --config.export.formats"
         )
     print(_say(name, found))
     return {
-        "files": {file.name: _digest(file) for file in files},
+        "files": {file.name: of_file(file) for file in files},
         "agreement": found._asdict() | {"tolerance": TOLERANCE},
     }
 
@@ -185,12 +210,14 @@ def _describe(
         "v": _VERSION,
         "created": datetime.date.today().isoformat(),
         "image_size": side,
+        "patch_px": trained.method.clip.patch,
+        "tiles": trained.config.predict.tiles,
         "batch_size": batch_size,
         "class_names": list(program.class_names),
         "thresholds": {
-            name: calibrations[name].thresholds._asdict()
+            name: calibrations[canonical(name)].thresholds._asdict()
             for name in program.class_names
-            if name in calibrations
+            if canonical(name) in calibrations
         },
         "inputs": dict(
             zip(
@@ -206,7 +233,7 @@ def _describe(
         ),
         "checkpoint": str(trained.checkpoint) if trained.checkpoint else None,
         "clip": trained.method.clip.name,
-        "identity": trained.identity(),
+        "identity": trained.identity(trained.config.predict.tiles),
         # What the runner reads pictures with, unless it is told otherwise.
         "reading": dataclasses.asdict(reading_of(trained.config)),
     }
@@ -220,11 +247,6 @@ def _versions(names: tuple[str, ...]) -> dict[str, str]:
     }
 
 
-def _digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
 def _keep(partial: Path, folder: Path, manifest: Mapping[str, Any]) -> None:
     """Move what is complete into its folder, the manifest last.
 
@@ -233,16 +255,19 @@ def _keep(partial: Path, folder: Path, manifest: Mapping[str, Any]) -> None:
     folder.mkdir(exist_ok=True)
     old = folder / MANIFEST
     try:
-        formats = json.loads(old.read_text(encoding="utf-8"))["formats"]
+        formats = documents.read(old, shapes.FORMATS, "")["formats"]
         stale = {file for entry in formats.values() for file in entry["files"]}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except InputError:
         stale = set()
+    sealed = seal({**manifest, "runner": of_file(partial / "runner.py")})
+    (partial / MANIFEST).write_text(
+        json.dumps(sealed, indent=2) + "\n", encoding="utf-8"
+    )
     # Without a manifest a folder is no export, so that no half of one is taken for it.
     old.unlink(missing_ok=True)
     for name in stale:
-        (folder / Path(name).name).unlink(missing_ok=True)
-    (partial / MANIFEST).write_text(
-        json.dumps(manifest, indent=2) + "\n", encoding="utf-8"
-    )
+        file = folder / Path(name).name
+        if file.is_file():
+            file.unlink()
     for file in sorted(partial.iterdir(), key=lambda file: file.name == MANIFEST):
         file.replace(folder / file.name)

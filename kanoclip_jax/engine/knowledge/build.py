@@ -14,6 +14,7 @@ import jax
 from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
+from data_pipelines.names import printable
 from kanoclip_jax.engine.auxiliary import open_auxiliary
 from kanoclip_jax.engine.build import refuse_evaluation_dataset
 from kanoclip_jax.engine.knowledge.asking import Asking, Outcome
@@ -106,6 +107,7 @@ def make_provider(config: FrozenConfigDict, asking: Asking) -> Provider:
         seed=config.seed,
         image_size=settings.image_size,
         timeout=settings.timeout,
+        deadline=settings.deadline,
         retries=settings.retries,
         pause=asking.pause,
     )
@@ -170,4 +172,4 @@ def _summary(ledger: Ledger, failed: Sequence[Outcome], unasked: int) -> list[st
     if ledger.records:
         flag = shlex.quote(f"--config.knowledge.path={ledger.path}")
         lines.append(f"train with it: {flag}")
-    return lines
+    return list(map(printable, lines))

@@ -6,6 +6,7 @@ from statistics import median
 import numpy as np
 from jaxtyping import Float
 
+from data_pipelines.names import printable
 from kanoclip_jax.engine.reporting import tables
 from kanoclip_jax.knowledge.statistics import ClassStatistics
 from kanoclip_jax.losses import KnowledgeScope, knowledge_loss
@@ -61,9 +62,10 @@ def extremes(statistics: Mapping[str, ClassStatistics]) -> list[str]:
     lines = []
     for name, own in statistics.items():
         found = (("nearest", own.nearest), ("farthest", own.farthest))
-        lines += ["", name if own.nearest else f"{name}: no abnormal sentence"]
+        shown = printable(name)
+        lines += ["", shown if own.nearest else f"{shown}: no abnormal sentence"]
         lines += [
-            f"  {word:8}  {likeness.cosine:.3f}  {likeness.text}"
+            f"  {word:8}  {likeness.cosine:.3f}  {printable(likeness.text)}"
             for word, likeness in found
             if likeness is not None
         ]

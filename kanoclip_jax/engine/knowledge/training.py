@@ -183,17 +183,20 @@ def template_records(source: Source, folder: Path) -> list[Record]:
         if rule != AS_PUBLISHED.mask:
             digest.update(f"{rule.values}{rule.turns}".encode())
     path = folder / f"template-{digest.hexdigest()[:24]}.jsonl"
+    provider = TemplateProvider()
+    questions = provider.questions(topics_of(source))
     if path.is_file():
         try:
-            return read_records(path)
-        except InputError:
-            path.unlink()
-    provider = TemplateProvider()
+            records = read_records(path)
+        except InputError as error:
+            print(f"{error}; computed again")
+        else:
+            if len(records) == len(questions):
+                return records
+            print(f"{path} lacks sentences; computed again")
     records = [
         dataclasses.replace(question.draft, text=provider.answer(question))
-        for question in tqdm(
-            provider.questions(topics_of(source)), desc="template knowledge", unit="img"
-        )
+        for question in tqdm(questions, desc="template knowledge", unit="img")
     ]
     write_records(path, records)
     return records

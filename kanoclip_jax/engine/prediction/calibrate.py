@@ -1,13 +1,17 @@
 """Calibration: where to put the thresholds, from pictures of the user's own."""
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
+from data_pipelines.locks import holder_of
+from data_pipelines.names import readable
+from data_pipelines.pictures import read_size
 from data_pipelines.pipeline import eval_stream
 from data_pipelines.sources import Source
 from kanoclip_jax.engine.build import open_dataset
@@ -16,7 +20,11 @@ from kanoclip_jax.engine.prediction.calibration import (
     Calibration,
     save_calibration,
 )
-from kanoclip_jax.engine.prediction.detector import Detector, readable
+from kanoclip_jax.engine.prediction.detector import Detector
+from kanoclip_jax.engine.prediction.windows_sample import (
+    Sample,
+    take_sample_of_windows,
+)
 from kanoclip_jax.engine.remarks import Remarks
 from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.workdir import Workdir
@@ -24,26 +32,9 @@ from kanoclip_jax.errors import InputError
 from kanoclip_jax.metrics import thresholds
 from kanoclip_jax.metrics.batch import MapBatch
 from kanoclip_jax.metrics.histograms import PixelHistogram
+from kanoclip_jax.verdict import margin, shown
 
 _FOLDER = "folder:"
-
-
-class Sample(NamedTuple):
-    """What was seen of the calibration pictures.
-
-    Attributes:
-        scores: of images,
-        labels: 0 normal, 1 anomalous.
-        pixels: of the images that pixel thresholds are chosen on,
-        counts: of these, normal and anomalous pixels by coarse bin,
-        pixel_labels: and what they are.
-    """
-
-    scores: np.ndarray
-    labels: np.ndarray
-    pixels: PixelHistogram
-    counts: np.ndarray
-    pixel_labels: np.ndarray
 
 
 def main(
@@ -53,15 +44,19 @@ def main(
     source = open_pictures(config)
     trained = load_trained(config, Workdir(workdir), overrides)
     detector = Detector(
-        trained, batch_size=config.predict.batch_size, calibration=NEVER
+        trained,
+        batch_size=config.predict.batch_size,
+        calibration=NEVER,
+        tiles=config.predict.tiles,
     )
     by_f1 = config.calibrate.criterion == "f1"
-    sample = take_sample(config, detector, source, masks=by_f1 and source.has_masks)
+    take = take_sample if detector.tiles == NEVER else take_sample_of_windows
+    sample = take(config, detector, source, masks=by_f1 and source.has_masks)
     calibration = Calibration(
         class_name=readable(config.predict.class_name),
         identity=detector.identity,
-        image=image_threshold(config, sample),
-        pixel=pixel_threshold(config, sample),
+        image=image_threshold(config, sample, detector.dtype),
+        pixel=pixel_threshold(config, sample, detector.dtype),
         facts={
             "input": source.dataset.removeprefix(_FOLDER),
             "checkpoint": str(trained.checkpoint) if trained.checkpoint else None,
@@ -72,8 +67,16 @@ def main(
         },
     )
     print(describe(calibration))
+    if said := sample.shrinkage.said():
+        print(said)
     beside = trained.checkpoint.parent if trained.checkpoint else None
     print(f"stored: {save_calibration(calibration, (beside, workdir))}")
+    training = holder_of(beside.parent) if beside else None
+    if training and training.mode == "train":
+        print(
+            f"note: {beside.parent} is held by {training}; the thresholds are those of "
+            f"step {trained.checkpoint.name}, and later steps need their own"
+        )
     return 0
 
 
@@ -123,7 +126,9 @@ def take_sample(
         masks: choose pixel thresholds on anomalous images, too.
     """
     scores, labels, counts, chosen = [], [], [], []
-    pixels = PixelHistogram()
+    pixels, shrinkage = PixelHistogram(), detector.shrinkage()
+    for i, entry in enumerate(source.index):
+        shrinkage.add(*read_size(source[i]["image"], entry.path)[::-1])
     stream = eval_stream(
         source,
         image_size=detector.image_size,
@@ -133,7 +138,12 @@ def take_sample(
     remarked = Remarks(source.dataset).of(stream, source)
     found = detector.detections(config.predict.class_name, remarked)
     with tqdm(total=len(source), desc="calibrate", unit="img") as bar:
-        for batch, (maps, score, *extremes) in found:
+        for batch, seen in found:
+            maps, score, *extremes = seen
+            seen.check(
+                np.flatnonzero(batch["is_real"]),
+                lambda row: source.index[batch["index"][row]].path,  # noqa: B023
+            )
             # Of unknown labels, all are normal: the folder was named as such.
             label = np.maximum(batch["label"], 0)
             real = batch["is_real"]
@@ -154,18 +164,29 @@ def take_sample(
         pixels,
         np.concatenate(counts),
         np.concatenate(chosen),
+        shrinkage,
     )
 
 
-def image_threshold(config: FrozenConfigDict, sample: Sample) -> dict[str, Any]:
-    """The threshold of images, how sure it is, and what it does to those given."""
+def image_threshold(
+    config: FrozenConfigDict, sample: Sample, dtype: str
+) -> dict[str, Any]:
+    """The threshold of images, how sure it is, and what it does to those given.
+
+    Args:
+        config: what it is for.
+        sample: what it is chosen on.
+        dtype: of the tower's computation, which says how far scores may move.
+    """
     rate = config.calibrate.target_rate
     by_f1 = config.calibrate.criterion == "f1"
+    room = functools.partial(margin, dtype=dtype)
 
     def choose(scores: np.ndarray, labels: np.ndarray) -> float:
         if by_f1:
-            return thresholds.at_best_f1(scores, labels)
-        return thresholds.at_rate(scores[labels == 0], rate)
+            return thresholds.at_best_f1(scores, labels, room)
+        chosen = thresholds.at_rate(scores[labels == 0], rate)
+        return float(chosen + margin(chosen, dtype))
 
     threshold = choose(sample.scores, sample.labels)
     spread = thresholds.spread_of_images(
@@ -179,8 +200,10 @@ def image_threshold(config: FrozenConfigDict, sample: Sample) -> dict[str, Any]:
     return found
 
 
-def pixel_threshold(config: FrozenConfigDict, sample: Sample) -> dict[str, Any]:
-    """The same for pixels, of maps at the model's size."""
+def pixel_threshold(
+    config: FrozenConfigDict, sample: Sample, dtype: str
+) -> dict[str, Any]:
+    """The same for pixels, of maps at the model's size, or of joined ones."""
     by_f1 = bool(sample.pixel_labels.any())
     rate = None if by_f1 else config.calibrate.target_rate
     if by_f1 and not sample.pixels.positives.any():
@@ -189,11 +212,11 @@ def pixel_threshold(config: FrozenConfigDict, sample: Sample) -> dict[str, Any]:
             "there is no best F1 of pixels; mend the masks, see "
             "--config.data.mask_values, or pass --config.calibrate.criterion=rate"
         )
-    threshold = (
-        thresholds.pixels_at_best_f1(sample.pixels)
-        if by_f1
-        else thresholds.pixels_at_rate(sample.pixels, rate)
-    )
+    if by_f1:
+        threshold = thresholds.pixels_at_best_f1(sample.pixels)
+    else:
+        threshold = thresholds.pixels_at_rate(sample.pixels, rate)
+        threshold = float(threshold + margin(threshold, dtype))
     spread = thresholds.spread_of_pixels(
         sample.counts, sample.pixel_labels, rate, config.seed
     )
@@ -212,8 +235,8 @@ def describe(calibration: Calibration) -> str:
     for what, found in (("image", calibration.image), ("pixel", calibration.pixel)):
         low, high = found["interval"]
         lines.append(
-            f"  {what}  {found['threshold']:.6f} ({low:.6f} to {high:.6f}), by "
-            f"{_criterion(found, facts)}: {_shares(found)}"
+            f"  {what}  {shown(found['threshold'])} ({shown(low)} to {shown(high)}), "
+            f"by {_criterion(found, facts)}: {_shares(found)}"
         )
     lacking = facts["normal"] < facts["needed"]
     if lacking and calibration.image["criterion"] == "rate":

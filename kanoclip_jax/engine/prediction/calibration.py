@@ -1,31 +1,30 @@
 """Calibrations on disk: thresholds for one class name of one trained method."""
 
+import dataclasses
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from kanoclip_jax.engine.settings import misfits
+from data_pipelines.digests import seal, unseal
+from data_pipelines.errors import DataError
+from data_pipelines.locks import hold
+from data_pipelines.names import canonical
+from kanoclip_jax import documents
+from kanoclip_jax.engine import shapes
+from kanoclip_jax.engine.prediction.identity import misfits
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.files import write_atomically
+from kanoclip_jax.files import reason, write_atomically
+from kanoclip_jax.verdict import Thresholds
 
 FILE = "calibration.json"
 VERSION = 1
 # Where the checkpoint's own is looked for, and where none is.
 AUTO, NEVER = "auto", "never"
-
-
-class Thresholds(NamedTuple):
-    """What is above them is anomalous; what is equal to them is not.
-
-    Attributes:
-        image: of an image's score.
-        pixel: of a map's.
-    """
-
-    image: float
-    pixel: float
+_LOCK = f".{FILE}.lock"
+_REMEDY = "pass another --workdir"
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def find_calibrations(
             if calibration.misfits(identity):
                 others[file] = calibration
             else:
-                found.setdefault(calibration.class_name, calibration)
+                found.setdefault(canonical(calibration.class_name), calibration)
     for file, calibration in others.items():
         if found:
             break
@@ -104,29 +103,32 @@ def find_calibrations(
 
 
 def read_calibrations(file: Path) -> list[Calibration]:
-    """All calibrations of a file.
+    """All calibrations of a file; of two for one name, the newer.
 
     Raises:
         InputError: it cannot be read, or is no such file.
     """
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if content["v"] != VERSION:
-            raise ValueError(f"version {content['v']}, not {VERSION}")
-        found = [Calibration(**entry) for entry in content["calibrations"]]
-        for calibration in found:
-            if not all(0 <= float(value) <= 1 for value in calibration.thresholds):
-                raise ValueError(f"thresholds {calibration.thresholds}")
-        return found
-    except OSError as error:
-        raise InputError(
-            f"{file} cannot be read ({error.strerror}); name a {FILE} of "
-            "--mode=calibrate"
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{file} is no {FILE} ({error}); make it anew with --mode=calibrate"
-        ) from None
+    content = documents.read(
+        file,
+        shapes.CALIBRATIONS,
+        f"name a {FILE} of --mode=calibrate, or remove it and make it anew",
+        opened=unseal,
+    )
+    keys = [field.name for field in dataclasses.fields(Calibration)]
+    found = [
+        Calibration(**{key: entry[key] for key in keys})
+        for entry in content["calibrations"]
+    ]
+    # Older versions told names apart that make the same prompts.
+    for older, newer in itertools.combinations(tuple(found), 2):
+        same = canonical(older.class_name) == canonical(newer.class_name)
+        if same and older.identity == newer.identity and older in found:
+            found.remove(older)
+            print(
+                f"{file} has thresholds for {older.class_name!r} and, made later, for "
+                f"{newer.class_name!r}, which is the same to the model; the latter hold"
+            )
+    return found
 
 
 def save_calibration(calibration: Calibration, folders: Sequence[Path | None]) -> Path:
@@ -146,22 +148,30 @@ def save_calibration(calibration: Calibration, folders: Sequence[Path | None]) -
         if folder is None:
             continue
         file = folder / FILE
-        kept = [
-            other
-            for other in (read_calibrations(file) if file.is_file() else ())
-            if other.class_name != calibration.class_name
-            or other.misfits(calibration.identity)
-        ]
-        content = {
-            "v": VERSION,
-            "calibrations": [vars(entry) for entry in (*kept, calibration)],
-        }
         try:
-            write_atomically(file, (json.dumps(content, indent=2) + "\n").encode())
+            # Another calibration may be reading, adding to and writing it now.
+            with hold(folder, "calibrate", remedy=_REMEDY, wait=True, name=_LOCK):
+                _add(calibration, file)
+        except DataError as error:
+            refused.append(str(error).removesuffix(f"; {_REMEDY}"))
         except OSError as error:
-            refused.append(f"{file} cannot be written ({error.strerror})")
+            refused.append(f"{file} cannot be written ({reason(error)})")
         else:
-            for reason in refused:
-                print(f"{reason}, so the calibration lies in {file}")
+            for message in refused:
+                print(f"{message}, so the calibration lies in {file}")
             return file
-    raise InputError(f"{'; '.join(refused)}; pass another --workdir")
+    raise InputError(f"{'; '.join(refused)}; {_REMEDY}")
+
+
+def _add(calibration: Calibration, file: Path) -> None:
+    kept = [
+        other
+        for other in (read_calibrations(file) if file.is_file() else ())
+        if canonical(other.class_name) != canonical(calibration.class_name)
+        or other.misfits(calibration.identity)
+    ]
+    content = {
+        "v": VERSION,
+        "calibrations": [vars(entry) for entry in (*kept, calibration)],
+    }
+    write_atomically(file, (json.dumps(seal(content), indent=2) + "\n").encode())

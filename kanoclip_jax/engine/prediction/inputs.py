@@ -4,10 +4,19 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_pipelines.layouts import IMAGE_SUFFIXES
+from data_pipelines.folder_names import masked_stems, masks_by_name
+from data_pipelines.names import printable
+from data_pipelines.pictures.formats import IMAGE_SUFFIXES
+from data_pipelines.suffixes import (
+    count_suffixes,
+    is_document,
+    is_hidden,
+    is_picture,
+    is_unread,
+    name_some,
+)
+from kanoclip_jax.engine.prediction.lists import SUFFIXES, read_list
 from kanoclip_jax.errors import InputError
-
-_LISTS = (".txt", ".lst", ".list")
 
 
 def find_inputs(
@@ -36,20 +45,51 @@ def find_inputs(
     path = absolute(Path(given).expanduser())
     if os.path.isdir(path):
         found = walk(path, exclude)
-    elif os.path.isfile(path) and path.suffix.lower() in _LISTS:
-        found = _read_list(path)
+    elif os.path.isfile(path) and path.suffix.lower() in SUFFIXES:
+        found = read_list(path, key)
     elif os.path.lexists(path):
         found = [path]
     else:
         found = _match(path)
     found = [path for path in dict.fromkeys(found) if not is_below(path, exclude)]
     if not found:
+        left = _left_out(path, exclude) if os.path.isdir(path) else ""
         raise InputError(
             f"{key} {given!r} names no picture; allowed are an image, a folder with "
             f"images ({', '.join(sorted(IMAGE_SUFFIXES))}), a glob or a list file "
-            "(.txt)"
+            f"(.txt){f'. It holds {left}' if left else ''}"
         )
     return found
+
+
+def describe_inputs(
+    given: str, found: Sequence[Path], exclude: Sequence[Path] = ()
+) -> list[str]:
+    """What `predict.input` was read as, and what of a folder was left out, in words.
+
+    Args:
+        given: what the user named.
+        found: the pictures of it.
+        exclude: what is not spoken of, as for `find_inputs`.
+    """
+    count = f"{len(found)} picture{'' if len(found) == 1 else 's'}"
+    folder = absolute(Path(given).expanduser())
+    if not os.path.isdir(folder):
+        return [f"{printable(given)}: {count}"]
+    left = _left_out(folder, exclude)
+    lines = [f"{printable(given)}: {count}{f'; not used: {left}' if left else ''}"]
+    masks = _called_like_masks(folder, found)
+    if masks:
+        lines.append(
+            f"{len(masks)} of them called like masks are scored as pictures "
+            f"({name_some(masks)})"
+        )
+    return lines
+
+
+def unread(folder: Path, exclude: Sequence[Path] = ()) -> list[Path]:
+    """The visible files of a folder that are known pictures and are not read."""
+    return [path for path in _files(folder, exclude) if is_unread(path.name)]
 
 
 def walk(folder: Path, exclude: Sequence[Path] = ()) -> list[Path]:
@@ -67,19 +107,10 @@ def walk(folder: Path, exclude: Sequence[Path] = ()) -> list[Path]:
             unreadable.append(Path(error.filename))
 
     for parent, folders, names in os.walk(folder, onerror=note):
-        folders[:] = [
-            name
-            for name in folders
-            if not name.startswith(".") and not is_below(Path(parent, name), exclude)
-        ]
+        folders[:] = _visible(Path(parent), folders, exclude)
         found += [Path(parent, name) for name in names if is_picture(name)]
     found = [path for path in found if not is_below(path, exclude)]
     return sorted([*found, *unreadable])
-
-
-def is_picture(name: str) -> bool:
-    """Whether a file's name says that it is a visible picture."""
-    return Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
 
 
 def is_below(path: Path, folders: Sequence[Path]) -> bool:
@@ -92,17 +123,64 @@ def absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))
 
 
-def _read_list(path: Path) -> list[Path]:
-    try:
-        # Names need not be UTF-8, on the file system as in the list.
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read ({error.strerror}); predict.input takes a list of "
-            "paths"
-        ) from None
-    lines = (line.strip() for line in text.split("\n"))
-    return [absolute(path.parent / line) for line in lines if line]
+def _visible(
+    parent: Path, folders: Sequence[str], exclude: Sequence[Path]
+) -> list[str]:
+    return [
+        name
+        for name in folders
+        if not name.startswith(".") and not is_below(Path(parent, name), exclude)
+    ]
+
+
+def _files(folder: Path, exclude: Sequence[Path]) -> list[Path]:
+    """All visible files of a folder, and links to folders, which are not followed."""
+    found = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = _visible(Path(parent), folders, exclude)
+        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
+        found += [
+            Path(parent, name)
+            for name in (*names, *links)
+            if not is_hidden(name) and not is_below(Path(parent, name), exclude)
+        ]
+    return sorted(found)
+
+
+def _left_out(folder: Path, exclude: Sequence[Path]) -> str:
+    """What a folder holds besides pictures and documents, in words."""
+    known, others, links = [], [], []
+    for path in _files(folder, exclude):
+        name = path.relative_to(folder).as_posix()
+        if os.path.isdir(path):
+            links.append(name)
+        elif is_unread(path.name):
+            known.append(name)
+        elif not is_picture(path.name) and not is_document(path.name):
+            others.append(name)
+    parts = (
+        (known, f"of formats that are not read, {count_suffixes(known)}"),
+        (others, "that are no pictures by their names"),
+        (links, "that are links to folders"),
+    )
+    return ", ".join(
+        f"{len(names)} {what} ({name_some(names)})" for names, what in parts if names
+    )
+
+
+def _called_like_masks(folder: Path, found: Sequence[Path]) -> list[str]:
+    files, masks = set(), []
+    for path in found:
+        files.add((path.parent, path.stem))
+    for path in found:
+        inner = path.relative_to(folder)
+        beside = any(
+            sure and (path.parent, stem) in files
+            for stem, sure in masked_stems(path.stem)
+        )
+        if beside or any(masks_by_name(part) == "yes" for part in inner.parts[:-1]):
+            masks.append(inner.as_posix())
+    return masks
 
 
 def _match(pattern: Path) -> list[Path]:

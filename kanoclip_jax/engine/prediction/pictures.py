@@ -1,4 +1,4 @@
-"""The pictures of predictions on disk: maps, overlays, and a sheet of the highest."""
+"""The pictures of predictions on disk: maps and overlays."""
 
 import hashlib
 import os
@@ -9,18 +9,16 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines.errors import DataError
-from data_pipelines.pictures import DEFAULT_READING, Reading, read_picture
-from kanoclip_jax.engine.prediction.detector import Prediction
-from kanoclip_jax.engine.prediction.predictions import Line, printable
-from kanoclip_jax.engine.workdir import Workdir
+from data_pipelines.pictures.decode import read_picture
+from data_pipelines.pictures.reading import DEFAULT_READING, Reading
+from kanoclip_jax.engine.prediction.detecting import Prediction
+from kanoclip_jax.engine.prediction.predictions import Line
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.files import replacing
+from kanoclip_jax.verdict import ANOMALOUS
 from kanoclip_jax.viz.heatmap import overlay
-from kanoclip_jax.viz.sheet import Panel, contact_sheet
 
-SHEET = "highest.png"
 FOLDERS = ("maps", "overlays")
-_TILE = 200
-_PER_ROW = 3
 _LONGEST_NAME = 150
 
 
@@ -28,7 +26,7 @@ class Pictures:
     """Writes what is to be looked at.
 
     Args:
-        workdir: the folder of results.
+        folder: of results.
         base: inputs are called by their path from here.
         maps: whether each map is kept,
         overlays: and each picture with its map over it.
@@ -38,7 +36,7 @@ class Pictures:
 
     def __init__(
         self,
-        workdir: Workdir,
+        folder: Path,
         base: Path,
         *,
         maps: bool,
@@ -47,7 +45,7 @@ class Pictures:
         reading: Reading = DEFAULT_READING,
     ) -> None:
         self._reading = reading
-        self._folder, self._base = workdir.path, base
+        self._folder, self._base = folder, base
         self._wanted = dict(zip(FOLDERS, (maps, overlays), strict=True))
         self._owners: dict[str, str] = {}
         for line in lines:
@@ -77,46 +75,20 @@ class Pictures:
         try:
             if self._wanted["maps"]:
                 written["map"] = f"maps/{stem}.npy"
-                half = found.anomaly_map.astype(np.float16)
-                np.save(self._folder / written["map"], half)
+                save_array(
+                    self._folder / written["map"], found.anomaly_map.astype(np.float16)
+                )
             if picture is not None:
                 written["overlay"] = f"overlays/{stem}.png"
-                mask = found.mask if found.label == "anomalous" else None
+                mask = found.mask if found.label == ANOMALOUS else None
                 laid = overlay(picture, found.anomaly_map, mask=mask)
-                Image.fromarray(laid).save(self._folder / written["overlay"])
+                save_picture(self._folder / written["overlay"], laid)
         except OSError as error:
             raise InputError(
                 f"{self._folder} cannot be written to ({error.strerror or error}); "
                 "pass another --workdir"
             ) from None
         return written
-
-    def write_sheet(self, lines: Iterable[Line]) -> None:
-        """Write the contact sheet of some predictions, as far as their files exist."""
-        cells = [cell for line in lines if (cell := self._panels(line))]
-        if not cells:
-            return
-        rows = [
-            [panel for cell in cells[start : start + _PER_ROW] for panel in cell]
-            for start in range(0, len(cells), _PER_ROW)
-        ]
-        Image.fromarray(contact_sheet(rows, tile=_TILE)).save(self._folder / SHEET)
-
-    def _panels(self, line: Line) -> list[Panel]:
-        files = [Path(line["path"])]
-        captions = [
-            printable(files[0].name),
-            " ".join(filter(None, (f"{line['score']:.3f}", line["label"]))),
-        ]
-        if line["overlay"]:
-            files.append(self._folder / line["overlay"])
-        try:
-            panels = [Panel(_thumbnail(file, self._reading)) for file in files]
-        except DataError:
-            return []
-        if len(panels) == 1:
-            return [Panel(panels[0].image, f"{captions[1]} {captions[0]}")]
-        return [Panel(p.image, c) for p, c in zip(panels, captions, strict=True)]
 
     def _stem(self, path: Path) -> str:
         """A file name that is unique for each input, and readable."""
@@ -133,7 +105,19 @@ class Pictures:
         return name
 
 
-def _thumbnail(file: Path, reading: Reading) -> np.ndarray:
-    image = read_picture(file, reading).image
-    image.thumbnail((_TILE, _TILE), Image.Resampling.LANCZOS)
-    return np.asarray(image)
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write a .npy file whole or not at all, as `np.save` does.
+
+    That one hides from the system's error why nothing more could be written.
+    """
+    array = np.ascontiguousarray(array)
+    header = np.lib.format.header_data_from_array_1_0(array)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(array.data)
+
+
+def save_picture(path: Path, pixels: np.ndarray) -> None:
+    """Write a PNG file whole or not at all."""
+    with replacing(path) as temporary:
+        Image.fromarray(pixels).save(temporary, "PNG")

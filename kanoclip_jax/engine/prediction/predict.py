@@ -1,49 +1,53 @@
 """Prediction on a user's own pictures: scores, maps at their own size, overlays."""
 
-import dataclasses
-import os
+import functools
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, reason_of
+from data_pipelines.names import printable
+from data_pipelines.pictures import Picture, read_picture
 from data_pipelines.pipeline import predict_stream
-from kanoclip_jax.engine.prediction.detector import Detector, Prediction
-from kanoclip_jax.engine.prediction.inputs import absolute, find_inputs
-from kanoclip_jax.engine.prediction.pictures import FOLDERS, SHEET, Pictures
-from kanoclip_jax.engine.prediction.predictions import (
-    Line,
-    Predictions,
-    Stamp,
-    printable,
+from kanoclip_jax.engine.endings import end_if_asked
+from kanoclip_jax.engine.prediction.detector import Detector
+from kanoclip_jax.engine.prediction.inputs import (
+    absolute,
+    describe_inputs,
+    find_inputs,
 )
-from kanoclip_jax.engine.remarks import Remarks
+from kanoclip_jax.engine.prediction.pictures import FOLDERS
+from kanoclip_jax.engine.prediction.predictions import Stamp
+from kanoclip_jax.engine.prediction.results import Results, common_folder
+from kanoclip_jax.engine.prediction.scoring import Scored, scored_row
+from kanoclip_jax.engine.prediction.sheet import SHEET, write_sheet
+from kanoclip_jax.engine.prediction.tiles import NEVER
 from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.workdir import Workdir
-from kanoclip_jax.viz.regions import hottest_box
-
-# A line lists so many regions, the highest scores first; the mask may hold more.
-_MOST_REGIONS = 100
+from kanoclip_jax.verdict import shown
 
 
 def main(
     config: FrozenConfigDict, workdir: Path, overrides: frozenset[str] = frozenset()
 ) -> int:
     """Predict `predict.input`; exit status 1 where some inputs failed."""
-    paths = find_inputs(config.predict.input, own_files(workdir))
-    base = Path(os.path.commonpath([path.parent for path in paths]))
+    given, own = config.predict.input, own_files(workdir)
+    paths = find_inputs(given, own)
+    print("\n".join(describe_inputs(given, paths, own)), flush=True)
     detector, config = open_detector(
         config, workdir, overrides, config.predict.batch_size
     )
-    results = Results(detector, config, workdir, base)
-    todo = results.log.begin(paths)
-    failed = _predict(detector, config, results, todo)
-    results.finish(config.predict.highest)
+    results = open_results(detector, config, workdir, common_folder(paths))
+    highest = functools.partial(write_highest, detector, config, results, workdir)
+    with results.ending(highest):
+        todo = results.log.begin(paths)
+        failed = _predict(detector, config, results, todo)
+    for said in results.remarks():
+        print(said)
     done = len(paths) - len(todo)
     earlier = f", {done} done before" if done else ""
     print(f"{len(todo) - failed} predicted, {failed} failed{earlier}: {workdir}")
@@ -60,14 +64,15 @@ def open_detector(
         batch_size=batch_size,
         calibration=config.predict.calibration,
         min_area=config.predict.min_area,
+        tiles=config.predict.get("tiles", NEVER),
         folders=(workdir,),
         silent=True,
     )
     limits = detector.thresholds(config.predict.class_name)
     if limits:
         print(
-            f"anomalous is a score above {limits.image:.6f}; outlined are pixels above "
-            f"{limits.pixel:.6f} (calibrated for {config.predict.class_name!r})"
+            f"anomalous is a score above {shown(limits.image)}; outlined are pixels "
+            f"above {shown(limits.pixel)} (calibrated for {config.predict.class_name!r})"
         )
     elif detector.calibrated:
         print(
@@ -82,73 +87,29 @@ def own_files(workdir: Path) -> list[Path]:
     return [absolute(workdir) / name for name in (*FOLDERS, SHEET)]
 
 
-class Results:
-    """Where predictions go: a line in the log, and pictures.
+def open_results(
+    detector: Detector, config: FrozenConfigDict, workdir: Path, base: Path
+) -> Results:
+    """Where the predictions of the command line's settings go."""
+    predict = config.predict
+    return Results(
+        detector,
+        predict.class_name,
+        detector.thresholds(predict.class_name),
+        workdir,
+        base,
+        maps=predict.maps,
+        overlays=predict.overlays,
+    )
 
-    Args:
-        detector: whose predictions they are.
-        config: what is kept.
-        workdir: where.
-        base: pictures are called by their path from here.
 
-    Attributes:
-        log: the lines.
-    """
-
-    def __init__(
-        self, detector: Detector, config: FrozenConfigDict, workdir: Path, base: Path
-    ) -> None:
-        predict = config.predict
-        folder = Workdir(workdir)
-        self._class_name = predict.class_name
-        limits = detector.thresholds(predict.class_name)
-        settings = {
-            "class_name": predict.class_name,
-            "thresholds": list(limits) if limits else None,
-            **{key: predict[key] for key in ("min_area", "maps", "overlays")},
-            **detector.identity,
-        }
-        self.log = Predictions(folder, settings)
-        self._remarks = Remarks("this run")
-        self._pictures = Pictures(
-            folder,
-            base,
-            maps=predict.maps,
-            overlays=predict.overlays,
-            lines=self.log.lines(),
-            reading=detector.reading,
-        )
-
-    def add(self, path: Path, found: Prediction | str, known: Stamp | None) -> Line:
-        """Write the line of a picture.
-
-        Args:
-            path: the picture.
-            found: what was found in it, or what was wrong with it.
-            known: what the file was before it was read.
-        """
-        line: dict[str, Any] = {"class_name": self._class_name}
-        if isinstance(found, str):
-            return self.log.append(path, line | {"error": found}, known)
-        try:
-            pictures = self._pictures.write(path, found)
-        except DataError as error:
-            return self.log.append(path, line | {"error": str(error)}, known)
-        self._remarks.add(found.warning, printable(path))
-        if found.warning:
-            line["warning"] = found.warning
-        line |= {"score": found.score, "label": found.label, **pictures}
-        line["box"] = hottest_box(found.anomaly_map)
-        line["regions"] = [r._asdict() for r in found.regions[:_MOST_REGIONS]]
-        return self.log.append(path, line, known)
-
-    def finish(self, highest: int) -> None:
-        """Write the table and the contact sheet of all predictions; close the log."""
-        self._remarks.say()
-        self.log.write_table()
-        if highest:
-            self._pictures.write_sheet(self.log.highest(highest))
-        self.log.close()
+def write_highest(
+    detector: Detector, config: FrozenConfigDict, results: Results, workdir: Path
+) -> None:
+    """Write the contact sheet of the highest scores, where one is asked for."""
+    count = config.predict.highest
+    if count:
+        write_sheet(workdir, results.log.highest(count), detector.reading)
 
 
 def _predict(
@@ -160,6 +121,28 @@ def _predict(
     """Write a line for each picture; returns how many failed."""
     paths, name = list(todo), config.predict.class_name
     limits = detector.thresholds(name)
+    score = _score_whole if detector.tiles == NEVER else _score_windows
+    failed = 0
+    with tqdm(total=len(paths), desc="predict", unit="img") as bar:
+        for scored in score(detector, config, paths):
+            path = scored.key
+            try:
+                outcome = scored.error or detector.conclude(scored, name, limits)
+            except MemoryError as error:
+                outcome = reason_of(error, path)
+            line = results.add(path, outcome, todo[path])
+            if "error" in line:
+                failed += 1
+                bar.write(f"failed: {printable(line['error'])}", file=sys.stderr)
+            bar.update()
+            end_if_asked()
+    return failed
+
+
+def _score_whole(
+    detector: Detector, config: FrozenConfigDict, paths: Sequence[Path]
+) -> Iterator[Scored]:
+    """Squashed where they are decoded, by the readers."""
     stream = predict_stream(
         paths,
         image_size=detector.image_size,
@@ -167,25 +150,28 @@ def _predict(
         workers=config.data.workers,
         reading=detector.reading,
     )
-    failed = 0
-    with tqdm(total=len(paths), desc="predict", unit="img") as bar:
-        for batch, found in detector.detections(name, stream):
-            for row in np.flatnonzero(batch["is_real"]):
-                path = paths[batch["index"][row]]
-                warning = str(batch["warning"][row])
-                size = int(batch["height"][row]), int(batch["width"][row])
-                outcome = str(batch["error"][row]) or detector.finish(
-                    np.asarray(found.maps[row]),
-                    float(found.score[row]),
-                    size,
-                    name,
-                    limits,
-                )
-                if isinstance(outcome, Prediction):
-                    outcome = dataclasses.replace(outcome, warning=warning)
-                line = results.add(path, outcome, todo[path])
-                if "error" in line:
-                    failed += 1
-                    bar.write(f"failed: {printable(line['error'])}", file=sys.stderr)
-                bar.update()
-    return failed
+    for batch, found in detector.detections(config.predict.class_name, stream):
+        for row in np.flatnonzero(batch["is_real"]):
+            path, error = paths[batch["index"][row]], str(batch["error"][row])
+            if error:
+                yield Scored(path, error)
+                continue
+            size = int(batch["height"][row]), int(batch["width"][row])
+            scored = scored_row(path, found, row, size)
+            scored.warning = str(batch["warning"][row])
+            yield scored
+
+
+def _score_windows(
+    detector: Detector, config: FrozenConfigDict, paths: Sequence[Path]
+) -> Iterator[Scored]:
+    """One picture is decoded at a time: its windows keep the model busy."""
+
+    def pictures() -> Iterator[tuple[Path, Picture | str]]:
+        for path in paths:
+            try:
+                yield path, read_picture(path, detector.reading)
+            except (DataError, MemoryError) as error:
+                yield path, reason_of(error, path)
+
+    return detector.score(config.predict.class_name, pictures())

@@ -1,21 +1,27 @@
 """The log of predictions: one line a picture, appended whole, continued after a kill."""
 
+import contextlib
 import csv
-import fcntl
+import errno
 import heapq
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kanoclip_jax.engine.settings import misfits
-from kanoclip_jax.engine.workdir import Workdir
+from data_pipelines.names import canonical, table_cell
+from kanoclip_jax import documents
+from kanoclip_jax.engine import shapes
+from kanoclip_jax.engine.prediction.identity import misfits
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.files import replacing
+from kanoclip_jax.files import replacing, write_atomically
 
 Line = dict[str, Any]
 _COLUMNS = ("path", "class_name", "score", "label", "regions", "map", "overlay")
+_NO_LINE = "it is no prediction: remove the line, or pass another --workdir"
+_CHECK = "crc32"
 _BOX = ("left", "top", "right", "bottom")
 
 
@@ -35,33 +41,23 @@ def stamp(path: Path) -> Stamp | None:
     return Stamp(found.st_size, found.st_mtime)
 
 
-def printable(path: Path | str) -> str:
-    """A path on one line of any terminal: what cannot be shown is escaped."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode()
-        for char in str(path)
-    )
-
-
 class Predictions:
-    """`predictions.jsonl` of a folder; one process at a time may hold it.
+    """`predictions.jsonl` of a folder, which its mode holds against other writers.
 
     Args:
-        workdir: the folder, made where it is not there.
+        folder: is made where it is not there.
         settings: all that lines depend on besides the pictures.
 
     Raises:
-        InputError: another process holds the folder, it cannot be written to, or it
-            holds predictions of other settings.
+        InputError: the folder cannot be written to, or holds predictions of other
+            settings.
     """
 
-    def __init__(self, workdir: Workdir, settings: Mapping[str, Any]) -> None:
-        self._workdir = workdir
-        self._path = workdir.path / "predictions.jsonl"
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self._folder = folder
+        self._path = folder / "predictions.jsonl"
         try:
-            workdir.path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(workdir.path, os.O_RDONLY)
-            self._take_lock()
+            folder.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("ab", buffering=0)
             self._cut()
         except OSError as error:
@@ -102,10 +98,14 @@ class Predictions:
         """
         line = {"path": str(path), **content} | (known._asdict() if known else {})
         data = _encode(line)
+        end = os.fstat(self._file.fileno()).st_size
         try:
             if self._file.write(data) != len(data):
-                raise OSError(None, "no space is left")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
+            # What is left of a line is cut off by the next run at the latest.
+            with contextlib.suppress(OSError):
+                self._file.truncate(end)
             raise self._unwritable(error) from None
         return line
 
@@ -117,14 +117,15 @@ class Predictions:
         """
         with self._path.open("rb") as file:
             for number, data in enumerate(file, start=1):
-                try:
-                    line = json.loads(data)
-                    line["path"] = str(line["path"])
-                except (ValueError, KeyError, TypeError):
+                place = f"{self._path}:{number}"
+                line = documents.parse(data, place, dict, _NO_LINE)
+                if not _is_whole(line, data):
                     raise InputError(
-                        f"{self._path}:{number} is no prediction; remove the line, or "
-                        "pass another --workdir"
-                    ) from None
+                        f"{place} has changed since it was written; remove the line to "
+                        "have its picture predicted again, or pass another --workdir"
+                    )
+                shape = shapes.FAILED if "error" in line else shapes.PREDICTED
+                documents.check(line, shape, place, _NO_LINE)
                 yield line
 
     def highest(self, count: int) -> list[Line]:
@@ -133,7 +134,7 @@ class Predictions:
         scored = (
             line
             for line in self.lines()
-            if "score" in line and latest[line["path"]] == line["score"]
+            if "error" not in line and latest[line["path"]] == line["score"]
         )
         return heapq.nlargest(count, scored, key=lambda line: line["score"])
 
@@ -158,22 +159,8 @@ class Predictions:
             raise self._unwritable(error) from None
 
     def close(self) -> None:
-        """Let another process have the folder."""
+        """Write nothing more."""
         self._file.close()
-        os.close(self._lock)
-
-    def _take_lock(self) -> None:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise InputError(
-                f"another process is predicting into {self._workdir.path}; wait for "
-                "it, or pass another --workdir"
-            ) from None
-        except OSError:
-            # Some network file systems have no locks.
-            pass
 
     def _cut(self) -> None:
         """Remove a last line that a kill left unfinished."""
@@ -202,11 +189,22 @@ class Predictions:
         name = "predictions.settings.json"
         text = json.dumps(settings, indent=2) + "\n"
         if self._path.stat().st_size:
+            new = json.loads(text)
             try:
-                old = json.loads((self._workdir.path / name).read_text("utf-8"))
-                keys = misfits(old, json.loads(text))
-            except (OSError, ValueError, AttributeError):
-                keys = ["settings"]
+                old = documents.read(
+                    self._folder / name,
+                    {"class_name": str},
+                    f"nobody knows how {self._path} was made; pass another --workdir, "
+                    "or remove that file to predict anew",
+                )
+            except InputError:
+                self.close()
+                raise
+            # What the model reads alike is the same name.
+            old["class_name"], new["class_name"] = (
+                canonical(given["class_name"]) for given in (old, new)
+            )
+            keys = misfits(old, new)
             if keys:
                 self.close()
                 raise InputError(
@@ -214,7 +212,10 @@ class Predictions:
                     "another --workdir, or remove the file to predict anew"
                 )
         else:
-            self._workdir.write(name, text)
+            try:
+                write_atomically(self._folder / name, text.encode())
+            except OSError as error:
+                raise self._unwritable(error) from None
 
     def _unwritable(self, error: OSError) -> InputError:
         return InputError(
@@ -224,11 +225,20 @@ class Predictions:
 
 
 def _encode(line: Mapping[str, Any]) -> bytes:
+    """A line, and a sum over its bytes as its last value."""
     try:
-        return json.dumps(line, ensure_ascii=False).encode() + b"\n"
+        data = json.dumps(line, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         # A file name that is not UTF-8: JSON can escape what UTF-8 cannot say.
-        return json.dumps(line).encode() + b"\n"
+        data = json.dumps(line).encode()
+    return data[:-1] + b', "%s": "%08x"}\n' % (_CHECK.encode(), zlib.crc32(data))
+
+
+def _is_whole(line: Line, data: bytes) -> bool:
+    """Whether a line is what was written; its sum, which earlier ones lack, is taken off."""
+    check = line.pop(_CHECK, None)
+    body = data.rpartition(b', "%s": ' % _CHECK.encode())[0] + b"}"
+    return check is None or check == f"{zlib.crc32(body):08x}"
 
 
 def _stamp_of(line: Line) -> Stamp | None:
@@ -239,9 +249,10 @@ def _stamp_of(line: Line) -> Stamp | None:
 def _row(line: Line) -> Iterable[Any]:
     values = line | {"regions": len(line.get("regions", ()))}
     box = line.get("box") or ("",) * len(_BOX)
-    return [
+    cells = [
         *("" if values.get(name) is None else values[name] for name in _COLUMNS),
         *box,
         line.get("error", ""),
         line.get("warning", ""),
     ]
+    return map(table_cell, cells)

@@ -1,5 +1,6 @@
 """Watching a folder: each new picture is scored as it lands."""
 
+import functools
 import os
 import queue
 import time
@@ -13,11 +14,26 @@ from ml_collections import FrozenConfigDict
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, reason_of
+from data_pipelines.names import printable
+from data_pipelines.suffixes import is_picture, is_unread
+from kanoclip_jax.engine.endings import end_if_asked
 from kanoclip_jax.engine.prediction.detector import Detector
-from kanoclip_jax.engine.prediction.inputs import absolute, is_below, is_picture, walk
-from kanoclip_jax.engine.prediction.predict import Results, open_detector, own_files
-from kanoclip_jax.engine.prediction.predictions import Line, Stamp, printable, stamp
+from kanoclip_jax.engine.prediction.inputs import (
+    absolute,
+    describe_inputs,
+    is_below,
+    unread,
+    walk,
+)
+from kanoclip_jax.engine.prediction.predict import (
+    open_detector,
+    open_results,
+    own_files,
+    write_highest,
+)
+from kanoclip_jax.engine.prediction.predictions import Line, Stamp, stamp
+from kanoclip_jax.engine.prediction.results import Results
 from kanoclip_jax.errors import InputError
 
 _TICK = 0.1
@@ -39,11 +55,14 @@ def main(
             f"predict.input {config.predict.input!r} is no folder; watch takes one, as "
             "in --config.predict.input=photos/"
         )
+    own = own_files(workdir)
+    given = config.predict.input
+    print("\n".join(describe_inputs(given, walk(folder, own), own)), flush=True)
     # Pictures come one by one: padding a batch would only make each of them wait.
     detector, config = open_detector(config, workdir, overrides, batch_size=1)
-    results = Results(detector, config, workdir, folder)
-    own = own_files(workdir)
-    try:
+    results = open_results(detector, config, workdir, folder)
+    highest = functools.partial(write_highest, detector, config, results, workdir)
+    with results.ending(highest):
         # So that the first picture does not wait for a compiler.
         detector.predict(np.zeros((8, 8), np.uint8), config.predict.class_name)
         with _events(folder, own) as changed:
@@ -51,8 +70,6 @@ def main(
             failed = _follow(
                 detector, config, results, changed, lambda: walk(folder, own)
             )
-    finally:
-        results.finish(config.predict.highest)
     return 1 if failed else 0
 
 
@@ -121,24 +138,39 @@ class Arrivals:
 
 @contextmanager
 def _events(folder: Path, own: list[Path]) -> Iterator[queue.SimpleQueue]:
-    """Paths of pictures that appear or change; of a folder, what it holds."""
-    changed: queue.SimpleQueue[Path] = queue.SimpleQueue()
+    """Paths of pictures that appear or change; of a folder, what it holds.
+
+    What goes wrong in the observer's thread comes, too, for the main one to raise.
+    """
+    changed: queue.SimpleQueue[Path | Exception] = queue.SimpleQueue()
+
+    told: set[Path] = set()
+
+    def visible(path: Path) -> bool:
+        inner = path.relative_to(folder).parts
+        hidden = any(part.startswith(".") for part in inner)
+        return not hidden and not is_below(path, own)
 
     class Handler(FileSystemEventHandler):
         def on_any_event(self, event: FileSystemEvent) -> None:
+            try:
+                self._put(event)
+            except Exception as error:  # noqa: BLE001
+                changed.put(error)
+
+        def _put(self, event: FileSystemEvent) -> None:
             if event.event_type in ("opened", "closed_no_write", "deleted"):
                 return
             path = Path(os.fsdecode(event.dest_path or event.src_path))
-            found = walk(path, own) if event.is_directory else [path]
-            for picture in found:
-                inner = picture.relative_to(folder).parts
-                hidden = any(part.startswith(".") for part in inner)
-                if (
-                    is_picture(picture.name)
-                    and not hidden
-                    and not is_below(picture, own)
-                ):
-                    changed.put(picture)
+            found = [path]
+            if event.is_directory:
+                found = walk(path, own) + unread(path, own)
+            for file in filter(visible, found):
+                if is_picture(file.name):
+                    changed.put(file)
+                elif is_unread(file.name) and file not in told:
+                    told.add(file)
+                    _say_unread(file)
 
     observer = Observer()
     observer.schedule(Handler(), str(folder), recursive=True)
@@ -172,36 +204,48 @@ def _follow(
     }
     arrivals = Arrivals(settings.settle, settings.patience, done)
     written = failed = 0
-    walked = -_WALK_EVERY
+    walked, said = -_WALK_EVERY, None
     while not settings.limit or written < settings.limit:
         if time.monotonic() - walked >= _WALK_EVERY:
             walked = time.monotonic()
             for path in look():
                 arrivals.notice(path, walked)
+        end_if_asked()
         _drain(changed, arrivals)
         for path, known, last in arrivals.ready(time.monotonic()):
             try:
                 found = detector.predict(path, class_name=name)
-            except DataError as error:
+            except (DataError, MemoryError) as error:
                 if not last:
                     arrivals.retry(path)
                     continue
-                found = str(error)
+                found = reason_of(error, path)
             line = results.add(path, found, known)
             arrivals.settle(path, known)
             written, failed = written + 1, failed + ("error" in line)
             print(_shown(line), flush=True)
+            if not said and (said := results.shrinkage.said()):
+                print(said, flush=True)
             if written == settings.limit:
                 break
     return failed
 
 
+def _say_unread(path: Path) -> None:
+    """Say at once that a file is none of those that are scored, in one piece."""
+    said = f"not read: {printable(path)} ({path.suffix} is a format that is not read)"
+    print(f"{said}\n", end="", flush=True)
+
+
 def _drain(changed: queue.SimpleQueue, arrivals: Arrivals) -> None:
     """Take what has happened; wait a moment where nothing has."""
     try:
-        arrivals.notice(changed.get(timeout=_TICK), time.monotonic())
+        found = changed.get(timeout=_TICK)
         while True:
-            arrivals.notice(changed.get_nowait(), time.monotonic())
+            if isinstance(found, Exception):
+                raise found
+            arrivals.notice(found, time.monotonic())
+            found = changed.get_nowait()
     except queue.Empty:
         return
 

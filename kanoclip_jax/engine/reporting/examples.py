@@ -10,6 +10,7 @@ from PIL import Image
 from data_pipelines.pipeline import Batch
 from data_pipelines.sources import Source
 from kanoclip_jax.engine.workdir import file_name
+from kanoclip_jax.files import replacing
 from kanoclip_jax.viz.sheet import Panel, compare, contact_sheet
 
 _MOST = 24
@@ -70,6 +71,6 @@ class Examples:
             for start in range(0, len(panels), _PER_ROW)
         ]
         path = folder / f"examples-{file_name(self._source.dataset)}.png"
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(contact_sheet(rows, tile=160)).save(path)
+        with replacing(path) as temporary:
+            Image.fromarray(contact_sheet(rows, tile=160)).save(temporary, "PNG")
         return path

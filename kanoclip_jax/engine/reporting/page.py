@@ -13,6 +13,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from data_pipelines.names import printable
 from kanoclip_jax.engine.reporting.cases import KINDS
 from kanoclip_jax.engine.reporting.comparison import Chart
 from kanoclip_jax.engine.reporting.sections import (
@@ -111,6 +112,7 @@ def render(report: Report, seen: Mapping[str, Seen], runs: Sequence[str] = ()) -
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -130,6 +132,12 @@ def render(report: Report, seen: Mapping[str, Seen], runs: Sequence[str] = ()) -
         classes=sum(len(result["classes"]) for result in report["datasets"].values()),
         picture_titles=_PICTURE_TITLES,
     )
+
+
+def _shown(value: object) -> object:
+    """What a page says of anybody's names, as far as HTML does not escape it."""
+    plain = isinstance(value, str) and not isinstance(value, Markup)
+    return printable(value) if plain else value
 
 
 def _detailed(report: Report, seen: Mapping[str, Seen]) -> list[tuple[str, str]]:

@@ -1,10 +1,12 @@
 """The report of an evaluation: a JSON contract, Markdown, a page, a terminal table."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_pipelines.digests import seal
+from data_pipelines.names import markdown, markdown_code, printable
 from kanoclip_jax.engine.reporting import evidence, page, paper, tables
 from kanoclip_jax.engine.reporting.sections import (
     Report,
@@ -86,6 +88,8 @@ def with_facts(
             for table in others
         }
     notes = paper.notes(dataset)
+    if dataset.startswith("folder:"):
+        notes += _partial_means(result["classes"])
     if differences:
         more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
         notes.append(
@@ -94,6 +98,19 @@ def with_facts(
         )
     notes += undefined
     return dict(result) | facts | ({"notes": notes} if notes else {})
+
+
+def _partial_means(classes: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Say over how many classes a mean is, where some leave its metrics undefined."""
+    for what in ("image", "pixel"):
+        lack = [name for name, row in classes.items() if row[f"{what}_auroc"] is None]
+        if 0 < len(lack) < len(classes):
+            more = f" and {len(lack) - 3} more" if len(lack) > 3 else ""
+            yield (
+                f"The mean's {what} metrics are over {len(classes) - len(lack)} of "
+                f"{len(classes)} classes: not of {', '.join(lack[:3])}{more}, where "
+                "either normal or anomalous ones are missing."
+            )
 
 
 def write_report(workdir: Workdir, report: Report, runs: Sequence[Path] = ()) -> None:
@@ -105,7 +122,7 @@ def write_report(workdir: Workdir, report: Report, runs: Sequence[Path] = ()) ->
         runs: a suite's, below `workdir`; its page links them, and shows what the last
             of them saw of each dataset.
     """
-    workdir.write("report.json", json.dumps(report, indent=2) + "\n")
+    workdir.write("report.json", json.dumps(seal(report), indent=2) + "\n")
     workdir.write("report.md", to_markdown(report))
     if is_first():
         seen = {
@@ -122,14 +139,14 @@ def to_markdown(report: Report) -> str:
     """The report as a page: beside the paper's figures first, then class by class."""
     seconds = report["seconds"]
     lines = [
-        f"# {title_of(report)}",
+        f"# {markdown(title_of(report))}",
         "",
-        f"{backbones(report, '`')}  ",
-        f"{origin(report, '`')}  ",
+        f"{backbones(report, markdown_code)}  ",
+        f"{origin(report, markdown_code)}  ",
         f"training {seconds['train']:.0f} s, evaluation {seconds['eval']:.0f} s",
     ]
     for section in sections(report):
-        lines += ["", f"## {section.title}", *_lines(section)]
+        lines += ["", f"## {markdown(section.title)}", *_lines(section, markdown)]
     return "\n".join(lines) + "\n"
 
 
@@ -138,13 +155,13 @@ def to_terminal(report: Report) -> str:
     return "\n".join(
         line
         for section in sections(report)
-        for line in ("", section.title, *_lines(section)[1:])
+        for line in ("", printable(section.title), *_lines(section, printable)[1:])
     )
 
 
-def _lines(section: Section) -> list[str]:
+def _lines(section: Section, shown: tables.Shown) -> list[str]:
     """A section's body in Markdown, each block after an empty line."""
-    blocks = [[f"- {note}" for note in section.notes]]
-    blocks += map(tables.to_markdown, section.tables)
-    blocks.append([section.about] if section.about else [])
+    blocks = [[f"- {shown(note)}" for note in section.notes]]
+    blocks += [tables.to_markdown(table, shown) for table in section.tables]
+    blocks.append([shown(section.about)] if section.about else [])
     return [line for block in blocks if block for line in ("", *block)]

@@ -32,23 +32,32 @@ def title_of(report: Report) -> str:
     return report.get("title", report["method"])
 
 
-def origin(report: Report, quote: str = "") -> str:
-    """Where the figures come from: a checkpoint, or rows and seeds."""
+def origin(report: Report, shown: tables.Shown = str) -> str:
+    """Where the figures come from: a checkpoint, or rows and seeds.
+
+    Args:
+        report: of a run or a suite.
+        shown: how a name is shown.
+    """
     if "rows" not in report:
         checkpoint = report["checkpoint"] or "none: nothing was trained"
-        return f"checkpoint {quote}{checkpoint}{quote}"
+        return f"checkpoint {shown(checkpoint)}"
     seeds = {seed for row in report["rows"].values() for seed in row["runs"]}
     return (
         f"rows {', '.join(report['rows'])}; seeds {', '.join(sorted(seeds, key=int))}"
     )
 
 
-def backbones(report: Report, quote: str = "") -> str:
-    """What was frozen: CLIP, and the guide of a method that has one."""
+def backbones(report: Report, shown: tables.Shown = str) -> str:
+    """What was frozen: CLIP, and the guide of a method that has one.
+
+    Args:
+        report: of a run or a suite.
+        shown: how a name is shown.
+    """
     named = {"CLIP": report["clip"], "guide": report.get("guide")}
     return "; ".join(
-        f"{title} {quote}{found['name']}{quote}, weights "
-        f"{quote}{found['fingerprint'][:16]}{quote}"
+        f"{title} {shown(found['name'])}, weights {shown(found['fingerprint'][:16])}"
         for title, found in named.items()
         if found
     )
@@ -122,4 +131,4 @@ def _rows_of(
     if ours:
         return ours, {row: rows[row]["title"] for row in ours}
     method = report["method"]
-    return {method: report["datasets"][dataset]}, {method: report["title"]}
+    return {method: report["datasets"][dataset]}, {method: title_of(report)}

@@ -1,8 +1,9 @@
 """Tables of results, in percent: per class, beside papers, the ablation."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from data_pipelines.names import printable
 from kanoclip_jax.engine.reporting import paper
 
 COLUMNS = {
@@ -21,6 +22,7 @@ Result = Mapping[str, Any]
 Values = Mapping[str, float | int | None]
 # Rows of cells, the head first.
 Table = list[list[str]]
+Shown = Callable[[object], str]
 
 
 def by_class(result: Result, spread: Result | None = None) -> Table:
@@ -188,8 +190,14 @@ def percent(value: float | None, spread: float | None = None) -> str:
     return f"{100 * value:.1f}{around}"
 
 
-def to_markdown(rows: Table) -> list[str]:
-    """Markdown lines, whose columns also line up in a terminal."""
+def to_markdown(rows: Table, shown: Shown = printable) -> list[str]:
+    """Markdown lines, whose columns also line up in a terminal.
+
+    Args:
+        rows: cells, whose names may be anybody's.
+        shown: how a name is shown: for a terminal, or by `names.markdown` for a file.
+    """
+    rows = [[shown(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rule = [f":{'-' * (widths[0] - 1)}", *(f"{'-' * (w - 1)}:" for w in widths[1:])]
     return [_line(rows[0], widths), f"| {' | '.join(rule)} |"] + [

@@ -11,7 +11,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from data_pipelines.names import printable
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.knowledge.providers import bounded
 from kanoclip_jax.knowledge.providers.base import (
     Passing,
     Picture,
@@ -26,6 +28,7 @@ from kanoclip_jax.knowledge.providers.questions import (
 )
 from kanoclip_jax.knowledge.providers.replies import read_answer
 from kanoclip_jax.knowledge.providers.retry import seconds_of, with_retries
+from kanoclip_jax.knowledge.providers.secret import Secret
 from kanoclip_jax.knowledge.store import Record
 
 # The paper names no temperature; five answers at 0 would be one.
@@ -33,8 +36,8 @@ _LANGUAGE_TEMPERATURE = 0.7
 _VISION_TEMPERATURE = 0.0
 # Whether to ask again is ours to say; besides these, every status from 500.
 _PASSING_STATUS = (408, 409, 425, 429)
-# Keys that are shorter are placeholders such as `none`, and may be words of answers.
-_SECRET_LENGTH = 8
+# Of what a server says of a failure, so much is looked through for the key.
+_LONGEST_MESSAGE = 10_000
 
 
 class OpenAIProvider:
@@ -48,6 +51,8 @@ class OpenAIProvider:
         seed: of the first of them; each further one has the next.
         image_size: longest side of the images that are sent, in pixels.
         timeout: seconds without a byte after which an attempt has failed.
+        deadline: seconds after which a question has, with all its attempts and however
+            many bytes came.
         retries: how many attempts may follow the first.
         pause: waits for some seconds.
 
@@ -66,6 +71,7 @@ class OpenAIProvider:
         seed: int = 0,
         image_size: int = 512,
         timeout: float = 60.0,
+        deadline: float = 600.0,
         retries: int = 6,
         pause: Callable[[float], object] = time.sleep,
     ) -> None:
@@ -76,13 +82,16 @@ class OpenAIProvider:
             )
         self._package = _import_openai()
         self._client = self._package.OpenAI(
-            base_url=base_url, api_key=key, timeout=timeout, max_retries=0
+            base_url=base_url,
+            api_key=key,
+            timeout=timeout,
+            max_retries=0,
+            http_client=bounded.make_http_client(self._package, base_url),
         )
-        self._key, self._base_url = key, base_url
-        self._secret = len(key) >= _SECRET_LENGTH
+        self._secret, self._base_url = Secret(key), base_url
         self._llm, self._vqa, self._n, self._seed = llm, vqa, n, seed
         self._image_size, self._retries, self._pause = image_size, retries, pause
-        self._timeout = timeout
+        self._timeout, self._deadline = timeout, deadline
 
     def questions(self, topics: list[Topic]) -> list[Question]:
         """`n` about each class, then one about each image."""
@@ -111,7 +120,13 @@ class OpenAIProvider:
             InputError: the server knows neither the key nor the model.
         """
         request = self._request(question)
-        return with_retries(lambda: self._attempt(request), self._retries, self._pause)
+        with bounded.within(self._deadline):
+            return with_retries(
+                lambda: self._attempt(request),
+                self._retries,
+                self._pause,
+                bounded.left,
+            )
 
     def _question(
         self,
@@ -158,19 +173,26 @@ class OpenAIProvider:
         package = self._package
         try:
             create = self._client.chat.completions.with_raw_response.create
-            body = create(**request).http_response.text
+            timeout = max(min(self._timeout, bounded.left()), 0.001)
+            body = create(**request, timeout=timeout).http_response.text
         except package.APIStatusError as error:
             raise self._refused(error, request["model"]) from None
         except package.APITimeoutError:
-            kind = f"no answer within {self._timeout:g} s"
+            seconds = self._timeout if bounded.left() > 0 else self._deadline
+            kind = f"no answer within {seconds:g} s"
             raise Passing(kind, of_server=True) from None
         except package.APIConnectionError as error:
+            if isinstance(error.__cause__, bounded.Unbounded):
+                raise _too_long(error.__cause__) from None
             detail = self._public(error.__cause__ or error)
             raise Passing("connection failed", detail, of_server=True) from None
+        except bounded.Unbounded as error:
+            # Some versions of the client pass it on as it is.
+            raise _too_long(error) from None
         except package.OpenAIError as error:
             raise Unanswered("client failed", self._public(error)) from None
         try:
-            return self._without_key(read_answer(body))
+            return self._secret.out_of_answer(read_answer(body))
         except Unanswered as error:
             error.detail = self._public(error.detail)
             raise
@@ -199,10 +221,12 @@ class OpenAIProvider:
 
     def _public(self, message: object) -> str:
         """One short line without the key; cut last, lest a piece of the key stays."""
-        return " ".join(self._without_key(str(message)).split())[:200]
+        text = self._secret.out_of_message(str(message)[:_LONGEST_MESSAGE])
+        return printable(" ".join(text.split())[:200])
 
-    def _without_key(self, text: str) -> str:
-        return text.replace(self._key, "***") if self._secret else text
+
+def _too_long(error: BaseException) -> Unanswered:
+    return Unanswered("answer too long", str(error), of_server=True)
 
 
 def data_url(image: UInt8[np.ndarray, "h w 3"]) -> str:

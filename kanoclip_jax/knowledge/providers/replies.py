@@ -23,8 +23,10 @@ _REFUSAL = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
+# A refusal opens a text; of longer ones the pattern would take longer than anybody waits.
+_OPENING = 500
 # Some servers leave a reasoning model's thoughts in its answer.
-_THOUGHTS = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
+_THOUGHTS = "<think>", "</think>"
 
 
 def read_answer(body: str) -> str:
@@ -42,7 +44,7 @@ def read_answer(body: str) -> str:
         message = choice["message"]
         content, refusal = message.get("content"), message.get("refusal")
         filtered = choice.get("finish_reason") == "content_filter"
-        text = _THOUGHTS.sub("", content or "", count=1).strip()
+        text = _without_thoughts(content or "").strip()
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise Passing("malformed answer", body) from None
     if filtered:
@@ -57,4 +59,16 @@ def read_answer(body: str) -> str:
 
 def is_refusal(text: str) -> bool:
     """Whether a text opens as refusals do."""
-    return _REFUSAL.match(text) is not None
+    return _REFUSAL.match(text[:_OPENING]) is not None
+
+
+def _without_thoughts(text: str) -> str:
+    """Cut out the first thoughts that have an end; in one pass, whatever a text is."""
+    opening, closing = _THOUGHTS
+    end = text.find(closing)
+    start = text.find(opening)
+    if start > end >= 0:
+        end = text.find(closing, start)
+    if min(start, end) < 0:
+        return text
+    return text[:start].rstrip() + text[end + len(closing) :]

@@ -14,7 +14,10 @@ LONGEST_WAIT = 300.0
 
 
 def with_retries(
-    ask: Callable[[], str], retries: int, pause: Callable[[float], object]
+    ask: Callable[[], str],
+    retries: int,
+    pause: Callable[[float], object],
+    left: Callable[[], float] = lambda: math.inf,
 ) -> str:
     """Ask until there is an answer, at most `retries` times more.
 
@@ -22,6 +25,7 @@ def with_retries(
         ask: the attempt.
         retries: how many attempts may follow the first.
         pause: waits for some seconds; may raise to end it all.
+        left: seconds until no further attempt is made.
 
     Raises:
         Unanswered: the last attempt's failure, or one that asking again cannot mend.
@@ -33,7 +37,7 @@ def with_retries(
             wait = error.wait
             if wait is None:
                 wait = min(FIRST_WAIT * 2**attempt, LONGEST_WAIT)
-            if wait > LONGEST_WAIT:
+            if wait > min(LONGEST_WAIT, left()):
                 raise
             pause(wait)
     return ask()
@@ -48,7 +52,7 @@ def seconds_of(retry_after: str | None) -> float | None:
     except ValueError:
         try:
             date = email.utils.parsedate_to_datetime(retry_after)
-        except ValueError:
+            seconds = date.timestamp() - time.time()
+        except (ValueError, TypeError, OverflowError):
             return None
-        seconds = date.timestamp() - time.time()
     return None if math.isnan(seconds) else max(seconds, 0.0)

@@ -9,15 +9,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_pipelines.errors import DataError
 from kanoclip_jax import Detector, engine
 from kanoclip_jax.engine import restore
+from kanoclip_jax.engine.prediction.calibrate import image_threshold
 from kanoclip_jax.engine.prediction.calibration import (
     Calibration,
     find_calibrations,
     read_calibrations,
     save_calibration,
 )
+from kanoclip_jax.engine.prediction.windows_sample import Sample
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.metrics.histograms import PixelHistogram
+from kanoclip_jax.metrics.thresholds import at_best_f1
+from kanoclip_jax.verdict import is_above, margin
 
 OFF = {f"model__{part}": False for part in ("knpl", "vv", "cmci", "adapter")}
 
@@ -77,9 +83,10 @@ def test_thresholds_from_calibration_to_labels(
     # The second highest of 19 scores; ⌊0.1 · 20⌋ = 2 ranks lie above it.
     plain = Detector.load(copied, calibration="never", batch_size=4)
     scores = [p.score for p in plain.predict(normals, "metal nut")]
-    assert found.thresholds.image == sorted(scores)[-2]
+    chosen = sorted(scores)[-2]
+    assert found.thresholds.image == chosen + margin(chosen)
     low, high = found.image["interval"]
-    assert low <= sorted(scores)[-2] <= high
+    assert low <= found.thresholds.image <= high
 
     detector = Detector.load(copied, batch_size=4)
     assert detector.thresholds("metal nut") == found.thresholds
@@ -171,6 +178,90 @@ def test_what_cannot_be_calibrated_is_refused(
         engine.run("calibrate", config, tmp_path)
 
 
+@pytest.mark.parametrize("criterion", ["rate", "f1"])
+def test_twenty_times_one_picture_are_normal_in_every_batch(settings, criterion):
+    """Scores that batches of 8 and of 16 gave; an anomalous picture lies far above."""
+    few, many = np.float32(0.390132874), np.float32(0.390132904)
+    labels = np.repeat([0, 1], [20, 1])
+    sample = Sample(
+        np.array([few] * 20 + [0.5]), labels, PixelHistogram(), None, labels, None
+    )
+    config = settings(calibrate__target_rate=0.05, calibrate__criterion=criterion)
+    found = image_threshold(config, sample, "float32")
+    assert found["rate"] == 0
+    assert not is_above(np.array([few, many] * 10), found["threshold"]).any()
+    assert is_above(0.5, found["threshold"])
+
+
+def test_no_threshold_divides_what_arithmetic_alone_tells_apart():
+    """Of one picture, once as normal and once as anomalous, beside clear ones."""
+    scores = np.array([0.2, 0.39013287, 0.3901329, 0.39013293, 0.7, 0.8])
+    labels = np.array([0, 0, 1, 1, 1, 1])
+    plain = at_best_f1(scores, labels)
+    assert 0.39013287 < plain < 0.3901329
+    assert at_best_f1(scores, labels, margin) == pytest.approx(0.295, abs=1e-3)
+
+
+def test_thresholds_belong_to_how_pictures_are_cut(copied, stored):
+    with pytest.raises(InputError, match=r"made with another predict\.tiles"):
+        Detector.load(copied, calibration=stored, tiles="auto")
+    tiled = Detector.load(copied, calibration="never", tiles="64")
+    plain = Detector.load(copied, calibration="never")
+    assert tiled.identity == {**plain.identity, "predict.tiles": "64"}
+    entry = {"threshold": 0.25}
+    calibration = Calibration("metal nut", tiled.identity, entry, entry, facts={})
+    assert save_calibration(calibration, (copied,)) == stored
+    assert Detector.load(copied, tiles=64).thresholds("metal nut") == (0.25, 0.25)
+    # What was there before windows were is of whole pictures.
+    assert Detector.load(copied).thresholds("metal nut") == (0.5, 0.5)
+    with pytest.raises(InputError, match="allowed: never, auto"):
+        Detector.load(copied, tiles="sometimes")
+
+
+def test_calibration_and_prediction_in_windows(settings, copied, tmp_path, capsys):
+    folder = tmp_path / "strips"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        pixels = rng.integers(0, 256, (20, 30 + 90 * i, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    (folder / "bad.png").write_bytes(b"no picture")
+    shared = {"checkpoint": str(copied), "predict__tiles": "auto"}
+    with pytest.raises(DataError, match="bad.png"):
+        calibrate(settings, folder, tmp_path / "out", **shared)
+    good = Path(shutil.copytree(folder, tmp_path / "good"))
+    (good / "bad.png").unlink()
+    calibrate(settings, good, tmp_path / "out", **shared)
+    (found,) = read_calibrations(copied / "calibration.json")
+    assert found.identity["predict.tiles"] == "auto"
+    detector = Detector.load(copied, batch_size=4, tiles="auto")
+    alone = {p.name: detector.predict(p, "metal nut") for p in good.iterdir()}
+    highest = max(one.score for one in alone.values())
+    assert found.thresholds.image == pytest.approx(highest + margin(highest))
+    assert {one.label for one in alone.values()} == {"normal"}
+    config = settings(
+        predict__input=str(folder),
+        predict__class_name="metal nut",
+        predict__batch_size=4,
+        **shared,
+    )
+    assert engine.run("predict", config, tmp_path / "out") == 1
+    lines = lines_of(tmp_path / "out")
+    assert "cannot be decoded" in lines["bad.png"]["error"]
+    for name, one in alone.items():
+        assert lines[name]["score"] == pytest.approx(one.score, abs=1e-6)
+        assert lines[name]["label"] == "normal"
+        assert lines[name]["smallest_px"] == round(one.smallest, 1)
+    # Patches are 8 px: of whole pictures the widest is shrunk 210 / 32 times.
+    config.predict.tiles = "never"
+    with pytest.raises(InputError, match=r"made with another .*predict\.tiles"):
+        engine.run("predict", config, tmp_path / "out")
+    assert engine.run("predict", config, tmp_path / "whole") == 1
+    said = capsys.readouterr().out
+    assert "shrunk up to 7 × along one side (210x20 px): what is smaller than" in said
+    assert lines_of(tmp_path / "whole")["2.png"]["smallest_px"] == 52.5
+
+
 @pytest.fixture
 def stored(copied) -> Path:
     """Thresholds beside the checkpoint, of the class `metal nut`."""
@@ -236,7 +327,7 @@ def test_damaged_and_absent_files_are_named(copied, tmp_path):
     file = copied / "calibration.json"
     for content in ("{", "[]", '{"v": 2}', '{"v": 1, "calibrations": [{"a": 1}]}'):
         file.write_text(content)
-        with pytest.raises(InputError, match=r"is no calibration\.json"):
+        with pytest.raises(InputError, match=r"calibration\.json .*make it anew"):
             Detector.load(copied)
     assert Detector.load(copied, calibration="never").calibrated == ()
 

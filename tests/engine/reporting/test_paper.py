@@ -201,3 +201,13 @@ def test_the_ablation_stands_beside_table_3() -> None:
         "5.68",
         "1,234",
     ]
+
+
+def test_a_mean_says_over_how_many_classes_it_is() -> None:
+    made = result(0.8, None)
+    made["classes"]["nut"] = made["classes"]["tubes"] | {"image_auroc": None}
+    (note,) = report.with_facts("folder:/mine", made, [])["notes"]
+    assert "image metrics are over 1 of 2 classes: not of nut, where" in note
+    made["classes"]["tubes"]["pixel_auroc"] = 0.5
+    notes = report.with_facts("folder:/mine", made, [])["notes"]
+    assert "pixel metrics are over 1 of 2 classes: not of nut, where" in notes[1]

@@ -1,0 +1,150 @@
+"""What the JSON documents of runs, predictions and exports look like; see `documents`.
+
+Keys that are not here may be there: younger versions add some.
+"""
+
+from kanoclip_jax.documents import Choice, Row, Span
+
+_SHARE = Span(0, 1)
+_COUNT = Span(0, 2**53, whole=True)
+_SECONDS = Span(0)
+_METRICS = ("auroc", "ap", "f1max")
+_COLUMNS = (
+    *(f"{what}_{metric}" for what in ("image", "pixel") for metric in _METRICS),
+    *("pixel_aupro", "pixel_aupro_200"),
+)
+_VALUES = {name: (None, float) for name in _COLUMNS} | {
+    "normal": _COUNT,
+    "anomalous": _COUNT,
+}
+_OF_PAPER = {"image_auroc": (None, float), "pixel_auroc": (None, float)}
+BACKBONE = {"name": str, "fingerprint": str}
+
+# `config.json` of a run, and the settings in a checkpoint.
+_CHANGES = {"method?": str}
+SETTINGS = {
+    "method": str,
+    "rows?": [str],
+    "seeds?": _COUNT,
+    "row_settings?": {...: _CHANGES},
+}
+# What such settings say of CLIP, where a checkpoint alone says how it is to run.
+_SIZE = Span(1, 2**20, whole=True)
+READING_OF_CLIP = {
+    "clip": {"name": str, "image_size": _SIZE, "position_grid": str, "dtype": str}
+}
+# The `meta` of a checkpoint.
+CHECKPOINT = {
+    "config": {
+        "method": str,
+        "model": dict,
+        "clip?": {
+            "name?": str,
+            "image_size?": _SIZE,
+            "position_grid?": str,
+            "activation?": str,
+            "input_range?": str,
+            "dtype?": str,
+        },
+        "guide?": {"name": str},
+    },
+    "tree": {...: [_COUNT]},
+    "clip?": BACKBONE,
+    "guide?": BACKBONE,
+    "seconds?": _SECONDS,
+    "knowledge?": str,
+    "data?": {"next_index?": _COUNT},
+    "digests?": {...: str},
+    "inputs?": dict,
+}
+# `report.json` of one run.
+REPORT = {
+    "datasets": {
+        ...: {
+            "classes": {...: _VALUES},
+            "mean": _VALUES,
+            "published?": {...: _OF_PAPER},
+            "published_elsewhere?": {
+                ...: {
+                    "source": str,
+                    "methods": {...: {...: (None, float)}},
+                }
+            },
+            "notes?": [str],
+        }
+    },
+    "method": str,
+    "title?": str,
+    "parameters?": _COUNT,
+    "images_per_second?": (None, _SECONDS),
+    "checkpoint": (None, str),
+    "clip": BACKBONE,
+    "guide?": (None, BACKBONE),
+    "seconds": {"train": _SECONDS, "eval": _SECONDS},
+    "absent?": {...: str},
+}
+# `evidence.json`, by dataset and class.
+_CURVE = (None, {"x": [float], "y": [float]})
+_HISTOGRAM = (None, {"edges": [float], "normal": [_SECONDS], "anomalous": [_SECONDS]})
+_CASE = {"path": str, "defect": str, "score": float, "pictures": {...: str}}
+EVIDENCE = {
+    ...: {
+        ...: {
+            "curves": {
+                "image_roc": _CURVE,
+                "image_precision_recall": _CURVE,
+                "pixel_roc": _CURVE,
+                "pixel_precision_recall": _CURVE,
+                "region_overlap": _CURVE,
+            },
+            "histograms": {"image": _HISTOGRAM, "pixel": _HISTOGRAM},
+            "cases": {
+                kind: [_CASE] for kind in ("missed", "false_alarm", "found", "passed")
+            },
+        }
+    }
+}
+# `calibration.json`.
+_THRESHOLD = {"threshold": _SHARE}
+CALIBRATIONS = {
+    "v": Choice((1,)),
+    "calibrations": [
+        {
+            "class_name": str,
+            "identity": dict,
+            "image": _THRESHOLD,
+            "pixel": _THRESHOLD,
+            "facts": dict,
+        }
+    ],
+}
+# A line of `predictions.jsonl`: of a picture that failed, and of one that did not.
+_BOX = Row((_COUNT,) * 4)
+_KNOWN = {"path": str, "class_name?": str, "bytes?": _COUNT, "modified?": float}
+_FOUND = {
+    "label?": (None, str),
+    "map?": (None, str),
+    "overlay?": (None, str),
+    "box?": (None, _BOX),
+    "regions?": [{"box": _BOX, "area": _COUNT, "score": _SHARE}],
+}
+PREDICTED = _KNOWN | _FOUND | {"score": _SHARE}
+FAILED = _KNOWN | _FOUND | {"error": str}
+# What an export says of its formats.
+FORMATS = {"formats": {...: {"files": {...: str}}}}
+_SIDE = Span(1, 2**20, whole=True)
+# And of all else that its runner reads.
+MANIFEST = FORMATS | {
+    "v": Choice((2,)),
+    "image_size": _SIDE,
+    "patch_px": _SIDE,
+    "batch_size": (None, _SIDE),
+    "class_names": [str],
+    "thresholds": {...: {"image": _SHARE, "pixel": _SHARE}},
+    "reading": {
+        "value_range": str,
+        "max_pixels": _COUNT,
+        "orientation": Choice(("upright", "stored")),
+    },
+    "tiles": str,
+}
