@@ -232,13 +232,15 @@ def _open_classes(
             )
         where = home.path.relative_to(path)
         strays += [(where / stray).as_posix() for stray in unused.strays()]
-    check_masks(
+    blank = check_masks(
         [one.item for one in seen],
         {one.item.mask: one.look for one in seen if one.look},
         look_at_all(rest, masks.values),
         dataset=dataset,
         strict=strict,
     )
+    # A mask that marks nothing is right where the picture is normal.
+    strays = [name for name in strays if path / name not in blank]
     homes = [one.layout.home for one in classes]
     if homes != [tree]:
         used = frozenset().union(*map(used_files, classes))
