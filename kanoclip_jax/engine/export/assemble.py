@@ -38,7 +38,11 @@ Kept = Mapping[str, list[Statement]]
 
 
 def assemble(
-    name: str, root: Path = ROOT, words: Mapping[str, str] | None = None
+    name: str,
+    root: Path = ROOT,
+    *,
+    words: Mapping[str, str] | None = None,
+    licence: str = "",
 ) -> str:
     """Write a module and all that it uses of this package as one file.
 
@@ -46,6 +50,7 @@ def assemble(
         name: the module; it is the last part of the file.
         root: the folder that packages lie in.
         words: text to put in the place of other text, as of names of settings.
+        licence: lines of comment for its head.
 
     Raises:
         AssemblyError: some module imports what the file must do without.
@@ -59,7 +64,7 @@ def assemble(
         if (own := [one for one in kept[module.name] if not one.is_guard])
     ]
     head = [
-        f'{_licence(root)}\n"""{_title(modules[-1])}"""',
+        f'{licence}"""{_title(modules[-1])}"""',
         "from __future__ import annotations",
         _import(modules, kept),
     ]
@@ -185,12 +190,6 @@ def _join(
         text += module.write(one, final)
         former = large
     return text
-
-
-def _licence(root: Path) -> str:
-    lines = (root / "LICENSE").read_text(encoding="utf-8").splitlines()
-    holder = next(line for line in lines if line.startswith("Copyright"))
-    return f"# {holder}\n# SPDX-License-Identifier: {lines[0].split()[0]}"
 
 
 def _import(modules: Iterable[Module], kept: Kept) -> str:

@@ -4,6 +4,10 @@ import functools
 
 from kanoclip_jax.engine.export.assemble import assemble
 
+_LICENCE = """\
+# Copyright (c) 2026 The KAnoCLIP-JAX authors
+# SPDX-License-Identifier: MIT
+"""
 MODULE = "kanoclip_jax.engine.export.runner"
 # What the settings that messages name are called on the runner's command line.
 _WORDS = {
@@ -22,4 +26,4 @@ _WORDS = {
 @functools.cache
 def standalone() -> str:
     """The file's text."""
-    return assemble(MODULE, words=_WORDS)
+    return assemble(MODULE, words=_WORDS, licence=_LICENCE)

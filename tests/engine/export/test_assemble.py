@@ -31,7 +31,6 @@ def write(tmp_path, monkeypatch):
     monkeypatch.setattr(pieces, "OWN", ("own",))
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "__init__.py").touch()
-    (tmp_path / "LICENSE").write_text("MIT License\n\nCopyright (c) 2026 Somebody\n")
 
     def put(**modules: str) -> Path:
         for name, text in modules.items():
@@ -104,8 +103,9 @@ def test_modules_become_one_file(write):
             sys.exit(list(run()))
         ''',
     )
-    assert assemble("own.main", root, words={'areas")': 'AREAS")'}) == dedent('''\
-        # Copyright (c) 2026 Somebody
+    licence = "# SPDX-License-Identifier: MIT\n"
+    text = assemble("own.main", root, words={'areas")': 'AREAS")'}, licence=licence)
+    assert text == dedent('''\
         # SPDX-License-Identifier: MIT
         """The areas of two circles.
 
@@ -246,6 +246,9 @@ def test_the_runner_is_made_of_the_packages_own_modules():
         "kanoclip_jax.viz.heatmap",
         "kanoclip_jax.viz.regions",
     } <= names
+    kind, _, owner, *_ = (ROOT / "LICENSE").read_text(encoding="utf-8").splitlines()
+    head = f"# {owner}\n# SPDX-License-Identifier: {kind.split()[0]}\n"
+    assert standalone().startswith(head)
     own = (ROOT / f"{MODULE.replace('.', '/')}.py").read_text(encoding="utf-8")
     assert len(own.splitlines()) < 500
 
