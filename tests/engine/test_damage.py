@@ -402,10 +402,8 @@ def test_predictions(tmp_path: Path) -> None:
     predictions.close()
     log = tmp_path / "predictions.jsonl"
     files = [log, tmp_path / "predictions.settings.json"]
-    data = log.read_bytes()
 
     def read() -> Any:
-        log.write_bytes(data) if not log.exists() else None
         found = Predictions(tmp_path, settings)
         try:
             todo = found.begin(pictures)
