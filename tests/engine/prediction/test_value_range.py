@@ -16,7 +16,8 @@ from data_pipelines.sources import open_source
 from kanoclip_jax import Detector, engine
 from kanoclip_jax.engine.build import open_dataset
 from kanoclip_jax.engine.prediction import predict
-from kanoclip_jax.engine.settings import misfits, resolve
+from kanoclip_jax.engine.prediction.identity import misfits
+from kanoclip_jax.engine.settings import resolve
 from kanoclip_jax.errors import InputError
 
 OFF = {f"model__{part}": False for part in ("knpl", "vv", "cmci", "adapter")}
