@@ -156,7 +156,7 @@ def test_what_was_made_before_the_setting_stays_usable(detector):
 def test_a_detector_says_it_once_and_keeps_it(detector, shades):
     dark = np.round(shades[0] * 4095).astype(np.uint16)
     aloud = copy.copy(detector)
-    aloud._warned = False
+    aloud.silent = False
     with pytest.warns(UserWarning, match="nearly black") as said:
         found = aloud.predict([dark, dark, np.zeros_like(dark)])
     assert len(said) == 1
