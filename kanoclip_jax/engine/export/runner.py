@@ -33,6 +33,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data_pipelines.digests import is_whole
 from data_pipelines.errors import DataError
 from data_pipelines.names import canonical, printable, readable
 from data_pipelines.pictures.decode import Picture, read_picture
@@ -252,6 +253,10 @@ def _read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
     file = folder / MANIFEST
     data = documents.read_bytes(file, "name the folder of an export")
     manifest = documents.parse(data, str(file), shapes.MANIFEST, _AGAIN)
+    if not is_whole(manifest):
+        raise InputError(
+            f"{file} is not what was exported: it was damaged or edited; {_AGAIN}"
+        )
     return manifest, hashlib.sha256(data).hexdigest()
 
 

@@ -392,6 +392,9 @@ def test_exports_that_cannot_be_used_are_named(runner, copied, tmp_path):
         runner.Detector(copied)
     with pytest.raises(runner.InputError, match="holds 'onnx'; take another"):
         runner.Detector(copied, backend="openvino")
+    edit(copied, digest="0" * 64)
+    with pytest.raises(runner.InputError, match="it was damaged or edited; use the"):
+        runner.Detector(copied)
     edit(copied, v=1)
     with pytest.raises(runner.InputError, match="has v = 1; allowed is 2: use the"):
         runner.Detector(copied)

@@ -74,6 +74,7 @@ def test_one_image_alone(settings, pictures, tmp_path):
     assert engine.run("predict", config, tmp_path / "out") == 0
     assert lines_of(tmp_path / "out")["a.png"]["map"] is None
     assert sorted(os.listdir(tmp_path / "out")) == [
+        ".lock",
         "highest.png",
         "predictions.csv",
         "predictions.jsonl",

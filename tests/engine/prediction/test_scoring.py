@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_pipelines.pictures import Picture
 from data_pipelines.pipeline import Batch
 from kanoclip_jax.engine.prediction.scoring import Scored, Scorer
 from kanoclip_jax.engine.step import Found
@@ -37,12 +38,12 @@ def score(pictures: Iterable, tiles: str, model: Bright | None = None) -> list[S
     return list(scorer.score(pictures))
 
 
-def surface(height: int, width: int, at: tuple[int, int] | None) -> Image.Image:
+def surface(height: int, width: int, at: tuple[int, int] | None) -> Picture:
     """Grey, with a bright square of 8 px where it is asked for."""
     pixels = np.full((height, width, 3), 100, np.uint8)
     if at:
         pixels[at[0] : at[0] + 8, at[1] : at[1] + 8] = 250
-    return Image.fromarray(pixels)
+    return Picture(Image.fromarray(pixels))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_windows_of_several_pictures_share_batches():
 def test_few_pictures_are_in_memory_at_a_time():
     taken = []
 
-    def pictures() -> Iterator[tuple[int, Image.Image]]:
+    def pictures() -> Iterator[tuple[int, Picture]]:
         for i in range(20):
             taken.append(i)
             yield i, surface(64, 400, None)
@@ -86,7 +87,7 @@ def test_few_pictures_are_in_memory_at_a_time():
 
 @pytest.mark.parametrize("tiles", ["never", "auto"])
 def test_a_picture_at_fault_spoils_no_other(tiles):
-    blinding = Image.fromarray(np.full((200, 40, 3), 255, np.uint8))
+    blinding = Picture(Image.fromarray(np.full((200, 40, 3), 255, np.uint8)))
     good = surface(200, 40, (100, 10))
     alone = score([("good", good)], tiles)[0]
     given = [("a", good), ("b", blinding), ("c", "c is no picture"), ("d", good)]

@@ -16,7 +16,8 @@ from data_pipelines.sources import open_source
 from kanoclip_jax import Detector, engine
 from kanoclip_jax.engine.build import open_dataset
 from kanoclip_jax.engine.prediction import predict
-from kanoclip_jax.engine.settings import misfits, resolve
+from kanoclip_jax.engine.prediction.identity import misfits
+from kanoclip_jax.engine.settings import resolve
 from kanoclip_jax.errors import InputError
 
 OFF = {f"model__{part}": False for part in ("knpl", "vv", "cmci", "adapter")}
@@ -155,7 +156,7 @@ def test_what_was_made_before_the_setting_stays_usable(detector):
 def test_a_detector_says_it_once_and_keeps_it(detector, shades):
     dark = np.round(shades[0] * 4095).astype(np.uint16)
     aloud = copy.copy(detector)
-    aloud._warned = False
+    aloud.silent = False
     with pytest.warns(UserWarning, match="nearly black") as said:
         found = aloud.predict([dark, dark, np.zeros_like(dark)])
     assert len(said) == 1
