@@ -8,7 +8,7 @@ from PIL import Image
 
 from kanoclip_jax import Detector, engine
 from kanoclip_jax.engine.prediction.calibration import read_calibrations
-from kanoclip_jax.engine.settings import misfits
+from kanoclip_jax.engine.prediction.identity import misfits
 from kanoclip_jax.errors import InputError
 
 OFF = {f"model__{part}": False for part in ("knpl", "vv", "cmci", "adapter")}
