@@ -47,10 +47,9 @@ class Reading:
 
         Orientation is left out: what is turned has another key.
         """
-        own, before = (
-            {"data.value_range": reading.value_range} for reading in (self, Reading())
-        )
-        return {k: v for k, v in own.items() if before[k] != v}
+        if self.value_range == AUTO_RANGE:
+            return {}
+        return {"data.value_range": self.value_range}
 
 
 DEFAULT_READING = Reading()
