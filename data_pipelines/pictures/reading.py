@@ -7,6 +7,8 @@ from data_pipelines.pictures.values import AUTO_RANGE, canonical_range
 # As many as Pillow's own limit.
 MAX_PIXELS = 178_956_970
 
+ORIENTATIONS = ("upright", "stored")
+
 REPLACE = "replace or remove the file"
 SKIP_REMEDY = "or skip such files with --config.data.skip_bad_files=True"
 

@@ -14,7 +14,7 @@ import pytest
 from data_pipelines.locks import hold
 from kanoclip_jax import engine
 from kanoclip_jax.engine import endings, forks
-from kanoclip_jax.engine.checkpoint import Checkpoints, locate_step
+from kanoclip_jax.engine.checkpoint import Checkpoints, find_steps
 from kanoclip_jax.engine.writer import MetricWriter
 from kanoclip_jax.errors import InputError
 
@@ -107,7 +107,7 @@ def test_a_terminated_training_saves_its_step_and_goes_on(
             engine.run("train", config, tmp_path / "ended")
     assert caught.value.status == 143
     assert "step 5 of 11 is saved" in capsys.readouterr().out
-    assert locate_step(tmp_path / "ended" / "checkpoints").name == "5"
+    assert find_steps(tmp_path / "ended" / "checkpoints")[0].name == "5"
     endings.install()
     assert engine.run("train", config, tmp_path / "ended") == 0
     assert "continuing from step 5 of 11" in capsys.readouterr().out

@@ -15,7 +15,7 @@ from jax import monitoring
 from kanoclip_jax import engine
 from kanoclip_jax.engine import memory, train
 from kanoclip_jax.engine.build import load_method, open_dataset
-from kanoclip_jax.engine.checkpoint import locate_step, read_meta, read_params
+from kanoclip_jax.engine.checkpoint import find_steps, read_meta, read_params
 from kanoclip_jax.engine.settings import resolve
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.engine.writer import MetricWriter
@@ -28,7 +28,7 @@ def metrics_of(workdir: Path) -> dict:
 
 
 def params_of(config, workdir: Path) -> dict:
-    step = locate_step(workdir / "checkpoints")
+    step = find_steps(workdir / "checkpoints")[0]
     method = load_method(resolve(config))
     params = read_params(step, read_meta(step), method)
     return {

@@ -37,7 +37,7 @@ from data_pipelines.digests import is_whole
 from data_pipelines.errors import DataError
 from data_pipelines.names import canonical, printable, readable
 from data_pipelines.pictures.decode import Picture, read_picture
-from data_pipelines.pictures.reading import Reading
+from data_pipelines.pictures.reading import ORIENTATIONS, Reading
 from kanoclip_jax import documents
 from kanoclip_jax.engine import shapes
 from kanoclip_jax.engine.export.runtimes import (
@@ -67,7 +67,6 @@ except ImportError:
     fcntl = None
 
 MANIFEST = "manifest.json"
-ORIENTATIONS = ("upright", "stored")
 _AGAIN = (
     "use the runner.py that lies beside it, export again, or name the folder of an "
     "export"
