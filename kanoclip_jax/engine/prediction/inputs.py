@@ -128,7 +128,7 @@ def _visible(
     return [
         name
         for name in folders
-        if not name.startswith(".") and not is_below(Path(parent, name), exclude)
+        if not is_hidden(name) and not is_below(Path(parent, name), exclude)
     ]
 
 
