@@ -17,8 +17,6 @@ from kanoclip_jax.files import write_atomically
 BUNDLED = Path(__file__).parent / "data"
 # The SHA-256 of each bundled file.
 DIGESTS = "digests.json"
-
-
 # What a line that was written here ends with; one written by hand may lack it.
 _CHECK = "crc32"
 
