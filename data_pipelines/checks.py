@@ -12,6 +12,10 @@ from data_pipelines.pictures import (
     read_file,
 )
 from data_pipelines.records import Source
+from data_pipelines.tally import Tally
+
+# Of a dataset whose pictures are alike, so many say what all are like.
+SAMPLE = 24
 
 
 def read_checked(
@@ -67,7 +71,7 @@ def check_headers(
     return image, posture
 
 
-def examine(source: Source, most: int | None = 24) -> tuple[int, int, str]:
+def examine(source: Source, most: int | None = SAMPLE) -> str | None:
     """Looks at the values of deep pictures before anything is computed with them.
 
     Args:
@@ -75,23 +79,24 @@ def examine(source: Source, most: int | None = 24) -> tuple[int, int, str]:
       most: Look at so many, evenly spread; at all where None.
 
     Returns:
-      How many were looked at, how many of them are nearly black or without any
-      contrast, and what is to be said of the first of these.
+      How many of them are nearly black or without any contrast, and the first of
+      these, in a line; None where there are none.
 
     Raises:
       DataError: one cannot be decoded, or its range is not known.
     """
-    count, bad, first = min(len(source), most or len(source)), 0, ""
+    count = min(len(source), most or len(source))
+    tally = Tally(f"{source.dataset} that were looked at")
     for number in range(count):
         i = number * len(source) // count
         record = source[i]
+        warning = ""
         if is_deep(record["image"]):
             # Orientation plays no part.
             found = decode_picture(record["image"], record["path"], source.reading)
-            bad += bool(found.warning)
-            if found.warning and not first:
-                first = f"{record['path']}: {found.warning}"
-    return count, bad, first
+            warning = found.warning
+        tally.add(warning, record["path"])
+    return tally.said()
 
 
 def _check_has_mask(item: Item, needs_mask: bool) -> None:

@@ -50,6 +50,11 @@ def of_document(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def of_bytes(data: bytes) -> str:
+    """Returns the SHA-256 (hex) of what there is, empty where there is nothing."""
+    return hashlib.sha256(data).hexdigest() if data else ""
+
+
 def of_file(path: Path) -> str:
     """Returns the SHA-256 (hex) of a file's content."""
     with path.open("rb") as file:

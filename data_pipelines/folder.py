@@ -35,11 +35,10 @@ from data_pipelines.folder_reading import (
 from data_pipelines.folder_tree import Tree
 from data_pipelines.layouts import Item
 from data_pipelines.mask_check import check_masks, look_at_all
-from data_pipelines.names import printable
+from data_pipelines.names import name_some, printable, readable
 from data_pipelines.orientation import AS_STORED
 from data_pipelines.pictures import DEFAULT_READING, Reading, read_file
 from data_pipelines.records import Entry, FileRule, Record, Source
-from data_pipelines.suffixes import name_some
 
 _PREFIX = "folder:"
 
@@ -62,7 +61,7 @@ class FolderSource(Source):
     ):
         self.dataset = dataset
         self.classes = classes
-        self.prompt_names = {name: name.replace("_", " ") for name in classes}
+        self.prompt_names = {name: readable(name) for name in classes}
         self.has_masks = has_masks
         self.labelled = labelled
         self.index = tuple(item.entry for item in items)
@@ -186,7 +185,7 @@ def open_folder(
     if strict and source.strays:
         raise DataError(
             f"{path} holds {len(source.strays)} files that are not used "
-            f"({name_some(list(source.strays))}); move them elsewhere, or accept them "
+            f"({name_some(source.strays)}); move them elsewhere, or accept them "
             "with --config.data.strict=False"
         )
     return source

@@ -8,6 +8,7 @@ from pathlib import Path
 from data_pipelines.errors import DataError
 from data_pipelines.folder_layout import ClassLayout, holds_masks
 from data_pipelines.folder_names import (
+    MASK_ENDINGS,
     NORMAL_FOLDERS,
     is_normal,
     is_result,
@@ -24,11 +25,8 @@ from data_pipelines.folder_tree import (
     looks_like_masks,
 )
 from data_pipelines.layouts import Item, pair_masks
-from data_pipelines.names import printable
+from data_pipelines.names import name_some, printable
 from data_pipelines.records import Entry
-from data_pipelines.suffixes import name_some
-
-_ENDINGS = ("_mask", "", "_gt", "_label", "_seg", "_segmentation", "_ground_truth")
 
 
 @dataclass(frozen=True, eq=False)
@@ -338,7 +336,7 @@ def _pair_nested(
 
 
 def _pair(pictures: Iterable[Path], masks: Iterable[Path]) -> dict[Path, Path | None]:
-    return pair_masks(list(pictures), list(masks), _ENDINGS)
+    return pair_masks(list(pictures), list(masks), MASK_ENDINGS)
 
 
 def _refuse_blank(

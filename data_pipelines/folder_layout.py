@@ -14,8 +14,7 @@ from data_pipelines.folder_names import (
     split_of,
 )
 from data_pipelines.folder_tree import Tree, looks_like_masks, scan_tree
-from data_pipelines.names import printable
-from data_pipelines.suffixes import name_some
+from data_pipelines.names import name_some, printable
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,8 @@ _FILLERS = frozenset(
         *("copy", "class", "product", "products", "only", "all", "a", "b", "c", "d"),
     )
 )
+# What the stem of a mask in a folder of masks may add to that of its picture.
+MASK_ENDINGS = ("_mask", "", "_gt", "_label", "_seg", "_segmentation", "_ground_truth")
 _OF_MASKS = r"masks?|gt|ground[ _-]?truth|labels?|seg|segmentation|annotations?|anno"
 _MASK_STEMS = tuple(
     re.compile(pattern, re.IGNORECASE)

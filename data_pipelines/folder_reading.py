@@ -12,8 +12,8 @@ from data_pipelines.folder_names import (
     split_of,
 )
 from data_pipelines.folder_tree import Tree
-from data_pipelines.names import printable
-from data_pipelines.suffixes import count_suffixes, name_some
+from data_pipelines.names import name_some, printable
+from data_pipelines.suffixes import count_suffixes
 
 _MOST_NAMED = 3
 

@@ -12,10 +12,12 @@ import numpy as np
 from jaxtyping import Bool
 
 from data_pipelines.errors import DataError
+from data_pipelines.folder_names import MASK_ENDINGS
 from data_pipelines.layouts import Item
 from data_pipelines.mask_values import IDS, LOSSY, PLAIN, SOFT, VOID
 from data_pipelines.masks import tell_mask
-from data_pipelines.notices import name_some, warn_once
+from data_pipelines.names import name_some
+from data_pipelines.notices import warn_once
 from data_pipelines.pictures import read_file
 from data_pipelines.records import Entry
 
@@ -23,8 +25,6 @@ _LARGE = 0.5
 _READERS = 4
 # What no other reading of the file would give otherwise needs no word.
 _SILENT = frozenset((PLAIN, IDS, LOSSY))
-# What the stem of a mask may add to that of its picture.
-_ENDINGS = ("_mask", "_gt", "_label", "_seg", "_segmentation", "_ground_truth")
 _RULE = "--config.data.mask_values=nonzero, half or ids"
 
 
@@ -175,7 +175,7 @@ def _owners(items: Sequence[Item], masks: Iterable[Path]) -> dict[Path, Item]:
     found = {}
     for path in masks:
         kind = path.parent.name.lower()
-        stems = {path.stem, *(path.stem.removesuffix(end) for end in _ENDINGS)}
+        stems = {path.stem.removesuffix(ending) for ending in MASK_ENDINGS}
         fitting = [
             item
             for stem in stems

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 # Joiners within words: scripts need them, and they turn or hide nothing.
 _WITHIN_WORDS = "\u200c\u200d"
@@ -46,6 +47,13 @@ def _is_shown(char: str) -> bool:
         or char in _WITHIN_WORDS
         or unicodedata.category(char) == "Zs"
     )
+
+
+def name_some(names: Sequence[str], most: int = 3) -> str:
+    """The first of some names in words, as in `a, b, c and 4 more`, on one line."""
+    shown = ", ".join(map(printable, names[:most]))
+    more = len(names) - most
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def table_cell(value: object) -> object:

@@ -17,7 +17,8 @@ from jaxtyping import Shaped
 from PIL import ExifTags, Image
 
 from data_pipelines.errors import DataError
-from data_pipelines.notices import name_some, warn_once
+from data_pipelines.names import name_some
+from data_pipelines.notices import warn_once
 from data_pipelines.pictures import DEFAULT_READING, Reading, open_file, read_size
 
 MaskOrientation = Literal["auto", "upright", "stored"]

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TypedDict
 
+from data_pipelines.digests import of_bytes
 from data_pipelines.mask_values import PUBLISHED
 from data_pipelines.masks import MaskRule
 from data_pipelines.pictures.reading import DEFAULT_READING, Reading
@@ -115,8 +116,7 @@ class Source(abc.ABC):
 
     def mask_key(self, i: int) -> str:
         """Returns the SHA-256 of its encoded mask, empty where there is none."""
-        mask = self.mask(i)
-        return hashlib.sha256(mask).hexdigest() if mask else ""
+        return of_bytes(self.mask(i))
 
     def digest(self) -> str:
         """Returns the SHA-256 of all that training learns from it, in its order.

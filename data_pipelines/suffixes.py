@@ -2,7 +2,6 @@
 
 from pathlib import PurePath
 
-from data_pipelines.names import printable
 from data_pipelines.pictures.formats import IMAGE_SUFFIXES
 
 # Pictures and films that are known by their names and are not read: never passed over
@@ -79,10 +78,3 @@ def count_suffixes(names: list[str]) -> str:
     for name in names:
         found[suffix_of(name)] = found.get(suffix_of(name), 0) + 1
     return ", ".join(f"{suffix} {count}" for suffix, count in sorted(found.items()))
-
-
-def name_some(names: list[str], most: int = 3) -> str:
-    """Returns the first names in words, as in `a, b, c and 4 more`, on one line."""
-    shown = ", ".join(printable(name) for name in names[:most])
-    more = len(names) - most
-    return f"{shown} and {more} more" if more > 0 else shown

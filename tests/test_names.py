@@ -158,7 +158,7 @@ def test_the_table_of_predictions_is_safe_to_open(tmp_path: Path) -> None:
     text = (tmp_path / "predictions.csv").read_text()
     _, first, second = csv.reader(io.StringIO(text))
     assert first[:3] == [r"/p/\x1b[2Ja.png", "'=1+1", "0.5"]
-    assert second[1] == "'@x" and second[-1] == r"'-bad\n"
+    assert second[1] == "'@x" and second[-2] == r"'-bad\n"
 
 
 def test_the_same_name_in_other_letters_continues(tmp_path: Path) -> None:

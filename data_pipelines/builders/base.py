@@ -6,7 +6,6 @@ complete dataset exceeds; ShardBasedBuilder streams in bounded memory and keeps 
 
 import abc
 import functools
-import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -18,6 +17,7 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from data_pipelines.checks import read_checked
+from data_pipelines.digests import of_bytes
 from data_pipelines.errors import DataError
 from data_pipelines.layouts import Item, find_strays
 from data_pipelines.mask_check import look_at
@@ -209,11 +209,10 @@ class AnomalyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
                     raise
                 self.skipped.append(str(error))
                 continue
-            key = hashlib.sha256(record["image"]).hexdigest()
+            key = of_bytes(record["image"])
             entry = Entry(*(record[field.name] for field in fields(Entry)))
             self.entries.append((entry, key))
-            mask = record["mask"]
-            self.mask_keys.append(hashlib.sha256(mask).hexdigest() if mask else "")
+            self.mask_keys.append(of_bytes(record["mask"]))
             self._look(record)
             yield len(self.entries), {**record, "key": key}
 

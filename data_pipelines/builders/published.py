@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator
 
 from data_pipelines.catalog import Card
 from data_pipelines.errors import DataError
+from data_pipelines.names import name_some
 from data_pipelines.notices import warn_once
 from data_pipelines.records import Entry, Source
 
-_STRAYS_NAMED = 5
+_MOST_NAMED = 5
 
 
 def compare_counts(card: Card, index: Iterable[Entry]) -> Iterator[str]:
@@ -62,9 +63,5 @@ def warn_of_differences(source: Source, root: str) -> None:
     if source.skipped:
         warn_once(f"{source.dataset}: skipped {len(source.skipped)} files")
     if source.strays:
-        more = len(source.strays) - _STRAYS_NAMED
-        named = ", ".join(source.strays[:_STRAYS_NAMED])
-        rest = f" and {more} more" if more > 0 else ""
-        warn_once(
-            f"{source.dataset}: left out what is not part of its layout: {named}{rest}"
-        )
+        named = name_some(source.strays, _MOST_NAMED)
+        warn_once(f"{source.dataset}: left out what is not part of its layout: {named}")

@@ -7,6 +7,8 @@ from data_pipelines.pictures.values import AUTO_RANGE, canonical_range
 # As many as Pillow's own limit.
 MAX_PIXELS = 178_956_970
 
+ORIENTATIONS = ("upright", "stored")
+
 REPLACE = "replace or remove the file"
 SKIP_REMEDY = "or skip such files with --config.data.skip_bad_files=True"
 
@@ -47,10 +49,9 @@ class Reading:
 
         Orientation is left out: what is turned has another key.
         """
-        own, before = (
-            {"data.value_range": reading.value_range} for reading in (self, Reading())
-        )
-        return {k: v for k, v in own.items() if before[k] != v}
+        if self.value_range == AUTO_RANGE:
+            return {}
+        return {"data.value_range": self.value_range}
 
 
 DEFAULT_READING = Reading()

@@ -200,8 +200,7 @@ def _read_page(file: BinaryIO, number: int, page: Any, name: str) -> Tiff:
     if page.sampleformat == 1:
         limits = 0.0, _highest(page)
     return Tiff(
-        number,
-        Stored(pixels, limits, inverted=photometric == _INVERTED),
+        stored=Stored(pixels, limits, inverted=photometric == _INVERTED),
         ink=photometric == _INK,
         orientation=_tag(page, _ORIENTATION_TAG, 1),
     )

@@ -19,7 +19,8 @@ from jaxtyping import Array, Float, UInt8
 
 from kanoclip_jax.backbones.dino_files import Shape, read_dino
 from kanoclip_jax.backbones.locate import locate_guide
-from kanoclip_jax.backbones.weights import digest, resize_position_grid
+from kanoclip_jax.backbones.tensors import digest
+from kanoclip_jax.backbones.weights import resize_position_grid
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.finite import check_finite
 from kanoclip_jax.ops.attention import attend, merge_heads, split_heads

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 
 from kanoclip_jax import documents
 from kanoclip_jax.backbones import shapes
-from kanoclip_jax.backbones.weights import read_tensors
+from kanoclip_jax.backbones.tensors import read_tensors
 from kanoclip_jax.errors import InputError
 
 KINDS = ("dinov2_with_registers", "dinov2")

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from absl import logging
 from ml_collections import FrozenConfigDict
 
-from data_pipelines.checks import examine
+from data_pipelines.checks import SAMPLE, examine
 from data_pipelines.errors import AbsentError
 from data_pipelines.names import printable
 from data_pipelines.sources import MaskSettings, Source, open_source
@@ -88,7 +88,7 @@ def open_dataset(
     classes: tuple[str, ...],
     *,
     labelled: bool = True,
-    most: int | None = 24,
+    most: int | None = SAMPLE,
 ) -> Source:
     """One dataset as the settings ask; how a folder was read is said once, in words.
 
@@ -127,8 +127,8 @@ def open_dataset(
             print(f"  {line}")
     if not len(source):
         raise InputError(f"{dataset} holds no images; see --config.data.root")
-    if is_first():
-        _examine(source, most)
+    if is_first() and (said := examine(source, most)):
+        print(said)
     logging.info(
         "%s: %d images of %d classes", dataset, len(source), len(source.classes)
     )
@@ -140,16 +140,6 @@ def _say_once(dataset: str, description: tuple[str, ...]) -> None:
     """Print how a folder was read: the runs of a suite open it again and again."""
     print(f"{printable(dataset)} is read as")
     print("\n".join(f"  {line}" for line in description), flush=True)
-
-
-def _examine(source: Source, most: int | None) -> None:
-    """Say what there is to say of values before anything is computed."""
-    looked, bad, first = examine(source, most)
-    if bad:
-        print(
-            f"warning: {source.dataset}: {bad} of {looked} pictures looked at are nearly "
-            f"black or without any contrast: {first}"
-        )
 
 
 def open_targets(config: FrozenConfigDict) -> Targets:

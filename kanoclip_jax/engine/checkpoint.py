@@ -198,11 +198,6 @@ def find_steps(path: Path) -> list[Path]:
     return sorted(steps, key=lambda step: int(step.name), reverse=True)
 
 
-def locate_step(path: Path) -> Path:
-    """The newest of `find_steps`."""
-    return find_steps(path)[0]
-
-
 def say_if_older(damaged: list[DamagedError], step: Path) -> None:
     """Name the newer steps that were passed over for this one."""
     for error in damaged:

@@ -7,6 +7,7 @@ from ml_collections import FrozenConfigDict
 from safetensors import SafetensorError
 
 from data_pipelines.catalog import CATALOG
+from data_pipelines.checks import SAMPLE
 from data_pipelines.errors import AbsentError
 from data_pipelines.locks import hold
 from data_pipelines.sources import Source
@@ -37,7 +38,7 @@ def main(
     for dataset, classes in wanted.items():
         try:
             # Copies hold what is published; of folders nobody knows.
-            most = 24 if dataset in CATALOG else None
+            most = SAMPLE if dataset in CATALOG else None
             source = open_dataset(config, dataset, classes, most=most)
         except AbsentError as error:
             absent.append(error)

@@ -7,7 +7,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data_pipelines.sources import Source
-from kanoclip_jax.engine.prediction.tally import Tally
+from data_pipelines.tally import Tally
 
 T = TypeVar("T", bound=Mapping[str, Any])
 

@@ -26,8 +26,8 @@ from kanoclip_jax.engine.checkpoint import (
     read_params,
     say_if_older,
 )
-from kanoclip_jax.engine.inputs import backbone_files, refuse_other_weights
 from kanoclip_jax.engine.prediction.tiles import NEVER
+from kanoclip_jax.engine.provenance import backbone_files, refuse_other_weights
 from kanoclip_jax.engine.settings import adopt, reading_of
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from data_pipelines.mask_values import CHOICES
 from data_pipelines.pictures import MAX_PIXELS, Reading
+from data_pipelines.pictures.reading import ORIENTATIONS
 from kanoclip_jax.engine.dotted import flatten, get, plain, put, split
 from kanoclip_jax.engine.prediction.tiles import NEVER, read_setting
 from kanoclip_jax.engine.rows import (
@@ -65,8 +66,8 @@ _NOT_NEGATIVE = (
 _CHOICES = {
     "data.class_names": ("display", "raw"),
     "data.mask_values": CHOICES,
-    "data.orientation": ("upright", "stored"),
-    "data.mask_orientation": ("auto", "upright", "stored"),
+    "data.orientation": ORIENTATIONS,
+    "data.mask_orientation": ("auto", *ORIENTATIONS),
     "clip.position_grid": ("bilinear", "bicubic", "bicubic_antialias"),
     "clip.activation": ("", "quick_gelu", "gelu"),
     "clip.input_range": ("clip", "unit"),

@@ -3,6 +3,7 @@
 Keys that are not here may be there: younger versions add some.
 """
 
+from data_pipelines.pictures.reading import ORIENTATIONS
 from kanoclip_jax.documents import Choice, Row, Span
 
 _SHARE = Span(0, 1)
@@ -144,7 +145,7 @@ MANIFEST = FORMATS | {
     "reading": {
         "value_range": str,
         "max_pixels": _COUNT,
-        "orientation": Choice(("upright", "stored")),
+        "orientation": Choice(ORIENTATIONS),
     },
     "tiles": str,
 }

@@ -24,11 +24,11 @@ from kanoclip_jax.engine.build import (
     refuse_training_dataset,
 )
 from kanoclip_jax.engine.checkpoint import Checkpoints, DamagedError, read_meta
-from kanoclip_jax.engine.inputs import refuse_other_inputs, training_inputs
 from kanoclip_jax.engine.knowledge.training import training_knowledge
 from kanoclip_jax.engine.memory import allowed_pieces
 from kanoclip_jax.engine.optimizer import make_optimizer, make_schedule
 from kanoclip_jax.engine.programs import Programs
+from kanoclip_jax.engine.provenance import refuse_other_inputs, training_inputs
 from kanoclip_jax.engine.settings import to_dict
 from kanoclip_jax.engine.sharding import Devices, first_alone, gather
 from kanoclip_jax.engine.step import (

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_pipelines.names import canonical
 from kanoclip_jax import documents
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.files import write_atomically
@@ -16,8 +17,6 @@ from kanoclip_jax.files import write_atomically
 BUNDLED = Path(__file__).parent / "data"
 # The SHA-256 of each bundled file.
 DIGESTS = "digests.json"
-
-
 # What a line that was written here ends with; one written by hand may lack it.
 _CHECK = "crc32"
 
@@ -167,11 +166,11 @@ def bundled_records(dataset: str, names: Mapping[str, str]) -> list[Record]:
     found = []
     for name, words in names.items():
         own = [r for r in records if (r.dataset, r.class_name) == (dataset, name)]
-        called = {_plain(name), _plain(words)}
+        called = {canonical(name), canonical(words)}
         found += own or [
             dataclasses.replace(record, class_name=name)
             for record in records
-            if _plain(record.class_name) in called
+            if canonical(record.class_name) in called
         ]
     return found
 
@@ -203,7 +202,3 @@ def _bundled(folder: Path) -> tuple[Record, ...]:
             "again, or give sentences of your own with --config.knowledge.path=FILE.jsonl"
         ) from None
     return tuple(r for name in sorted(digests) for r in read_records(folder / name))
-
-
-def _plain(name: str) -> str:
-    return name.replace("_", " ").casefold()

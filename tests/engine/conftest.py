@@ -89,15 +89,27 @@ def checkpoint(
     settings: Callable[..., ConfigDict], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A checkpoint as training leaves it, of parameters that nothing trained."""
-    config = resolve(settings())
+    return write_checkpoint(settings(), tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="session")
+def quick_checkpoint(
+    quick: Callable[..., ConfigDict], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The same of `quick`, for what is the same whoever gives scores."""
+    return write_checkpoint(quick(), tmp_path_factory.mktemp("quick"))
+
+
+def write_checkpoint(config: ConfigDict, run: Path) -> Path:
+    """Parameters that are drawn, as a step of a run."""
+    config = resolve(config)
     method = load_method(config)
     rng = np.random.default_rng(0)
     params = jax.tree.map(
         lambda leaf: leaf + 0.1 * rng.normal(size=leaf.shape).astype(leaf.dtype),
         jax.jit(method.init)(jax.random.key(0), method.frozen),
     )
-    folder = tmp_path_factory.mktemp("run") / "checkpoints"
-    checkpoints = Checkpoints(folder)
+    checkpoints = Checkpoints(run / "checkpoints")
     checkpoints.save(
         TrainState(params, {"count": np.zeros(())}, np.int32(7)),
         {
@@ -108,4 +120,4 @@ def checkpoint(
         },
     )
     checkpoints.close()
-    return folder
+    return run / "checkpoints"

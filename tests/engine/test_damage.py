@@ -18,7 +18,7 @@ from class_trees import write_class
 from safetensors.numpy import save_file
 from sample_documents import EVIDENCE, REPORT
 
-from data_pipelines.builders import prepared
+from data_pipelines.builders import copies
 from data_pipelines.digests import seal, unseal
 from data_pipelines.errors import DataError
 from data_pipelines.sources import open_source
@@ -276,7 +276,7 @@ def test_prepared_copies(
 ) -> None:
     """Of large files only what is read is checked."""
     if name.startswith("large"):
-        monkeypatch.setattr(prepared, "_SMALL", 0)
+        monkeypatch.setattr(copies, "_SMALL", 0)
     write_class(tmp_path / "root" / "mvtec" / "bottle", 2, 2, seed=1)
     places = {"root": str(tmp_path / "root"), "prepared": str(tmp_path / "copies")}
     source = open_source("mvtec", **places)
@@ -286,7 +286,7 @@ def test_prepared_copies(
     assert files
 
     def read() -> Any:
-        found = prepared.PreparedSource(*source._opened_with)
+        found = copies.PreparedSource(*source._opened_with)
         return [found[i] for i in range(len(found))], found.digest()
 
     expect(name, Stored(files, read))

@@ -13,7 +13,7 @@ from ml_collections import FrozenConfigDict
 from sample_documents import CHECKPOINT, EVIDENCE, LINE, REPORT, THRESHOLD
 
 from data_pipelines import documents
-from data_pipelines.builders import meta, prepared
+from data_pipelines.builders import copies, meta
 from data_pipelines.documents import Choice, Row, Span
 from data_pipelines.errors import DataError
 from kanoclip_jax.backbones import dino_files, openclip, weights
@@ -100,7 +100,7 @@ DOORS: dict[str, tuple[Any, Callable[[Path], Any]]] = {
             "records": [["nut/a.png", "nut", "good", 0, "ab"]],
             "masks": [""],
         },
-        lambda folder: prepared._read_index(folder / "copy"),
+        lambda folder: copies.read_index(folder / "copy"),
     ),
     "dino/config.json": (
         {"model_type": "dinov2", "num_hidden_layers": 2, "num_attention_heads": 6}

@@ -13,8 +13,11 @@ import pytest
 
 from data_pipelines.locks import hold
 from kanoclip_jax import engine
-from kanoclip_jax.engine import endings, forks
-from kanoclip_jax.engine.checkpoint import Checkpoints, locate_step
+from kanoclip_jax.engine import endings, forks, train
+from kanoclip_jax.engine.build import load_method, open_dataset
+from kanoclip_jax.engine.checkpoint import Checkpoints, find_steps
+from kanoclip_jax.engine.settings import resolve
+from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.engine.writer import MetricWriter
 from kanoclip_jax.errors import InputError
 
@@ -107,9 +110,13 @@ def test_a_terminated_training_saves_its_step_and_goes_on(
             engine.run("train", config, tmp_path / "ended")
     assert caught.value.status == 143
     assert "step 5 of 11 is saved" in capsys.readouterr().out
-    assert locate_step(tmp_path / "ended" / "checkpoints").name == "5"
+    assert find_steps(tmp_path / "ended" / "checkpoints")[0].name == "5"
     endings.install()
-    assert engine.run("train", config, tmp_path / "ended") == 0
+    run = train.Run(
+        *(config := resolve(config), Workdir(tmp_path / "ended")),
+        *(load_method(config), open_dataset(config, "mvtec", ())),
+    )
+    assert int(run.train().step) == 11
     assert "continuing from step 5 of 11" in capsys.readouterr().out
     lines = (tmp_path / "ended" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(1, 12))
@@ -142,11 +149,13 @@ def test_a_folder_that_is_written_to_is_left_alone(quick, tmp_path, mode):
         assert sorted((tmp_path / "run").iterdir()) == before
 
 
-def test_a_child_that_was_forked_after_loading_is_refused(monkeypatch, checkpoint):
+def test_a_child_that_was_forked_after_loading_is_refused(
+    monkeypatch, quick_checkpoint
+):
     """It would wait for threads that only its parent has."""
     from kanoclip_jax import Detector
 
-    detector = Detector.load(checkpoint)
+    detector = Detector.load(quick_checkpoint)
     read, write = os.pipe()
     with pytest.warns(RuntimeWarning, match="fork"):
         child = os.fork()
@@ -155,7 +164,7 @@ def test_a_child_that_was_forked_after_loading_is_refused(monkeypatch, checkpoin
         try:
             for use in (
                 lambda: detector.predict(np.zeros((8, 8), np.uint8)),
-                lambda: Detector.load(checkpoint),
+                lambda: Detector.load(quick_checkpoint),
             ):
                 try:
                     use()

@@ -15,7 +15,7 @@ from kanoclip_jax import engine
 from kanoclip_jax.engine import feature_cache
 from kanoclip_jax.engine.auxiliary import open_auxiliary, refuse_without_masks
 from kanoclip_jax.engine.build import load_method, refuse_training_dataset
-from kanoclip_jax.engine.checkpoint import locate_step, read_meta
+from kanoclip_jax.engine.checkpoint import find_steps, read_meta
 from kanoclip_jax.engine.knowledge.training import training_knowledge
 from kanoclip_jax.engine.settings import resolve
 from kanoclip_jax.engine.suite import _auxiliary, _checkpoint
@@ -87,7 +87,7 @@ def test_two_datasets_are_trained_on_as_one(
     # 21 images of MVTec AD and 5 of CVC-ColonDB, of which the former are known.
     assert "on 26 images, 7 steps of 4" in capsys.readouterr().out
     assert len(computed) == 5
-    meta = read_meta(locate_step(tmp_path / "both" / "checkpoints"))
+    meta = read_meta(find_steps(tmp_path / "both" / "checkpoints")[0])
     assert meta["dataset"] == "mvtec,colondb"
     assert meta["classes"] == ["bottle", "metal_nut", "colon"]
     saved = json.loads((tmp_path / "both" / "config.json").read_text())
@@ -304,7 +304,7 @@ def test_the_command_line_trains_on_several(
     )
     assert done.returncode == 0, done.stderr
     assert "on 16 images, 4 steps of 4" in done.stdout
-    meta = read_meta(locate_step(tmp_path / "run" / "checkpoints"))
+    meta = read_meta(find_steps(tmp_path / "run" / "checkpoints")[0])
     assert meta["dataset"] == "colondb,mvtec"
     assert meta["classes"] == ["colon", "bottle"]
     report = json.loads((tmp_path / "run" / "report.json").read_text())

@@ -1,11 +1,14 @@
 """The command line: every bad input is one line on stderr and exit status 2."""
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from absl.testing import flagsaver
 
 import launch as launcher
 from kanoclip_jax.errors import InputError
@@ -33,11 +36,39 @@ def refused(*flags: str) -> str:
 
 
 @pytest.fixture
-def demo(tmp_path: Path) -> tuple[str, ...]:
+def refused_here(capfd, monkeypatch) -> Iterator[Callable[..., str]]:
+    """As `refused` in this process, for what needs no process of its own."""
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.chdir(ROOT)
+
+    def refused(*arguments: str) -> str:
+        argv = ["launch.py", *arguments]
+        # The flags of settings are found there.
+        monkeypatch.setattr(sys, "argv", argv)
+        with flagsaver.flagsaver():
+            status = launcher.main(argv)
+        error = capfd.readouterr().err.strip()
+        assert status == 2, error
+        assert error.startswith("error: ") and "\n" not in error, error
+        return error
+
+    yield refused
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the demo's pictures are drawn, once."""
+    return tmp_path_factory.mktemp("prepared")
+
+
+@pytest.fixture
+def demo(tmp_path: Path, drawn: Path) -> tuple[str, ...]:
     return (
         "--config=configs/demo.py",
         f"--workdir={tmp_path / 'run'}",
-        f"--config.data.prepared={tmp_path / 'prepared'}",
+        f"--config.data.prepared={drawn}",
     )
 
 
@@ -54,8 +85,8 @@ def demo(tmp_path: Path) -> tuple[str, ...]:
         (("--config=configs/ablation.py:all",), "none, knpl, vv, cmci, adapter"),
     ],
 )
-def test_flags_that_cannot_be_meant(flags, words):
-    assert words in refused(*flags)
+def test_flags_that_cannot_be_meant(refused_here, flags, words):
+    assert words in refused_here(*flags)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +95,6 @@ def test_flags_that_cannot_be_meant(flags, words):
         ("train.epochs=0", "must be positive"),
         ("clip.dtype=float8", "auto, float32, bfloat16"),
         ("clip.image_size=161", "160 and 168"),
-        ("clip.name=nobody/no-such-clip", "--config.clip.name=demo"),
         ("eval.datasets=textures_evil", "textures_eval"),
         ("eval.datasets=textures_train", "not zero-shot"),
         ("train.classes=weeve", "weeve"),
@@ -76,12 +106,17 @@ def test_flags_that_cannot_be_meant(flags, words):
         ("model.sigm=2", 'Did you mean "sigma"'),
     ],
 )
-def test_settings_that_cannot_be_meant(demo, flag, words):
-    assert words in refused(*demo, f"--config.{flag}")
+def test_settings_that_cannot_be_meant(refused_here, demo, flag, words):
+    assert words in refused_here(*demo, f"--config.{flag}")
 
 
-def test_nothing_is_written_before_settings_are_good(demo, tmp_path):
-    refused(*demo, "--config.eval.datasets=textures_evil")
+def test_a_model_that_is_nowhere_is_named(demo):
+    flag = "--config.clip.name=nobody/no-such-clip"
+    assert "--config.clip.name=demo" in refused(*demo, flag)
+
+
+def test_nothing_is_written_before_settings_are_good(refused_here, demo, tmp_path):
+    refused_here(*demo, "--config.eval.datasets=textures_evil")
     assert not (tmp_path / "run").exists()
 
 

@@ -12,7 +12,7 @@ import pytest
 import tiny_clip
 
 from data_pipelines.sources import open_source
-from kanoclip_jax.engine import build, inputs, train
+from kanoclip_jax.engine import build, provenance, train
 from kanoclip_jax.engine.build import load_method, open_dataset
 from kanoclip_jax.engine.checkpoint import digest_of, read_meta
 from kanoclip_jax.engine.prediction.detector import Detector
@@ -197,12 +197,12 @@ def test_other_inputs_are_refused_by_what_differs(
     meta = read_meta(world.folder / "checkpoints" / "11")
 
     def compare(source: Any = world.source) -> None:
-        inputs.refuse_other_inputs(world.folder, meta, world.method, source)
+        provenance.refuse_other_inputs(world.folder, meta, world.method, source)
 
     compare()
     with pytest.raises(InputError, match="on other pictures, masks, labels"):
         compare(open_dataset(world.config, "mvtec", ("bottle",)))
-    monkeypatch.setattr(inputs, "_CODE", 2)
+    monkeypatch.setattr(provenance, "_CODE", 2)
     with pytest.raises(InputError, match="version of this package that computes"):
         compare()
 
@@ -220,10 +220,10 @@ def test_a_second_backbone_is_compared_too(
     )
     meta = {"guide": {"name": guide.name, "fingerprint": "0" * 64}}
     with pytest.raises(InputError, match="GUIDE .*: the files have changed"):
-        inputs.refuse_other_weights(tmp_path, meta, method)
+        provenance.refuse_other_weights(tmp_path, meta, method)
     meta = {**method.backbone_identity(), "inputs": {"guide.files": "0" * 64}}
     with pytest.raises(InputError, match="other files of the GUIDE"):
-        inputs.refuse_other_weights(tmp_path, meta, method)
+        provenance.refuse_other_weights(tmp_path, meta, method)
 
 
 def test_a_sources_digest_sees_pictures_masks_names_and_labels(

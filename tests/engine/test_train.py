@@ -15,7 +15,7 @@ from jax import monitoring
 from kanoclip_jax import engine
 from kanoclip_jax.engine import memory, train
 from kanoclip_jax.engine.build import load_method, open_dataset
-from kanoclip_jax.engine.checkpoint import locate_step, read_meta, read_params
+from kanoclip_jax.engine.checkpoint import find_steps, read_meta, read_params
 from kanoclip_jax.engine.settings import resolve
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.engine.writer import MetricWriter
@@ -28,7 +28,7 @@ def metrics_of(workdir: Path) -> dict:
 
 
 def params_of(config, workdir: Path) -> dict:
-    step = locate_step(workdir / "checkpoints")
+    step = find_steps(workdir / "checkpoints")[0]
     method = load_method(resolve(config))
     params = read_params(step, read_meta(step), method)
     return {
@@ -106,7 +106,9 @@ def test_a_run_does_not_go_on_with_other_sentences(settings, tmp_path, monkeypat
     with pytest.raises(InputError, match="was trained with other knowledge sentences"):
         engine.run("train", config, tmp_path / "run")
     write("A chip.")
-    assert engine.run("train", config, tmp_path / "run") == 0
+    resolved = resolve(config)
+    parts = load_method(resolved), open_dataset(resolved, "mvtec", ())
+    assert train.Run(resolved, Workdir(tmp_path / "run"), *parts).train().step == 6
 
 
 def test_the_cache_changes_no_bit(quick, tmp_path):

@@ -36,8 +36,7 @@ import numpy as np
 from data_pipelines.digests import is_whole
 from data_pipelines.errors import DataError
 from data_pipelines.names import canonical, printable, readable
-from data_pipelines.pictures.decode import Picture, read_picture
-from data_pipelines.pictures.reading import Reading
+from data_pipelines.pictures.reading import ORIENTATIONS, Reading
 from kanoclip_jax import documents
 from kanoclip_jax.engine import shapes
 from kanoclip_jax.engine.export.runtimes import (
@@ -56,6 +55,7 @@ from kanoclip_jax.engine.prediction.inputs import (
 from kanoclip_jax.engine.prediction.pictures import FOLDERS
 from kanoclip_jax.engine.prediction.predictions import Stamp
 from kanoclip_jax.engine.prediction.results import Results, common_folder
+from kanoclip_jax.engine.prediction.scoring import read_all
 from kanoclip_jax.engine.prediction.tiles import read_setting
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.verdict import Thresholds, no_number, shown
@@ -67,7 +67,6 @@ except ImportError:
     fcntl = None
 
 MANIFEST = "manifest.json"
-ORIENTATIONS = ("upright", "stored")
 _AGAIN = (
     "use the runner.py that lies beside it, export again, or name the folder of an "
     "export"
@@ -428,26 +427,15 @@ def _predict(
 ) -> int:
     """Write a line for each picture; returns how many failed."""
     progress, failed = _Progress(len(todo)), 0
-    for scored in detector.score(name, _read_all(todo, detector.reading)):
+    for scored in detector.score(name, read_all(todo, detector.reading)):
         path = scored.key
-        outcome = scored.error or detector.conclude(scored, name, limits)
+        outcome = detector.outcome(scored, name, limits)
         line = results.add(path, outcome, todo[path])
         if "error" in line:
             failed += 1
             progress.say(f"failed: {printable(line['error'])}")
         progress.step()
     return failed
-
-
-def _read_all(
-    paths: Iterable[Path], reading: Reading
-) -> Iterator[tuple[Path, Picture | str]]:
-    """Pictures one by one, or what is wrong with them."""
-    for path in paths:
-        try:
-            yield path, read_picture(path, reading)
-        except DataError as error:
-            yield path, str(error)
 
 
 def _stop(number: int, frame: Any) -> None:

@@ -15,6 +15,7 @@ from data_pipelines.pictures import read_size
 from data_pipelines.pipeline import eval_stream
 from data_pipelines.sources import Source
 from kanoclip_jax.engine.build import open_dataset
+from kanoclip_jax.engine.prediction import tiles
 from kanoclip_jax.engine.prediction.calibration import (
     NEVER,
     Calibration,
@@ -50,7 +51,7 @@ def main(
         tiles=config.predict.tiles,
     )
     by_f1 = config.calibrate.criterion == "f1"
-    take = take_sample if detector.tiles == NEVER else take_sample_of_windows
+    take = take_sample if detector.tiles == tiles.NEVER else take_sample_of_windows
     sample = take(config, detector, source, masks=by_f1 and source.has_masks)
     calibration = Calibration(
         class_name=readable(config.predict.class_name),

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 from PIL import Image
 
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, reason_of
 from data_pipelines.names import readable
 from data_pipelines.pictures.decode import (
     Picture,
@@ -219,6 +219,15 @@ class Detecting(abc.ABC):
             mask=mask,
             regions=regions,
         )
+
+    def outcome(
+        self, scored: Scored, class_name: str, thresholds: Thresholds | None
+    ) -> Prediction | str:
+        """As `conclude`, or why there is nothing to say."""
+        try:
+            return scored.error or self.conclude(scored, class_name, thresholds)
+        except MemoryError as error:
+            return reason_of(error, scored.key)
 
     def _warn(self, warning: str) -> None:
         """Say it of the first picture; each has it in its prediction."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_pipelines.folder_names import masked_stems, masks_by_name
-from data_pipelines.names import printable
+from data_pipelines.names import name_some, printable
 from data_pipelines.pictures.formats import IMAGE_SUFFIXES
 from data_pipelines.suffixes import (
     count_suffixes,
@@ -13,7 +13,6 @@ from data_pipelines.suffixes import (
     is_hidden,
     is_picture,
     is_unread,
-    name_some,
 )
 from kanoclip_jax.engine.prediction.lists import SUFFIXES, read_list
 from kanoclip_jax.errors import InputError
@@ -129,7 +128,7 @@ def _visible(
     return [
         name
         for name in folders
-        if not name.startswith(".") and not is_below(Path(parent, name), exclude)
+        if not is_hidden(name) and not is_below(Path(parent, name), exclude)
     ]
 
 

@@ -9,9 +9,7 @@ import numpy as np
 from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
-from data_pipelines.errors import DataError, reason_of
 from data_pipelines.names import printable
-from data_pipelines.pictures import Picture, read_picture
 from data_pipelines.pipeline import predict_stream
 from kanoclip_jax.engine.endings import end_if_asked
 from kanoclip_jax.engine.prediction.detector import Detector
@@ -23,7 +21,7 @@ from kanoclip_jax.engine.prediction.inputs import (
 from kanoclip_jax.engine.prediction.pictures import FOLDERS
 from kanoclip_jax.engine.prediction.predictions import Stamp
 from kanoclip_jax.engine.prediction.results import Results, common_folder
-from kanoclip_jax.engine.prediction.scoring import Scored, scored_row
+from kanoclip_jax.engine.prediction.scoring import Scored, read_all, scored_row
 from kanoclip_jax.engine.prediction.sheet import SHEET, write_sheet
 from kanoclip_jax.engine.prediction.tiles import NEVER
 from kanoclip_jax.engine.restore import load_trained
@@ -126,10 +124,7 @@ def _predict(
     with tqdm(total=len(paths), desc="predict", unit="img") as bar:
         for scored in score(detector, config, paths):
             path = scored.key
-            try:
-                outcome = scored.error or detector.conclude(scored, name, limits)
-            except MemoryError as error:
-                outcome = reason_of(error, path)
+            outcome = detector.outcome(scored, name, limits)
             line = results.add(path, outcome, todo[path])
             if "error" in line:
                 failed += 1
@@ -166,12 +161,5 @@ def _score_windows(
     detector: Detector, config: FrozenConfigDict, paths: Sequence[Path]
 ) -> Iterator[Scored]:
     """One picture is decoded at a time: its windows keep the model busy."""
-
-    def pictures() -> Iterator[tuple[Path, Picture | str]]:
-        for path in paths:
-            try:
-                yield path, read_picture(path, detector.reading)
-            except (DataError, MemoryError) as error:
-                yield path, reason_of(error, path)
-
-    return detector.score(config.predict.class_name, pictures())
+    pictures = read_all(paths, detector.reading)
+    return detector.score(config.predict.class_name, pictures)

@@ -8,10 +8,10 @@ from typing import Any
 
 from data_pipelines.errors import DataError, reason_of
 from data_pipelines.names import printable
+from data_pipelines.tally import Tally
 from kanoclip_jax.engine.prediction.detecting import Detecting, Prediction
 from kanoclip_jax.engine.prediction.pictures import Pictures
 from kanoclip_jax.engine.prediction.predictions import Line, Predictions, Stamp
-from kanoclip_jax.engine.prediction.tally import Tally
 from kanoclip_jax.verdict import Thresholds
 from kanoclip_jax.viz.regions import hottest_box
 

@@ -3,13 +3,15 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float32
 
-from data_pipelines.errors import reason_of
-from data_pipelines.pictures.decode import Picture
+from data_pipelines.errors import DataError, reason_of
+from data_pipelines.pictures.decode import Picture, read_picture
+from data_pipelines.pictures.reading import Reading
 from kanoclip_jax.engine.prediction.tiles import Joined, cut, plan
 from kanoclip_jax.engine.resize import resize_map
 
@@ -122,6 +124,17 @@ class Scorer:
             scored.error = f"{scored.key}: {error}"
         window_map = resize_map(np.asarray(found.maps[row]), *joined.size)
         joined.add(number, window_map, found.score[row])
+
+
+def read_all(
+    paths: Iterable[Path], reading: Reading
+) -> Iterator[tuple[Path, Picture | str]]:
+    """Pictures one by one, or what is wrong with them."""
+    for path in paths:
+        try:
+            yield path, read_picture(path, reading)
+        except (DataError, MemoryError) as error:
+            yield path, reason_of(error, path)
 
 
 def scored_row(key: Any, found: Found, row: int, size: tuple[int, int]) -> Scored:

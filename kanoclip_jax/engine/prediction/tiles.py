@@ -24,6 +24,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from data_pipelines.pictures.decode import square
+
 NEVER, AUTO = "never", "auto"
 # Of a window's side.
 _OVERLAP = 0.25
@@ -127,8 +129,7 @@ def cut(picture: Image.Image, window: Window, image_size: int) -> np.ndarray:
     """
     if window[:2] != (0, 0) or window[2:] != picture.size:
         picture = picture.crop(window)
-    square = (image_size, image_size)
-    return np.array(picture.resize(square, Image.Resampling.BICUBIC))
+    return square(picture, image_size)
 
 
 class Joined:

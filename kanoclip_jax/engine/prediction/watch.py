@@ -16,7 +16,7 @@ from watchdog.observers import Observer
 
 from data_pipelines.errors import DataError, reason_of
 from data_pipelines.names import printable
-from data_pipelines.suffixes import is_picture, is_unread
+from data_pipelines.suffixes import is_hidden, is_picture, is_unread
 from kanoclip_jax.engine.endings import end_if_asked
 from kanoclip_jax.engine.prediction.detector import Detector
 from kanoclip_jax.engine.prediction.inputs import (
@@ -148,8 +148,7 @@ def _events(folder: Path, own: list[Path]) -> Iterator[queue.SimpleQueue]:
 
     def visible(path: Path) -> bool:
         inner = path.relative_to(folder).parts
-        hidden = any(part.startswith(".") for part in inner)
-        return not hidden and not is_below(path, own)
+        return not any(map(is_hidden, inner)) and not is_below(path, own)
 
     class Handler(FileSystemEventHandler):
         def on_any_event(self, event: FileSystemEvent) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from data_pipelines.digests import seal
-from data_pipelines.names import markdown, markdown_code, printable
+from data_pipelines.names import markdown, markdown_code, name_some, printable
 from kanoclip_jax.engine.reporting import evidence, page, paper, tables
 from kanoclip_jax.engine.reporting.sections import (
     Report,
@@ -105,10 +105,9 @@ def _partial_means(classes: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for what in ("image", "pixel"):
         lack = [name for name, row in classes.items() if row[f"{what}_auroc"] is None]
         if 0 < len(lack) < len(classes):
-            more = f" and {len(lack) - 3} more" if len(lack) > 3 else ""
             yield (
                 f"The mean's {what} metrics are over {len(classes) - len(lack)} of "
-                f"{len(classes)} classes: not of {', '.join(lack[:3])}{more}, where "
+                f"{len(classes)} classes: not of {name_some(lack)}, where "
                 "either normal or anomalous ones are missing."
             )
 

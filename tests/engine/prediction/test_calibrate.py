@@ -29,9 +29,9 @@ OFF = {f"model__{part}": False for part in ("knpl", "vv", "cmci", "adapter")}
 
 
 @pytest.fixture
-def copied(checkpoint, tmp_path) -> Path:
+def copied(quick_checkpoint, tmp_path) -> Path:
     """A checkpoint of one's own, to store thresholds beside."""
-    return Path(shutil.copytree(checkpoint, tmp_path / "run" / "checkpoints"))
+    return Path(shutil.copytree(quick_checkpoint, tmp_path / "run" / "checkpoints"))
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +62,10 @@ def lines_of(workdir: Path) -> dict[str, dict]:
 
 
 def test_thresholds_from_calibration_to_labels(
-    settings, copied, normals, tmp_path, capsys
+    quick, copied, normals, tmp_path, capsys
 ):
     calibrate(
-        settings,
+        quick,
         normals[0].parent,
         tmp_path / "out",
         checkpoint=str(copied),
@@ -97,7 +97,7 @@ def test_thresholds_from_calibration_to_labels(
     maps = np.stack([p.anomaly_map for p in detector.predict(normals, "metal nut")])
     assert (maps > found.thresholds.pixel).mean() == pytest.approx(0.1, abs=0.03)
 
-    config = settings(
+    config = quick(
         checkpoint=str(copied),
         predict__input=str(normals[0].parent),
         predict__class_name="metal nut",
@@ -126,15 +126,14 @@ def test_too_few_normals_are_said(settings, normals, tmp_path, capsys):
     assert f"stored: {tmp_path / 'calibration.json'}" in out
 
 
-def test_the_best_f1_of_images_and_pixels(settings, data_root, tmp_path, capsys):
+def test_the_best_f1_of_images_and_pixels(quick, copied, data_root, tmp_path, capsys):
     folder = data_root / "mine" / "cup"
-    calibrate(settings, folder, tmp_path, calibrate__criterion="f1", **OFF)
+    shared = {"checkpoint": str(copied)}
+    calibrate(quick, folder, tmp_path, calibrate__criterion="f1", **shared)
     assert "by the best F1" in capsys.readouterr().out
-    (found,) = read_calibrations(tmp_path / "calibration.json")
+    (found,) = read_calibrations(copied / "calibration.json")
     assert found.facts["normal"] == 6 and found.facts["anomalous"] == 5
-    config = settings(
-        eval__datasets=f"folder:{folder}", checkpoint="", predict__batch_size=4, **OFF
-    )
+    config = quick(eval__datasets=f"folder:{folder}", predict__batch_size=4, **shared)
     # The class is called otherwise in prompts, as an evaluation does.
     config.predict.class_name = "cup"
     config.calibrate.update({"input": str(folder), "criterion": "f1"})
@@ -142,20 +141,24 @@ def test_the_best_f1_of_images_and_pixels(settings, data_root, tmp_path, capsys)
     assert engine.run("eval", config, tmp_path / "eval") == 0
     report = json.loads((tmp_path / "eval" / "report.json").read_text())
     row = report["datasets"][f"folder:{folder}"]["classes"]["cup"]
-    nut, cup = read_calibrations(tmp_path / "calibration.json")
+    nut, cup = read_calibrations(copied / "calibration.json")
     assert (nut.class_name, cup.class_name) == ("metal nut", "cup")
     assert cup.image["f1"] == pytest.approx(row["image_f1max"])
     assert cup.pixel["f1"] == pytest.approx(row["pixel_f1max"])
     assert cup.pixel["criterion"] == "f1"
 
 
-def test_pixels_without_masks_go_by_the_rate(settings, data_root, tmp_path):
+def test_pixels_without_masks_go_by_the_rate(quick, copied, data_root, tmp_path):
     for kind in ("good", "spot"):
         shutil.copytree(data_root / "mine/cup/test" / kind, tmp_path / "cup" / kind)
     calibrate(
-        settings, tmp_path / "cup", tmp_path / "out", calibrate__criterion="f1", **OFF
+        quick,
+        tmp_path / "cup",
+        tmp_path / "out",
+        calibrate__criterion="f1",
+        checkpoint=str(copied),
     )
-    (found,) = read_calibrations(tmp_path / "out" / "calibration.json")
+    (found,) = read_calibrations(copied / "calibration.json")
     assert found.image["criterion"] == "f1" and found.image["recall"] > 0
     assert found.pixel["criterion"] == "rate" and found.pixel["f1"] is None
 
@@ -170,23 +173,23 @@ def test_pixels_without_masks_go_by_the_rate(settings, data_root, tmp_path):
     ],
 )
 def test_what_cannot_be_calibrated_is_refused(
-    settings, data_root, tmp_path, inner, overrides, words
+    quick, data_root, tmp_path, inner, overrides, words
 ):
     folder = "" if inner is None else str(data_root / inner)
-    config = settings(calibrate__input=folder, **overrides, **OFF)
+    config = quick(calibrate__input=folder, **overrides)
     with pytest.raises(InputError, match=words):
         engine.run("calibrate", config, tmp_path)
 
 
 @pytest.mark.parametrize("criterion", ["rate", "f1"])
-def test_twenty_times_one_picture_are_normal_in_every_batch(settings, criterion):
+def test_twenty_times_one_picture_are_normal_in_every_batch(quick, criterion):
     """Scores that batches of 8 and of 16 gave; an anomalous picture lies far above."""
     few, many = np.float32(0.390132874), np.float32(0.390132904)
     labels = np.repeat([0, 1], [20, 1])
     sample = Sample(
         np.array([few] * 20 + [0.5]), labels, PixelHistogram(), None, labels, None
     )
-    config = settings(calibrate__target_rate=0.05, calibrate__criterion=criterion)
+    config = quick(calibrate__target_rate=0.05, calibrate__criterion=criterion)
     found = image_threshold(config, sample, "float32")
     assert found["rate"] == 0
     assert not is_above(np.array([few, many] * 10), found["threshold"]).any()
@@ -218,7 +221,7 @@ def test_thresholds_belong_to_how_pictures_are_cut(copied, stored):
         Detector.load(copied, tiles="sometimes")
 
 
-def test_calibration_and_prediction_in_windows(settings, copied, tmp_path):
+def test_calibration_and_prediction_in_windows(quick, copied, tmp_path):
     folder = tmp_path / "strips"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -228,10 +231,10 @@ def test_calibration_and_prediction_in_windows(settings, copied, tmp_path):
     (folder / "bad.png").write_bytes(b"no picture")
     shared = {"checkpoint": str(copied), "predict__tiles": "auto"}
     with pytest.raises(DataError, match="bad.png"):
-        calibrate(settings, folder, tmp_path / "out", **shared)
+        calibrate(quick, folder, tmp_path / "out", **shared)
     good = Path(shutil.copytree(folder, tmp_path / "good"))
     (good / "bad.png").unlink()
-    calibrate(settings, good, tmp_path / "out", **shared)
+    calibrate(quick, good, tmp_path / "out", **shared)
     (found,) = read_calibrations(copied / "calibration.json")
     assert found.identity["predict.tiles"] == "auto"
     detector = Detector.load(copied, batch_size=4, tiles="auto")
@@ -239,7 +242,7 @@ def test_calibration_and_prediction_in_windows(settings, copied, tmp_path):
     highest = max(one.score for one in alone.values())
     assert found.thresholds.image == pytest.approx(highest + margin(highest))
     assert {one.label for one in alone.values()} == {"normal"}
-    config = settings(
+    config = quick(
         predict__input=str(folder),
         predict__class_name="metal nut",
         predict__batch_size=4,
@@ -292,8 +295,8 @@ def test_thresholds_belong_to_what_they_were_chosen_with(
         find_calibrations(str(stored), folders, other)
 
 
-def test_thresholds_belong_to_a_class(settings, stored, normals, tmp_path, capsys):
-    config = settings(
+def test_thresholds_belong_to_a_class(quick, stored, normals, tmp_path, capsys):
+    config = quick(
         checkpoint=str(stored.parent),
         predict__input=str(normals[0]),
         predict__class_name="cup",
@@ -311,7 +314,7 @@ def test_a_checkpoint_from_before_a_setting_keeps_its_thresholds(
     copied, stored, monkeypatch
 ):
     meta = restore.read_meta(copied / "7")
-    del meta["config"]["model"]["knowledge_scope"]
+    del meta["config"]["model"]["temperature"]
     monkeypatch.setattr(restore, "read_meta", lambda step: meta)
     assert Detector.load(copied).thresholds("metal nut") == (0.5, 0.5)
 
@@ -328,7 +331,7 @@ def test_damaged_and_absent_files_are_named(copied, tmp_path):
 
 
 def test_beside_a_checkpoint_that_cannot_be_written_to(
-    settings, copied, normals, tmp_path, monkeypatch, capsys
+    quick, copied, normals, tmp_path, monkeypatch, capsys
 ):
     from kanoclip_jax.engine.prediction import calibration
 
@@ -340,9 +343,9 @@ def test_beside_a_checkpoint_that_cannot_be_written_to(
         write(path, data)
 
     monkeypatch.setattr(calibration, "write_atomically", refuse)
-    calibrate(settings, normals[0].parent, tmp_path / "out", checkpoint=str(copied))
+    calibrate(quick, normals[0].parent, tmp_path / "out", checkpoint=str(copied))
     assert "Permission denied), so the calibration lies in" in capsys.readouterr().out
-    config = settings(
+    config = quick(
         checkpoint=str(copied),
         predict__input=str(normals[0]),
         predict__class_name="metal nut",

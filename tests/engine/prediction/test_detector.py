@@ -62,11 +62,11 @@ def test_scores_are_exactly_an_evaluations(
     assert found == seen
 
 
-def test_one_picture_or_many_in_any_batch(checkpoint, photographs):
-    single = Detector.load(checkpoint)
+def test_one_picture_or_many_in_any_batch(quick_checkpoint, photographs):
+    single = Detector.load(quick_checkpoint)
     alone = [single.predict(path, class_name="cup") for path in photographs]
     assert all(map(same, alone, single.predict(photographs, class_name="cup")))
-    many = Detector.load(checkpoint, batch_size=32).predict(photographs, "cup")
+    many = Detector.load(quick_checkpoint, batch_size=32).predict(photographs, "cup")
     for one, other in zip(alone, many, strict=True):
         assert one.score == pytest.approx(other.score, abs=1e-5)
         np.testing.assert_allclose(one.anomaly_map, other.anomaly_map, atol=1e-5)

@@ -1,6 +1,8 @@
 """One rule for pictures and masks in every mode: what is evaluated is what is predicted."""
 
+import functools
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,7 +13,12 @@ from kanoclip_jax.engine.prediction.calibration import read_calibrations
 from kanoclip_jax.engine.prediction.identity import misfits
 from kanoclip_jax.errors import InputError
 
-OFF = {f"model__{part}": False for part in ("knpl", "vv", "cmci", "adapter")}
+
+@pytest.fixture
+def own(quick, quick_checkpoint, tmp_path):
+    """Of a checkpoint of one's own, to store thresholds beside."""
+    folder = shutil.copytree(quick_checkpoint, tmp_path / "run" / "checkpoints")
+    return functools.partial(quick, checkpoint=str(folder))
 
 
 def write(path, pixels, orientation=1):
@@ -50,14 +57,12 @@ def blank(tmp_path_factory):
 
 
 def test_evaluation_calibration_and_prediction_see_the_same(
-    settings, folder, tmp_path, capsys
+    own, folder, tmp_path, capsys
 ):
-    common = {"data__mask_orientation": "upright", "predict__class_name": "ring", **OFF}
-    config = settings(
-        calibrate__input=str(folder), calibrate__target_rate=0.3, **common
-    )
+    common = {"data__mask_orientation": "upright", "predict__class_name": "ring"}
+    config = own(calibrate__input=str(folder), calibrate__target_rate=0.3, **common)
     assert engine.run("calibrate", config, tmp_path) == 0
-    (made,) = read_calibrations(tmp_path / "calibration.json")
+    (made,) = read_calibrations(tmp_path / "run/checkpoints/calibration.json")
     scores = [
         found.score
         for found in Detector.from_config(config).predict(
@@ -67,10 +72,10 @@ def test_evaluation_calibration_and_prediction_see_the_same(
     assert min(abs(np.array(scores) - made.image["threshold"])) < 1e-3
     assert made.identity["data.orientation"] == "upright"
 
-    config = settings(
+    config = own(
         data__orientation="stored",
         predict__input=str(folder / "good"),
-        predict__calibration=str(tmp_path / "calibration.json"),
+        predict__calibration=str(tmp_path / "run/checkpoints/calibration.json"),
         **common,
     )
     with pytest.raises(InputError, match=r"made with another data\.orientation"):
@@ -82,10 +87,10 @@ def test_evaluation_calibration_and_prediction_see_the_same(
     assert misfits(older, left) == misfits(left, made.identity) == ["data.orientation"]
 
 
-def test_a_detector_leaves_pictures_where_it_is_told_to(settings, tmp_path):
+def test_a_detector_leaves_pictures_where_it_is_told_to(own, tmp_path):
     pixels = np.random.default_rng(2).integers(0, 256, (20, 30, 3), np.uint8)
     write(tmp_path / "0.png", pixels, 6)
-    config = settings(data__orientation="stored", **OFF)
+    config = own(data__orientation="stored")
     detector = Detector.from_config(config)
     kept = detector.predict(tmp_path / "0.png")
     same = detector.predict(pixels)
@@ -94,22 +99,19 @@ def test_a_detector_leaves_pictures_where_it_is_told_to(settings, tmp_path):
     assert opened.score == same.score
 
 
-def test_masks_that_mark_nothing_are_no_ground_for_a_threshold(
-    settings, blank, tmp_path
-):
-    config = settings(
+def test_masks_that_mark_nothing_are_no_ground_for_a_threshold(own, blank, tmp_path):
+    config = own(
         calibrate__input=str(blank),
         calibrate__criterion="f1",
         predict__class_name="ring",
-        **OFF,
     )
     with pytest.raises(InputError, match="no best F1 of pixels.*mask_values"):
         engine.run("calibrate", config, tmp_path)
-    assert not (tmp_path / "calibration.json").exists()
+    assert not (tmp_path / "run/checkpoints/calibration.json").exists()
 
 
-def test_empty_pixel_columns_have_a_reason(settings, blank, tmp_path, capsys):
-    config = settings(eval__datasets=f"folder:{blank}", **OFF)
+def test_empty_pixel_columns_have_a_reason(own, blank, tmp_path, capsys):
+    config = own(eval__datasets=f"folder:{blank}")
     assert engine.run("eval", config, tmp_path) == 0
     words = "the masks of its 3 anomalous pictures mark no pixel, or all"
     assert words in capsys.readouterr().out

@@ -20,7 +20,6 @@ from kanoclip_jax.engine.prediction.identity import misfits
 from kanoclip_jax.engine.settings import resolve
 from kanoclip_jax.errors import InputError
 
-OFF = {f"model__{part}": False for part in ("knpl", "vv", "cmci", "adapter")}
 # How each kind is written, and the setting that says what it means.
 KINDS = {
     "12bit": ("12bit", lambda g: np.round(g * 4095).astype(np.uint16)),
@@ -54,17 +53,18 @@ def folders(shades, tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def detector(settings) -> Detector:
+def detector(quick, quick_checkpoint) -> Detector:
     """One model for all tests: a range changes what it is given, not what it is."""
-    return Detector.from_config(settings(**OFF), silent=True)
+    config = quick(checkpoint=str(quick_checkpoint))
+    return Detector.from_config(config, silent=True)
 
 
 @pytest.fixture
-def run(settings, detector, monkeypatch):
+def run(quick, detector, monkeypatch):
     """Predicts a folder under a range, without loading the model anew."""
 
     def predict_folder(folder: Path, value_range: str, workdir: Path) -> list[dict]:
-        config = settings(**OFF, data__value_range=value_range)
+        config = quick(data__value_range=value_range)
         config.predict.input, config.predict.highest = str(folder), 2
         config.predict.maps = False
         changed = copy.copy(detector)
@@ -125,7 +125,7 @@ def test_scores_are_those_of_8_bits(run, detector, shades, folders, tmp_path, ki
 
 
 def test_without_the_setting_dark_ones_are_said_and_others_refused(
-    run, settings, folders, tmp_path, capsys
+    run, quick, folders, tmp_path, capsys
 ):
     dark = run(folders["12bit"], "auto", tmp_path / "dark")
     assert all("nearly black" in line["warning"] for line in dark)
@@ -135,13 +135,14 @@ def test_without_the_setting_dark_ones_are_said_and_others_refused(
     refused = run(folders["float"], "auto", tmp_path / "float")
     assert all("--config.data.value_range" in line["error"] for line in refused)
     assert not any("skip_bad_files" in line["error"] for line in refused)
-    config = resolve(settings())
+    config = resolve(quick())
     open_dataset(config, f"folder:{folders['12bit']}", ())
-    assert "3 of 3 pictures looked at are nearly black" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "3 of 3 pictures of" in said and "looked at are nearly black" in said
     with pytest.raises(DataError, match=r"int16.*data\.value_range"):
         open_dataset(config, f"folder:{folders['units']}", ())
     with pytest.raises(DataError, match="data.value_range is 'twelve'"):
-        resolve(settings(data__value_range="twelve"))
+        resolve(quick(data__value_range="twelve"))
 
 
 def test_what_was_made_before_the_setting_stays_usable(detector):
@@ -163,9 +164,9 @@ def test_a_detector_says_it_once_and_keeps_it(detector, shades):
     assert ["nearly black" in one.warning for one in found] == [True, True, False]
 
 
-def test_a_checkpoint_is_loaded_with_the_range_of_the_pictures(checkpoint):
-    detector = Detector.load(checkpoint, value_range=(0, 1), max_pixels=9)
+def test_a_checkpoint_is_loaded_with_the_range_of_the_pictures(quick_checkpoint):
+    detector = Detector.load(quick_checkpoint, value_range=(0, 1), max_pixels=9)
     assert detector.identity["data.value_range"] == "0,1"
     assert detector.reading == Reading("0,1", max_pixels=9)
     with pytest.raises(DataError, match="allowed are auto"):
-        Detector.load(checkpoint, value_range="twelve")
+        Detector.load(quick_checkpoint, value_range="twelve")

@@ -2,25 +2,25 @@
 
 
 class Tally:
-    """Counts them; nothing here needs JAX.
+    """Counts them.
 
     Args:
-        what: whose pictures they are, for the message.
+      what: Whose pictures they are, for the message.
     """
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str):
         self._what = what
         self._seen, self._count, self._first = 0, 0, ""
 
     def add(self, warning: str, name: str = "") -> None:
-        """Count a picture, and what was said of it if anything."""
+        """Counts a picture, and what was said of it if anything."""
         self._seen += 1
         if warning:
             self._count += 1
-            self._first = self._first or f"{name}: {warning}" if name else warning
+            self._first = self._first or (f"{name}: {warning}" if name else warning)
 
     def said(self) -> str | None:
-        """The line of a run, where there is something to say; else None."""
+        """Returns the line of a run, None where there is nothing to say."""
         if not self._count:
             return None
         return (
