@@ -152,6 +152,33 @@ def load_stored(
     return image
 
 
+def load_deep_colours(
+    data: bytes | BinaryIO, path: str, reading: Reading = DEFAULT_READING
+) -> tuple[np.ndarray, int] | None:
+    """Decodes colours of more than 8 bits, of which Pillow keeps the high bytes alone.
+
+    For masks, whose small numbers may be class ids.
+
+    Returns:
+      Values `[h, w, 3]` as stored, without alpha, and the orientation that
+      `load_stored` would have applied; None where the picture is of another kind.
+
+    Raises:
+      DataError: see `decode_picture`.
+    """
+    with naming(path, _REMEDY):
+        file = _nonempty(data, path, _REMEDY)
+        stored, orientation = None, 1
+        if name_format(file) == TIFF:
+            found = read_tiff(file, path, reading) if is_deep_tiff(file) else Tiff()
+            stored, orientation = found.stored, found.orientation
+        elif is_deep_image(file):
+            stored = read_deep(file, _identified(file, path, reading, _REMEDY))
+    if stored is None or stored.pixels.ndim != 3:
+        return None
+    return stored.pixels, orientation
+
+
 def read_size(
     file: Path | bytes, path: str = "", reading: Reading = DEFAULT_READING
 ) -> tuple[int, int]:

@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data_pipelines.digests import is_whole
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, reason_of
 from data_pipelines.names import canonical, printable, readable
 from data_pipelines.pictures.decode import Picture, read_picture
 from data_pipelines.pictures.reading import Reading
@@ -430,7 +430,10 @@ def _predict(
     progress, failed = _Progress(len(todo)), 0
     for scored in detector.score(name, _read_all(todo, detector.reading)):
         path = scored.key
-        outcome = scored.error or detector.conclude(scored, name, limits)
+        try:
+            outcome = scored.error or detector.conclude(scored, name, limits)
+        except MemoryError as error:
+            outcome = reason_of(error, path)
         line = results.add(path, outcome, todo[path])
         if "error" in line:
             failed += 1

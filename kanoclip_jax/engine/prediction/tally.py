@@ -17,7 +17,7 @@ class Tally:
         self._seen += 1
         if warning:
             self._count += 1
-            self._first = self._first or f"{name}: {warning}" if name else warning
+            self._first = self._first or (f"{name}: {warning}" if name else warning)
 
     def said(self) -> str | None:
         """The line of a run, where there is something to say; else None."""
