@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from data_pipelines.errors import DataError
 from data_pipelines.pictures.values import AUTO_RANGE, canonical_range
 
 # As many as Pillow's own limit.
@@ -29,6 +30,10 @@ class Reading:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "value_range", canonical_range(self.value_range))
+        if self.max_pixels < 1:
+            raise DataError(
+                f"data.max_pixels is {self.max_pixels}; allowed are 1 and above"
+            )
 
     @property
     def upright(self) -> bool:
