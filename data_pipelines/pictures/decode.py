@@ -257,6 +257,16 @@ def picture_from_image(
             "those of 1x1 px and above"
         )
     with naming(name, REPLACE):
+        file = _file_of_deep(image)
+        if file is not None:
+            place = file.tell()
+            try:
+                return decode_picture(
+                    file, name, reading, upright=reading.upright, remedy=REPLACE
+                )
+            finally:
+                # Where Pillow left it, should the caller use the image himself.
+                file.seek(place)
         orientation = _orientation(image) if reading.upright else 1
         # Pillow decodes at first use.
         if image.mode == "F":
@@ -384,6 +394,14 @@ def _warn_of_high_bytes(image: Image.Image, path: str, reading: Reading) -> str:
         )
     highest = max(band[1] for band in image.convert("RGB").getextrema())
     return f"nearly black; {SET_RANGE}" if 0 < highest < 32 else ""
+
+
+def _file_of_deep(image: Image.Image) -> BinaryIO | None:
+    """The file of an opened image of 16 bits, of which Pillow drops what it says."""
+    tiles = getattr(image, "tile", None) or ()
+    deep = any(";16" in str(tile[3]) for tile in tiles)
+    file = getattr(image, "fp", None)
+    return file if deep and file is not None and file.seekable() else None
 
 
 def _orientation(image: Image.Image) -> int:
