@@ -234,7 +234,7 @@ def _open_classes(
     blank = check_masks(
         [one.item for one in seen],
         {one.item.mask: one.look for one in seen if one.look},
-        look_at_all(rest, masks.values),
+        look_at_all(rest, masks.values, reading),
         dataset=dataset,
         strict=strict,
     )

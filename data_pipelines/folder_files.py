@@ -59,7 +59,9 @@ def check_files(
 ) -> tuple[list[Seen], tuple[str, ...]]:
     """Keeps the usable items; names the others where they may be skipped."""
     seen, skipped = [], []
-    looks = look_at_all((item.mask for item in found if item.mask), masks.values)
+    looks = look_at_all(
+        (item.mask for item in found if item.mask), masks.values, reading
+    )
     for item in found:
         try:
             header, posture = check_headers(item, has_masks, reading)
@@ -102,7 +104,7 @@ def file_rules(
     return [
         FileRule(
             reading.upright,
-            MaskRule(masks.values, of_mask),
+            MaskRule(masks.values, of_mask, reading),
             one.header.orientation
             if reading.upright and not one.header.by_reader
             else AS_STORED,

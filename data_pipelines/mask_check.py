@@ -18,7 +18,7 @@ from data_pipelines.mask_values import IDS, LOSSY, PLAIN, SOFT, VOID
 from data_pipelines.masks import tell_mask
 from data_pipelines.names import name_some
 from data_pipelines.notices import warn_once
-from data_pipelines.pictures import read_file
+from data_pipelines.pictures import DEFAULT_READING, Reading, read_file
 from data_pipelines.records import Entry
 
 _LARGE = 0.5
@@ -53,19 +53,22 @@ def look_at(mask: Bool[np.ndarray, "h w"], how: str = "") -> Look:
     return Look(float(mask.mean()), bool(corners.all()), how)
 
 
-def look_at_all(masks: Iterable[Path], values: str) -> dict[Path, Look | DataError]:
+def look_at_all(
+    masks: Iterable[Path], values: str, reading: Reading = DEFAULT_READING
+) -> dict[Path, Look | DataError]:
     """Decodes masks, each once in a process and four at a time.
 
     Args:
       masks: Their files.
       values: How they are read; see `mask_values`.
+      reading: How large they may be.
 
     Returns:
       What each marks, or why it cannot be read.
     """
     masks = list(masks)
     with ThreadPoolExecutor(_READERS) as pool:
-        found = pool.map(lambda path: _look_at_file(path, values), masks)
+        found = pool.map(lambda path: _look_at_file(path, values, reading), masks)
         return dict(zip(masks, found, strict=True))
 
 
@@ -195,10 +198,10 @@ def _marks(look: Look | DataError) -> bool:
     return isinstance(look, Look) and look.share > 0
 
 
-def _look_at_file(path: Path, values: str) -> Look | DataError:
+def _look_at_file(path: Path, values: str, reading: Reading) -> Look | DataError:
     try:
         stat = path.stat()
-        return _remembered(path, stat.st_size, stat.st_mtime_ns, values)
+        return _remembered(path, stat.st_size, stat.st_mtime_ns, values, reading)
     except DataError as error:
         return error
     except OSError as error:
@@ -206,8 +209,10 @@ def _look_at_file(path: Path, values: str) -> Look | DataError:
 
 
 @functools.lru_cache(maxsize=100_000)
-def _remembered(path: Path, size: int, modified: int, values: str) -> Look:
+def _remembered(
+    path: Path, size: int, modified: int, values: str, reading: Reading
+) -> Look:
     """What a file marks; a suite opens its datasets again for each run."""
     del size, modified
-    told = tell_mask(read_file(path), str(path), values)
+    told = tell_mask(read_file(path), str(path), values, reading)
     return look_at(told.mask, told.how)

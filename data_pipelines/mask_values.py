@@ -135,10 +135,10 @@ def tell_palette(palette: Palette, path: str, rule: MaskValues) -> Told:
 
 
 def tell_colours(
-    colours: UInt8[np.ndarray, "h w 3"], path: str, rule: MaskValues
+    colours: Shaped[np.ndarray, "h w 3"], path: str, rule: MaskValues, top: int = 255
 ) -> Told:
-    """Tells the anomaly from red, green and blue."""
-    return _by_colour(colours, path, rule)
+    """Tells the anomaly from red, green and blue, of values up to `top`."""
+    return _by_colour(colours, path, rule, top)
 
 
 def tell_transparent(
@@ -190,17 +190,17 @@ def tell_lossy(
 
 
 def _by_colour(
-    colours: UInt8[np.ndarray, "h w 3"], path: str, rule: MaskValues
+    colours: Shaped[np.ndarray, "h w 3"], path: str, rule: MaskValues, top: int = 255
 ) -> Told:
     highest = colours.max(axis=-1)
     if rule != "auto" or (highest == colours.min(axis=-1)).all():
-        return tell_grey(highest, path, rule)
+        return tell_grey(highest, path, rule, top)
     levels = _levels(highest)
     if levels[0] > _HIGHEST_ID:
         if (colours == colours[0, 0]).all():
             return Told(highest > 0, PLAIN)
         raise _unclear(f"{path} has several colours, and none of them is black")
-    return _tell(highest, levels, path, 255, coloured=True)
+    return _tell(highest, levels, path, top, coloured=True)
 
 
 def _tell(

@@ -20,14 +20,20 @@ from data_pipelines.mask_values import (
     tell_transparent,
 )
 from data_pipelines.orientation import turn
-from data_pipelines.pictures import load_stored
+from data_pipelines.pictures import (
+    DEFAULT_READING,
+    SKIP_REMEDY,
+    Reading,
+    load_deep_colours,
+    load_stored,
+)
 
 # JPEG rings around edges, so that > 0 would flood a lossy mask with foreground.
 _LOSSY_MASK_FLOOR = 127
 _LOSSY = ("JPEG", "MPO")
 # TIFF's tags, and what they say.
-_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
-_MIN_IS_WHITE, _SIGNED = 0, 2
+_BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339
+_MIN_IS_WHITE, _SEPARATE, _SIGNED = 0, 2, 2
 
 
 @dataclass(frozen=True)
@@ -37,10 +43,12 @@ class MaskRule:
     Attributes:
       values: What counts; see `mask_values`.
       turns: The EXIF orientations that turn it to lie on its picture as it is read.
+      reading: How large it may be.
     """
 
     values: str = "auto"
     turns: tuple[int, ...] = ()
+    reading: Reading = DEFAULT_READING
 
 
 AUTO = MaskRule()
@@ -72,28 +80,42 @@ def decode_original_mask(
     data: bytes, path: str, rule: MaskRule = AUTO
 ) -> UInt8[np.ndarray, "h w"]:
     """Decodes a ground-truth mask to {0, 1} at its own size; see `decode_mask`."""
-    mask = tell_mask(data, path, rule.values).mask.astype(np.uint8)
+    mask = tell_mask(data, path, rule.values, rule.reading).mask.astype(np.uint8)
     for orientation in rule.turns:
         mask = turn(mask, orientation)
     return mask
 
 
-def tell_mask(data: bytes, path: str, values: str = "auto") -> Told:
+def tell_mask(
+    data: bytes,
+    path: str,
+    values: str = "auto",
+    reading: Reading = DEFAULT_READING,
+) -> Told:
     """Decodes a mask as stored, and says how it was read.
 
     Args:
       data: The encoded mask.
       path: Its name, for the message.
       values: The rule; see `mask_values`.
+      reading: How large it may be; its range is that of pictures, not of masks.
 
     Raises:
       DataError: the bytes are not a readable image, hold several pictures, or do not
         tell what counts.
     """
-    image = load_stored(data, path)
+    image = load_stored(data, path, reading)
     if values == PUBLISHED:
         return Told(_published(image), values)
     tags = _tags(image)
+    if image.mode == "RGB" and (deep := load_deep_colours(data, path, reading)):
+        return _tell_deep_colours(*deep, path, values)
+    apart = len(image.getbands()) > 1 and tags.get(_PLANAR) == (_SEPARATE,)
+    if apart and max(tags[_BITS], default=8) > 8:
+        raise DataError(
+            f"{path} is a TIFF of more than 8 bits whose colours and alpha are stored "
+            "apart, which is not read; write it as PNG"
+        )
     if image.format in _LOSSY:
         return tell_lossy(np.asarray(image.convert("RGB")), path, values)
     if image.mode == "P" and "transparency" not in image.info:
@@ -165,11 +187,25 @@ def _tell_deep(
     return tell_grey(pixels, path, values, top)
 
 
+def _tell_deep_colours(
+    colours: np.ndarray, orientation: int, path: str, values: str
+) -> Told:
+    """A mask in colours of more than 8 bits: of 8-bit values where none is higher."""
+    if colours.dtype.kind not in "iu":
+        raise DataError(
+            f"{path} holds floating-point pixels; allowed are 8- and 16-bit images: "
+            f"convert it, {SKIP_REMEDY}"
+        )
+    colours = turn(colours, orientation).astype(np.int64)
+    top = 255 if colours.max() <= 255 else 65535 if colours.max() <= 65535 else 2**31
+    return tell_colours(colours, path, values, top)
+
+
 def _tags(image: Image.Image) -> dict[int, tuple[int, ...]]:
     """What a TIFF file says of its values, empty for others."""
     if image.format != "TIFF":
         return {}
-    keys = (_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT)
+    keys = (_BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT)
     return {key: _tuple(image.tag_v2.get(key)) for key in keys}
 
 

@@ -9,7 +9,6 @@ from data_pipelines.pictures.decode import (
     Picture,
     decode_picture,
     is_deep,
-    load_stored,
     picture_from_array,
     picture_from_image,
     read_picture,
@@ -25,6 +24,7 @@ from data_pipelines.pictures.reading import (
     SKIP_REMEDY,
     Reading,
 )
+from data_pipelines.pictures.stored import load_deep_colours, load_stored
 from data_pipelines.pictures.values import AUTO_RANGE, canonical_range
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "canonical_range",
     "decode_picture",
     "is_deep",
+    "load_deep_colours",
     "load_stored",
     "open_file",
     "picture_from_array",

@@ -39,7 +39,6 @@ from data_pipelines.pictures.reading import (
 from data_pipelines.pictures.tiff import (
     Tiff,
     is_deep_tiff,
-    open_tiff,
     read_tiff,
     tiff_size,
 )
@@ -51,7 +50,7 @@ from data_pipelines.pictures.values import (
     to_levels,
 )
 
-_REMEDY = f"{REPLACE}, {SKIP_REMEDY}"
+REMEDY = f"{REPLACE}, {SKIP_REMEDY}"
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -83,7 +82,7 @@ def decode_picture(
     reading: Reading = DEFAULT_READING,
     *,
     upright: bool = False,
-    remedy: str = _REMEDY,
+    remedy: str = REMEDY,
 ) -> Picture:
     """Decodes an encoded picture to RGB.
 
@@ -102,7 +101,7 @@ def decode_picture(
         pictures, or values whose range nobody knows.
     """
     with naming(path, remedy):
-        file = _nonempty(data, path, remedy)
+        file = nonempty(data, path, remedy)
         found, orientation = _decode(file, path, reading, remedy)
         if not upright and orientation > 0:
             orientation = 0
@@ -122,34 +121,6 @@ def read_picture(path: str | Path, reading: Reading = DEFAULT_READING) -> Pictur
         return decode_picture(
             file, str(path), reading, upright=reading.upright, remedy=REPLACE
         )
-
-
-def load_stored(
-    data: bytes | BinaryIO,
-    path: str,
-    reading: Reading = DEFAULT_READING,
-    remedy: str = _REMEDY,
-) -> Image.Image:
-    """Decodes all pixels in the mode and orientation that Pillow gives them.
-
-    For masks, whose numbers are not brightness.
-
-    Raises:
-      DataError: see `decode_picture`; of floating-point pixels, too.
-    """
-    with naming(path, remedy):
-        file = _nonempty(data, path, remedy)
-        if name_format(file) == TIFF:
-            image = open_tiff(file, path, reading)
-        else:
-            image = _identified(file, path, reading, remedy)
-        load_whole(image)
-    if image.mode == "F":
-        raise DataError(
-            f"{path} holds floating-point pixels; allowed are 8- and 16-bit images: "
-            f"convert it, {SKIP_REMEDY}"
-        )
-    return image
 
 
 def read_size(
@@ -230,6 +201,16 @@ def picture_from_image(
             "those of 1x1 px and above"
         )
     with naming(name, REPLACE):
+        file = _file_of_deep(image)
+        if file is not None:
+            place = file.tell()
+            try:
+                return decode_picture(
+                    file, name, reading, upright=reading.upright, remedy=REPLACE
+                )
+            finally:
+                # Where Pillow left it, should the caller use the image himself.
+                file.seek(place)
         orientation = _orientation(image) if reading.upright else 1
         # Pillow decodes at first use.
         if image.mode == "F":
@@ -263,7 +244,8 @@ def naming(path: str, remedy: str) -> Iterator[None]:
         raise DataError(f"{path} cannot be decoded ({reason}); {remedy}") from error
 
 
-def _nonempty(data: bytes | BinaryIO, path: str, remedy: str) -> BinaryIO:
+def nonempty(data: bytes | BinaryIO, path: str, remedy: str) -> BinaryIO:
+    """Opens an encoded picture from its beginning; raises DataError without any."""
     file = as_file(data)
     if not file.seek(0, os.SEEK_END):
         raise DataError(f"{path} is empty (0 bytes); {remedy}")
@@ -289,7 +271,7 @@ def _decode(
             return _from_stored(found.stored, path, reading, found), -found.orientation
         image = found.image
     else:
-        image = _identified(file, path, reading, remedy)
+        image = identified(file, path, reading, remedy)
         stored = read_deep(file, image)
         if stored is not None:
             return _from_stored(stored, path, reading), _orientation(image)
@@ -300,9 +282,7 @@ def _decode(
     return Picture(image.convert("RGB"), warning), _orientation(image)
 
 
-def _identified(
-    file: BinaryIO, path: str, reading: Reading, remedy: str
-) -> Image.Image:
+def identified(file: BinaryIO, path: str, reading: Reading, remedy: str) -> Image.Image:
     """Opens a picture that is no larger than allowed and the only one of its file."""
     file.seek(0)
     image = identify(file)
@@ -327,13 +307,13 @@ def _refuse_unknown(file: BinaryIO, path: str, remedy: str) -> None:
 
 
 def _size(file: bytes | BinaryIO, path: str, reading: Reading) -> tuple[int, int]:
-    with naming(path, _REMEDY):
-        opened = _nonempty(file, path, _REMEDY)
+    with naming(path, REMEDY):
+        opened = nonempty(file, path, REMEDY)
         if name_format(opened) in (DICOM, HEIC):
             return decode_picture(opened, path, reading).image.size
         if name_format(opened) == TIFF:
             return tiff_size(opened, path, reading)
-        return _identified(opened, path, reading, _REMEDY).size
+        return identified(opened, path, reading, REMEDY).size
 
 
 def _from_stored(
@@ -357,6 +337,14 @@ def _warn_of_high_bytes(image: Image.Image, path: str, reading: Reading) -> str:
         )
     highest = max(band[1] for band in image.convert("RGB").getextrema())
     return f"nearly black; {SET_RANGE}" if 0 < highest < 32 else ""
+
+
+def _file_of_deep(image: Image.Image) -> BinaryIO | None:
+    """The file of an opened image of 16 bits, of which Pillow drops what it says."""
+    tiles = getattr(image, "tile", None) or ()
+    deep = any(";16" in str(tile[3]) for tile in tiles)
+    file = getattr(image, "fp", None)
+    return file if deep and file is not None and file.seekable() else None
 
 
 def _orientation(image: Image.Image) -> int:

@@ -76,10 +76,11 @@ def identify(file: BinaryIO) -> Image.Image | None:
     for name in PILLOW_FORMATS:
         # AVIF and JPEG 2000 are not in every build of Pillow.
         factory, accept = Image.OPEN.get(name, (None, None))
-        if factory is None or (accept and accept(prefix) is not True):
-            continue
-        file.seek(0)
         try:
+            # Of a few bytes some take more than there are.
+            if factory is None or (accept and accept(prefix) is not True):
+                continue
+            file.seek(0)
             return factory(file, "")
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue

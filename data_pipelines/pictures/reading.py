@@ -1,7 +1,9 @@
 """How pictures are read: the settings that are the same for all pictures of a run."""
 
+import numbers
 from dataclasses import dataclass
 
+from data_pipelines.errors import DataError
 from data_pipelines.pictures.values import AUTO_RANGE, canonical_range
 
 # As many as Pillow's own limit.
@@ -31,6 +33,10 @@ class Reading:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "value_range", canonical_range(self.value_range))
+        if not isinstance(self.max_pixels, numbers.Real) or not self.max_pixels >= 1:
+            raise DataError(
+                f"data.max_pixels is {self.max_pixels!r}; allowed are 1 and above"
+            )
 
     @property
     def upright(self) -> bool:

@@ -103,7 +103,8 @@ def held(folder: Path, mode: str) -> Iterator[None]:
         InputError: another run holds it, or it cannot be written to.
     """
     remedy = "wait until it has ended, or pass another --workdir"
-    if mode in ("eval", "predict", "watch", "export"):
+    trained = (folder / "checkpoints").is_dir()
+    if trained and mode in ("eval", "predict", "watch", "export"):
         remedy += (
             " (what was trained here is used from there with "
             f"--config.checkpoint={folder / 'checkpoints'})"

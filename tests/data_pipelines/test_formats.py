@@ -92,6 +92,8 @@ def test_of_a_phones_pair_the_first_is_the_picture():
         (b"%!PS-Adobe-3.0", "not an image: PostScript"),
         (b"8BPS", "PSD"),
         (b"just words", r"\(not an image\)"),
+        # Fewer bytes than some formats' own tests of a beginning take.
+        (b"123", r"\(not an image\)"),
         (b"II*\0", "cannot be decoded"),
     ],
 )
@@ -149,6 +151,9 @@ def test_too_many_pixels_are_refused_from_the_header():
         decode_picture(data, "x", Reading(max_pixels=G.size))
         with pytest.raises(DataError, match=f"allowed are {G.size - 1}"):
             decode_picture(data, "x", Reading(max_pixels=G.size - 1))
+    for wrong in (0, -5, "many"):
+        with pytest.raises(DataError, match=f"max_pixels is {wrong!r}"):
+            Reading(max_pixels=wrong)
 
 
 @pytest.mark.filterwarnings("error")

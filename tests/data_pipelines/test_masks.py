@@ -19,6 +19,7 @@ from data_pipelines.masks import (
     label_regions,
     tell_mask,
 )
+from data_pipelines.pictures import Reading
 
 SIDE = 128
 Y, X = np.mgrid[:SIDE, :SIDE]
@@ -322,3 +323,26 @@ def test_regions_equal_scikit_image(mask):
     assert len(np.unique(regions)) == len(np.unique(expected))
     pairs = set(zip(regions.ravel().tolist(), expected.ravel().tolist(), strict=True))
     assert len(pairs) == len(np.unique(expected))
+
+
+def test_small_ids_in_deep_colours_are_not_lost():
+    # Pillow keeps the high byte of these, and mixes up colours that are stored apart.
+    ids = np.dstack([DISC.astype(np.uint16)] * 3)
+    for planes in ("contig", "separate"):
+        colours = ids if planes == "contig" else np.moveaxis(ids, -1, 0)
+        data = tiff(
+            np.ascontiguousarray(colours), photometric="rgb", planarconfig=planes
+        )
+        np.testing.assert_array_equal(decode_original_mask(data, "m"), DISC)
+    whole = tiff(
+        np.moveaxis(ids * 65535, -1, 0), photometric="rgb", planarconfig="separate"
+    )
+    np.testing.assert_array_equal(decode_original_mask(whole, "m"), DISC)
+
+
+def test_masks_may_be_as_large_as_their_pictures():
+    data = encode(WHITE)
+    with pytest.raises(DataError, match=r"allow more with --config\.data\.max_pixels"):
+        tell_mask(data, "m", "auto", Reading(max_pixels=100))
+    rule = MaskRule(reading=Reading(max_pixels=SIDE * SIDE))
+    np.testing.assert_array_equal(decode_original_mask(data, "m", rule), DISC)

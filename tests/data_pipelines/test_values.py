@@ -292,3 +292,22 @@ def test_packed_bits_and_unknown_layouts_are_named():
     tifffile.imwrite(buffer, deep(G, 16), photometric="cfa")
     with pytest.raises(DataError, match="colours CFA"):
         pixels(buffer.getvalue())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        png16(deep(C, 12)),
+        png16(deep(G, 12)),
+        tiff(deep(C, 12), photometric="rgb"),
+        tiff(deep(G, 12)),
+    ],
+    ids=["png colours", "png grey", "tiff colours", "tiff grey"],
+)
+def test_an_opened_image_of_16_bits_is_read_as_its_file_is(data):
+    image = Image.open(io.BytesIO(data))
+    assert picture_from_image(image, "x").warning.startswith("nearly black")
+    found = picture_from_image(image, "x", Reading("12bit")).image
+    np.testing.assert_array_equal(np.asarray(found), pixels(data, "12bit"))
+    # And it is still the caller's own.
+    image.load()

@@ -16,6 +16,7 @@ _WORDS = {
     "--config.predict.tiles": "--tiles",
     "--workdir": "--output",
     "data.value_range is": "value_range is",
+    "data.max_pixels is": "max_pixels is",
     "data.value_range cannot": "value_range cannot",
     "pip install 'kanoclip-jax[formats]'": (
         "pip install tifffile imagecodecs pydicom pillow-heif"

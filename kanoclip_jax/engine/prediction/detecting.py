@@ -177,10 +177,13 @@ class Detecting(abc.ABC):
         class_name = self.named(class_name)
         if threshold is None:
             return self.limits(class_name)
-        both = np.asarray(threshold, np.float64).ravel()
+        try:
+            both = np.asarray(threshold, np.float64).ravel()
+        except (TypeError, ValueError):
+            both = np.empty(0)
         if both.size not in (1, 2) or not ((both >= 0) & (both <= 1)).all():
             raise InputError(
-                f"threshold is {threshold}; allowed is a number in [0, 1], or a pair "
+                f"threshold is {threshold!r}; allowed is a number in [0, 1], or a pair "
                 "of them, of images and of pixels"
             )
         return Thresholds(float(both[0]), float(both[-1]))

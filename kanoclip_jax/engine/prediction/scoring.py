@@ -105,7 +105,10 @@ class Scorer:
                 continue
             waiting.append((scored, joined))
             for number, window in enumerate(planned):
-                pixels[len(windows)] = cut(image, window, size)
+                try:
+                    pixels[len(windows)] = cut(image, window, size)
+                except MemoryError as error:
+                    scored.error = scored.error or reason_of(error, key)
                 windows.append((scored, joined, number))
                 if len(windows) == self._batch_size:
                     yield {"image": pixels, "windows": windows}
@@ -122,8 +125,15 @@ class Scorer:
         error = found.why_none(row)
         if error and not scored.error:
             scored.error = f"{scored.key}: {error}"
-        window_map = resize_map(np.asarray(found.maps[row]), *joined.size)
-        joined.add(number, window_map, found.score[row])
+        left = joined.left - 1
+        if not scored.error:
+            try:
+                window_map = resize_map(np.asarray(found.maps[row]), *joined.size)
+                joined.add(number, window_map, found.score[row])
+            except MemoryError as memory:
+                # These have the window's size, and the picture's.
+                scored.error = reason_of(memory, scored.key)
+        joined.left = left
 
 
 def read_all(

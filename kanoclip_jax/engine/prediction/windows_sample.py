@@ -13,6 +13,7 @@ from data_pipelines.pipeline import Batch, eval_stream
 from data_pipelines.sources import Source
 from kanoclip_jax.engine.prediction.detector import Detector
 from kanoclip_jax.engine.prediction.tiles import Shrinkage
+from kanoclip_jax.engine.remarks import Remarks
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.metrics.histograms import PixelHistogram, coarse_counts
 
@@ -43,6 +44,7 @@ def take_sample_of_windows(
     """As `take_sample`, where the detector scores pictures in windows."""
     scores, labels, counts, chosen = [], [], [], []
     pixels, shrinkage = PixelHistogram(), detector.shrinkage()
+    remarks = Remarks(source.dataset)
     truth = eval_stream(
         source,
         image_size=detector.image_size,
@@ -67,7 +69,9 @@ def take_sample_of_windows(
                 counts.append(coarse_counts(scored.anomaly_map, regions))
                 chosen.append(label)
             shrinkage.add(*scored.anomaly_map.shape)
+            remarks.add(scored.warning, scored.key)
             bar.update()
+    remarks.say()
     return Sample(
         np.array(scores, np.float64),
         np.array(labels),

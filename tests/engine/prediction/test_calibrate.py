@@ -221,20 +221,25 @@ def test_thresholds_belong_to_how_pictures_are_cut(copied, stored):
         Detector.load(copied, tiles="sometimes")
 
 
-def test_calibration_and_prediction_in_windows(quick, copied, tmp_path):
+@pytest.mark.filterwarnings("ignore:a picture is nearly black")
+def test_calibration_and_prediction_in_windows(quick, copied, tmp_path, capsys):
     folder = tmp_path / "strips"
     folder.mkdir()
     rng = np.random.default_rng(0)
     for i in range(3):
         pixels = rng.integers(0, 256, (20, 30 + 90 * i, 3), np.uint8)
-        Image.fromarray(pixels).save(folder / f"{i}.png")
+        # The first is of 12 bits in 16.
+        deep = pixels[..., 0].astype(np.uint16) * 16
+        Image.fromarray(pixels if i else deep).save(folder / f"{i}.png")
     (folder / "bad.png").write_bytes(b"no picture")
     shared = {"checkpoint": str(copied), "predict__tiles": "auto"}
     with pytest.raises(DataError, match="bad.png"):
         calibrate(quick, folder, tmp_path / "out", **shared)
     good = Path(shutil.copytree(folder, tmp_path / "good"))
     (good / "bad.png").unlink()
+    capsys.readouterr()
     calibrate(quick, good, tmp_path / "out", **shared)
+    assert "1 of 3 pictures of folder:" in capsys.readouterr().out
     (found,) = read_calibrations(copied / "calibration.json")
     assert found.identity["predict.tiles"] == "auto"
     detector = Detector.load(copied, batch_size=4, tiles="auto")

@@ -181,7 +181,7 @@ def test_labels_masks_and_boxes_are_at_the_threshold(untrained, photographs):
     assert found.regions[0].score == plain.anomaly_map.max()
     below = float(np.nextafter(plain.score, 0))
     assert untrained.predict(photographs[0], threshold=below).label == "anomalous"
-    for wrong in (-0.1, 1.5, (0.5, 2.0), float("nan")):
+    for wrong in (-0.1, 1.5, (0.5, 2.0), float("nan"), "high"):
         with pytest.raises(InputError, match="threshold is"):
             untrained.predict(photographs[0], threshold=wrong)
 

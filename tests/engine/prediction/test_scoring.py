@@ -8,6 +8,7 @@ from PIL import Image
 
 from data_pipelines.pictures import Picture
 from data_pipelines.pipeline import Batch
+from kanoclip_jax.engine.prediction import scoring
 from kanoclip_jax.engine.prediction.scoring import Scored, Scorer
 from kanoclip_jax.engine.step import Found
 from kanoclip_jax.errors import InputError
@@ -99,6 +100,24 @@ def test_a_picture_at_fault_spoils_no_other(tiles):
     for one in (found[0], found[3]):
         assert not one.error and one.score == alone.score
         assert np.array_equal(one.anomaly_map, alone.anomaly_map)
+
+
+@pytest.mark.parametrize("step", ["cut", "resize_map"])
+def test_memory_that_runs_out_is_that_pictures_error(monkeypatch, step):
+    step_of_all = getattr(scoring, step)
+
+    def short(given, *rest):
+        # The cuts of the second picture, or the maps of its windows.
+        size = given.size if step == "cut" else rest[::-1]
+        if 200 in size or 40 in size:
+            raise MemoryError
+        return step_of_all(given, *rest)
+
+    monkeypatch.setattr(scoring, step, short)
+    given = [("a", surface(90, 30, None)), ("b", surface(200, 40, None))]
+    found = score([*given, ("c", surface(32, 32, None))], "150")
+    assert [bool(one.error) for one in found] == [False, True, False]
+    assert "b does not fit the memory" in found[1].error
 
 
 def test_what_is_found_is_checked_row_by_row():
