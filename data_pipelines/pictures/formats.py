@@ -55,7 +55,7 @@ _OTHERS = (
     (b"\0\0\x01\0", "a Windows icon"),
     (b"\x0a\x05\x01\x08", "PCX"),
 )
-
+_TGA = b"TRUEVISION-XFILE.\0"
 
 # Pillow's own limit is a global, which two threads must not move at once.
 _limit = threading.Lock()
@@ -116,9 +116,13 @@ def name_format(file: BinaryIO) -> str:
         return JPEG_2000
     if head.startswith(_TIFFS):
         return TIFF
-    start = head.lstrip()
-    known = (name for sign, name in _OTHERS if head.startswith(sign))
-    return next(known, "a web page" if start[:1] == b"<" else "")
+    known = next((name for sign, name in _OTHERS if head.startswith(sign)), "")
+    if known or head.lstrip()[:1] == b"<":
+        return known or "a web page"
+    # TGA signs at its end.
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(size - len(_TGA), 0))
+    return "TGA" if file.read() == _TGA else ""
 
 
 def as_file(data: bytes | BinaryIO) -> BinaryIO:

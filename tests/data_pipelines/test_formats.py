@@ -104,6 +104,11 @@ def test_what_is_no_picture_is_named(head, words):
             read(data, "a.x")
 
 
+def test_a_format_that_signs_at_its_end_is_named():
+    with pytest.raises(DataError, match="a.tga .*not an image: TGA"):
+        decode_picture(pillow(colours(G), "TGA"), "a.tga")
+
+
 def test_an_extra_that_is_not_installed_is_named(monkeypatch):
     for package, data in (
         ("pillow_heif", b"\0\0\0\x18ftypheic" + bytes(40)),
