@@ -1,5 +1,6 @@
 """How runs end: on signals, in forked children, and where another run is at work."""
 
+import ctypes
 import json
 import os
 import signal
@@ -24,9 +25,31 @@ from kanoclip_jax.errors import InputError
 ROOT = Path(__file__).parents[2]
 
 
+class SignalStack(ctypes.Structure):
+    """Linux's `stack_t`."""
+
+    _fields_ = (
+        ("sp", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("size", ctypes.c_size_t),
+    )
+
+
+def forget_signal_stack():
+    """Let handlers run on the ordinary stack.
+
+    Where OpenVINO's models of earlier tests were not deleted last first, it leaves the
+    stack of one that is gone, on which a handler ends the process.
+    """
+    if sys.platform == "linux":
+        disabled = SignalStack(None, 2, 0)
+        assert ctypes.CDLL(None).sigaltstack(ctypes.byref(disabled), None) == 0
+
+
 @pytest.fixture
 def signals():
     """Handlers as the command line has them, for one test."""
+    forget_signal_stack()
     former = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
     endings.install()
     yield
