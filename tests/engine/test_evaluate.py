@@ -68,7 +68,7 @@ def test_the_report_keeps_its_contract(trained, data_root):
     workdir, _ = trained
     report = json.loads((workdir / "report.json").read_text())
     facts = {"method", "title", "parameters", "images_per_second", "checkpoint"}
-    assert set(report) == facts | {"datasets", "clip", "seconds"}
+    assert set(report) == facts | {"datasets", "clip", "seconds", "digest"}
     assert report["title"] == "KAnoCLIP" and report["parameters"] > 1000
     assert set(report["clip"]) == {"name", "fingerprint"}
     (result,) = report["datasets"].values()

@@ -237,7 +237,7 @@ def test_killed_and_started_again(asks, chat, parts, tmp_path, capsys):
             # Four more questions are under way: the default concurrency.
             wait_until(lambda: len(chat.asked) == 11)
             wait_until(lambda: len(records_of(tmp_path)) == 7)
-            with pytest.raises(InputError, match="another process is writing"):
+            with pytest.raises(InputError, match="is held by --mode=knowledge"):
                 engine.run("knowledge", asks(), tmp_path)
         finally:
             process.kill()
