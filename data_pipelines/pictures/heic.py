@@ -22,7 +22,11 @@ def read_heic(file: BinaryIO, name: str, reading: Reading) -> Image.Image:
     except ImportError:
         raise DataError(f"{name} is HEIC, which needs pillow-heif: {EXTRA}") from None
     file.seek(0)
-    found = pillow_heif.open_heif(file, convert_hdr_to_8bit=True)
+    try:
+        found = pillow_heif.open_heif(file, convert_hdr_to_8bit=True)
+    except (OSError, ValueError, EOFError, RuntimeError) as error:
+        # The library names no format.
+        raise ValueError(f"HEIC: {error}") from error
     refuse_several(len(found), name)
     check_pixels(*found.size, name, reading)
     return found.to_pillow()

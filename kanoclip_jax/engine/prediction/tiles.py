@@ -224,7 +224,7 @@ class Shrinkage:
         if self._setting != NEVER:
             remedy = "a smaller --config.predict.tiles shrinks less"
         return (
-            f"pictures are shrunk up to {times:.0f} × along one side ({width}x{height} "
+            f"pictures are shrunk up to {times:.0f} times along one side ({width}x{height} "
             f"px): what is smaller than {smallest:.0f} px along it is not seen; "
             f"{remedy}"
         )

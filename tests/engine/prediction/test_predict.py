@@ -57,7 +57,7 @@ def test_a_folder_with_a_bad_file(settings, pictures, tmp_path, capsys):
     # Patches are 8 px of 32: each is so many pixels of the longer side.
     assert lines["a.png"]["smallest_px"] == 12.5
     assert lines["ünï.JPG"]["smallest_px"] == 42.5
-    said = "shrunk up to 5 × along one side (20x170 px): what is smaller than 42 px"
+    said = "shrunk up to 5 times along one side (20x170 px): what is smaller than 42 px"
     assert said in capsys.readouterr().out
     overlays = sorted(path.name for path in (workdir / "overlays").iterdir())
     assert overlays == ["a.png.png", "deep__ünï.JPG.png"]

@@ -113,7 +113,7 @@ def test_what_is_shrunk_beyond_use_is_said():
     assert shrinkage.add(100, 8000) == 500
     shrinkage.add(1000, 1000)
     assert shrinkage.said() == (
-        "pictures are shrunk up to 62 × along one side (8000x100 px): what is smaller "
+        "pictures are shrunk up to 62 times along one side (8000x100 px): what is smaller "
         "than 500 px along it is not seen; --config.predict.tiles=auto scores them in "
         "windows"
     )
