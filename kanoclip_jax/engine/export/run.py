@@ -36,6 +36,7 @@ from kanoclip_jax.engine.sharding import Devices
 from kanoclip_jax.engine.step import Inference
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.files import reason
 
 MANIFEST = "manifest.json"
 # 2: pictures are read as the manifest says.
@@ -129,8 +130,7 @@ def _write(
         _keep(partial, workdir / "export", manifest)
     except OSError as error:
         raise InputError(
-            f"{partial} cannot be written ({error.strerror or error}); pass another "
-            "--workdir"
+            f"{partial} cannot be written ({reason(error)}); pass another --workdir"
         ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -14,7 +14,7 @@ from data_pipelines.pictures.reading import DEFAULT_READING, Reading
 from kanoclip_jax.engine.prediction.detecting import Prediction
 from kanoclip_jax.engine.prediction.predictions import Line
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.files import replacing
+from kanoclip_jax.files import reason, replacing
 from kanoclip_jax.verdict import ANOMALOUS
 from kanoclip_jax.viz.heatmap import overlay
 
@@ -85,7 +85,7 @@ class Pictures:
                 save_picture(self._folder / written["overlay"], laid)
         except OSError as error:
             raise InputError(
-                f"{self._folder} cannot be written to ({error.strerror or error}); "
+                f"{self._folder} cannot be written to ({reason(error)}); "
                 "pass another --workdir"
             ) from None
         return written

@@ -16,7 +16,7 @@ from kanoclip_jax import documents
 from kanoclip_jax.engine import shapes
 from kanoclip_jax.engine.prediction.identity import misfits
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.files import replacing, write_atomically
+from kanoclip_jax.files import reason, replacing, write_atomically
 
 Line = dict[str, Any]
 _COLUMNS = ("path", "class_name", "score", "label", "regions", "map", "overlay")
@@ -219,8 +219,7 @@ class Predictions:
 
     def _unwritable(self, error: OSError) -> InputError:
         return InputError(
-            f"{self._path} cannot be written ({error.strerror or error}); pass another "
-            "--workdir"
+            f"{self._path} cannot be written ({reason(error)}); pass another --workdir"
         )
 
 
