@@ -54,6 +54,7 @@ setup(
     ],
     extras_require={
         "cuda12": ["jax[cuda12]"],
+        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29"],
         "export": _EXPORT,
         "formats": _FORMATS,
         "knowledge": ["openai>=1.56"],

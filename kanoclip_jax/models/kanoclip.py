@@ -82,8 +82,8 @@ class Kanoclip(LearnedPrompts, Method):
         normal_states, abnormal_states: state words of eq. 1.
         class_aware: name the class in prompts; else `object` for every class.
         template: hand-written prompt around «state class», where knpl is off.
-        bica_width, bica_heads, bica_groups, bica_stride, bica_kernel, layer_scale,
-            feed_forward: see `BiCA`.
+        bica_width, bica_heads, bica_groups, bica_stride, bica_kernel: see `BiCA`.
+        layer_scale, feed_forward: see `BiCA`.
         adapter_reduction, adapter_residual, adapter_spatial: see `ConvAdapter`.
         knowledge_weight, global_weight, local_weight: α, β, γ of eq. 13.
         margin, knowledge_scope: of the knowledge loss; see `losses.knowledge_loss`.

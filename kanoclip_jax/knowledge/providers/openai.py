@@ -46,7 +46,8 @@ class OpenAIProvider:
     Args:
         base_url: of the server, with its `/v1`.
         key: of the server; it appears in no text that leaves this object.
-        llm, vqa: names of the models; an empty one is not asked.
+        llm: name of the model that answers about classes; an empty one is not asked.
+        vqa: of the one that answers about images.
         n: language answers for each class.
         seed: of the first of them; each further one has the next.
         image_size: longest side of the images that are sent, in pixels.
