@@ -83,7 +83,7 @@ def reference_pages() -> list[tuple[str, str]]:
         modules = [_module(file) for file in files if _is_shown(file)]
         blocks = [f"::: {module}" for module in modules]
         name = package.replace("/", ".")
-        pages.append((name, "\n\n".join([f"# `{name}`", *blocks]) + "\n"))
+        pages.append((name, "\n\n".join([f"# {name}", *blocks]) + "\n"))
     return pages
 
 
