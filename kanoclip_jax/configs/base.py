@@ -7,7 +7,7 @@ Lists are comma-separated strings: --config.eval.datasets=visa,folder:/my/pictur
 
 from ml_collections import ConfigDict
 
-from configs import methods
+from kanoclip_jax.configs import methods
 
 # The paper's ablation: each row adds one part (the paper's own ticks are lost).
 ROWS = {
