@@ -72,9 +72,8 @@ def load(given: str) -> ConfigDict:
         what = str(error.args[0]) if error.args else ""
         if not isinstance(error, (ValueError, InputError)):
             what = f"{type(error).__name__}: {what}"
-        raise InputError(
-            f"--config={given}: {what}.{hint}".replace("..", ".")
-        ) from error
+        said = f"--config={given}: {what}"
+        raise InputError(f"{said.rstrip('.')}.{hint}" if hint else said) from error
     if not isinstance(config, ConfigDict):
         raise InputError(
             f"--config={given}: its get_config() returns a {type(config).__name__}; a "

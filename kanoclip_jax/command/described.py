@@ -12,7 +12,13 @@ from kanoclip_jax.configs import base
 
 
 class Setting(NamedTuple):
-    """One of them; `meaning` is empty where the one before it says it."""
+    """One of them, or a section of some.
+
+    Attributes:
+        key: of a section it ends in a dot.
+        default: of a section, nothing.
+        meaning: empty where the one before says it.
+    """
 
     key: str
     default: Any
@@ -27,6 +33,8 @@ def settings() -> Iterator[Setting]:
         if key in known:
             section, _, name = key.rpartition(".")
             yield Setting(key, (config[section] if section else config)[name], meaning)
+        elif meaning:
+            yield Setting(f"{key}.", None, meaning)
 
 
 def _meanings() -> dict[str, str]:

@@ -110,7 +110,8 @@ def everything() -> str:
         lines += _entry(f"--{flag.name}={flag.default}", flags.FLAGS[flag.name].help)
     lines += ["", "settings, of configs/base.py:"]
     for setting in settings():
-        lines += _entry(f"--config.{setting.key}={setting.default}", setting.meaning)
+        default = "" if setting.default is None else f"={setting.default}"
+        lines += _entry(f"--config.{setting.key}{default}", setting.meaning)
     lines += ["", "Other methods have settings of their own: configs/methods.py"]
     return "\n".join(lines)
 
@@ -131,7 +132,7 @@ def is_switch(name: str) -> bool:
 
 def _modes() -> list[str]:
     lines = ["kanoclip MODE … [--FLAG=VALUE …]", "", "modes:"]
-    return lines + [f"  {mode.usage:<22}{mode.meaning}" for mode in MODES.values()]
+    return lines + [f"  {mode.usage:<20}{mode.meaning}" for mode in MODES.values()]
 
 
 def _general() -> Iterator[str]:
