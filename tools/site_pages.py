@@ -16,7 +16,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 import settings_page  # noqa: E402
 
 # Files of the repository that are pages of the site.
@@ -63,8 +63,8 @@ def on_page_markdown(
     """Fill in the settings, and lead links to pages."""
     name = page.file.src_uri
     if name == "settings.md":
-        base, methods = (ROOT / "configs" / f"{part}.py" for part in ("base", "methods"))
-        markdown += "\n" + settings_page.render(base, methods)
+        methods = ROOT / "kanoclip_jax" / "configs" / "methods.py"
+        markdown += "\n" + settings_page.render(methods)
     source = next((s for s, made in PAGES.items() if made == name), f"docs/{name}")
     parts = _FENCE.split(markdown)
     parts[::2] = [
