@@ -17,7 +17,7 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
-import settings_page  # noqa: E402
+import settings_page
 
 # Files of the repository that are pages of the site.
 PAGES = {
