@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from data_pipelines.names import printable
 from data_pipelines.pipeline import predict_stream
+from kanoclip_jax.engine import compiled
 from kanoclip_jax.engine.endings import end_if_asked
 from kanoclip_jax.engine.prediction.detector import Detector
 from kanoclip_jax.engine.prediction.inputs import (
@@ -65,6 +66,7 @@ def open_detector(
         tiles=config.predict.get("tiles", NEVER),
         folders=(workdir,),
         silent=True,
+        say=compiled.to_terminal,
     )
     limits = detector.thresholds(config.predict.class_name)
     if limits:
