@@ -1,5 +1,6 @@
 """The model card: what a head is, what it was made of and what it is not for."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -193,7 +194,7 @@ def _loading(calibrations: Sequence[Calibration]) -> Iterator[str]:
         "```python\n"
         "from kanoclip_jax import Detector\n\n"
         'detector = Detector.from_pretrained("FOLDER or USER/NAME")\n'
-        f'print(detector.predict("picture.png", class_name={known!r}).score)\n'
+        f'print(detector.predict("picture.png", class_name={json.dumps(known)}).score)\n'
         "```"
     )
     yield (
@@ -233,9 +234,13 @@ def _training(meta: Mapping[str, Any]) -> str:
         facts.append(f"{meta['seconds']:.0f} s of training")
     size = meta["config"]["clip"]["image_size"]
     facts.append(f"pictures squared to {size} px")
-    origin = f"Saved from {markdown_code(meta['origin'])}. " if meta["origin"] else ""
+    origin = f"Saved from {_step(meta['origin'])}. " if meta["origin"] else ""
     said = "; ".join(facts)
     return f"{origin}{said[:1].upper()}{said[1:]}. All settings are in `config.json`."
+
+
+def _step(origin: str) -> str:
+    return f"step {origin}" if origin.isdecimal() else markdown_code(origin)
 
 
 def _figures(
