@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import tiny_clip
 import yaml
-from PIL import Image
 from safetensors.numpy import load_file
 from sample_documents import REPORT, THRESHOLD
 
@@ -120,6 +119,12 @@ def test_pictures_are_read_as_they_were(own, detector, tmp_path):
     assert not (own / "calibration.json").exists()
 
 
+def of_one_tap(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())["config"]
+    config["model"]["taps"] = [4]
+    change(folder / "config.json", config=config)
+
+
 def flip(file: Path, at: int) -> None:
     data = bytearray(file.read_bytes())
     data[at] ^= 1
@@ -141,7 +146,7 @@ def flip(file: Path, at: int) -> None:
             lambda f: change(f / "config.json", format=2),
             "newer version.*pip install -U",
         ),
-        (lambda f: change(f / "config.json", tree={}), "of another architecture"),
+        (of_one_tap, "of another architecture"),
         (
             lambda f: change(f / "config.json", digests={"params": "0"}),
             "other parameters than were trained",
@@ -157,7 +162,7 @@ def test_what_is_not_what_was_saved_is_refused(own, harm, words):
 
 def test_another_backbone_is_refused(own, tmp_path, tiny_directory):
     other = tiny_clip.write_directory(
-        tmp_path / "other", weights=tiny_clip.draw_weights(9)
+        tmp_path / "other", weights=tiny_clip.draw_weights(seed=9)
     )
     with pytest.raises(
         InputError, match=r"was trained with the CLIP .* name the former"
@@ -165,7 +170,7 @@ def test_another_backbone_is_refused(own, tmp_path, tiny_directory):
         Detector.from_pretrained(own, clip=str(other))
     with pytest.raises(InputError, match=r"of a 'clip' model and of no head"):
         Detector.from_pretrained(tiny_directory)
-    with pytest.raises(InputError, match=r"own.parent|holds no head"):
+    with pytest.raises(InputError, match=r"holds no head; give a folder of"):
         Detector.from_pretrained(own.parent)
 
 
@@ -176,6 +181,7 @@ def test_every_mode_takes_it(quick, own, data_root, tmp_path, capsys):
         "predict__input": str(cup / "spot"),
         "predict__class_name": "cup",
         "predict__overlays": False,
+        "predict__batch_size": 4,
         "calibrate__input": str(cup / "good"),
         "calibrate__target_rate": 0.2,
         "eval__classes": "cup",
@@ -398,5 +404,3 @@ def test_a_method_that_learns_nothing_is_handed_on_with_its_thresholds(
     )
     found = Detector.from_pretrained(tmp_path / "head")
     assert found.identity == plain.identity and found.calibrated == ("cup",)
-    picture = Image.fromarray(PICTURE)
-    assert found.predict(picture, "cup").score == plain.predict(picture, "cup").score
