@@ -51,6 +51,7 @@ MODES = {
     "export": Mode(
         "", "export", "ONNX, OpenVINO, StableHLO, with a runner without JAX", "base"
     ),
+    "save": Mode("", "save", "a folder to hand on, of what was trained", "base"),
     "prepare": Mode(
         "", "prepare [CONFIG]", "check, count and convert the datasets", "mvtec"
     ),
@@ -58,7 +59,7 @@ MODES = {
         "", "knowledge [CONFIG]", "build or inspect the knowledge base", "mvtec"
     ),
 }
-_TRAINED = ("eval", "predict", "calibrate", "watch", "export", "knowledge")
+_TRAINED = ("eval", "predict", "calibrate", "watch", "export", "save", "knowledge")
 _PICTURES = ("predict", "calibrate", "watch")
 _LABELS = ("predict", "watch", "export")
 

@@ -30,6 +30,7 @@ REASONS = {
     "needs datasets",
     "needs weights",
     "needs a model server",
+    "needs an account of the hub",
     "a part of a file",
     "a test of its own follows this page",
     "minutes of training",
@@ -45,7 +46,8 @@ def world(
     """A folder as the pages assume it."""
     world = tmp_path_factory.mktemp("world")
     (world / "configs").symlink_to(ROOT / "configs")
-    shutil.copytree(quick_checkpoint, world / "runs" / "mvtec" / "checkpoints")
+    for run in ("mvtec", "demo"):
+        shutil.copytree(quick_checkpoint, world / "runs" / run / "checkpoints")
     # A picture of the package's own makes would say as little as noise.
     rng = np.random.default_rng(5)
     for folder in ("photos", "good"):
@@ -70,7 +72,7 @@ def here(
     monkeypatch.syspath_prepend(world / "export")
     monkeypatch.setattr(engine_settings, "use_compilation_cache", lambda config: None)
     for folder in (world / "runs").iterdir():
-        if folder.name != "mvtec":
+        if folder.name not in ("mvtec", "demo"):
             shutil.rmtree(folder)
     with flagsaver.flagsaver():
         yield world
