@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from absl.testing import flagsaver
 
 import kanoclip_jax
 from kanoclip_jax import engine
@@ -85,3 +86,14 @@ def test_version_and_help_wait_for_no_jax() -> None:
     first, *_, last = done.stdout.splitlines()
     assert first.startswith(f"kanoclip-jax {kanoclip_jax.__version__} (jax ")
     assert last == "[]"
+
+
+def test_an_interrupt_before_the_engine_is_one_line(capsys, monkeypatch) -> None:
+    def load(given: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kanoclip_jax.command.configurations.load", load)
+    with flagsaver.flagsaver():
+        assert main(["kanoclip", "--config=demo", "--mode=export"]) == 130
+    said = capsys.readouterr().err
+    assert said == "interrupted; the same command begins again\n"
