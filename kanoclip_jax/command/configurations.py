@@ -42,7 +42,7 @@ def find(given: str) -> tuple[Path, str | None]:
     if not (file.suffix == ".py" and file.is_file()):
         if not packaged:
             raise InputError(
-                f"--config={given} is no file, and no configuration's name."
+                f"--config={given} is neither a .py file nor a configuration's name."
                 f"{nearest(name, names())} Allowed: {', '.join(names())}, each with "
                 ":ROW or without, and files of your own"
             )

@@ -14,7 +14,6 @@ from kanoclip_jax.command import configurations, manual
 from kanoclip_jax.command.arguments import take_apart
 from kanoclip_jax.command.flags import (
     COORDINATOR,
-    DEBUG,
     DISTRIBUTED,
     PROCESS,
     PROCESSES,
@@ -33,38 +32,42 @@ def main(argv: Sequence[str]) -> int:
     Args:
         argv: the program's name and its arguments.
     """
-    debug = "--debug" in argv
+    mode = "train"
     try:
         given = flags.FLAGS.read_flags_from_files(list(argv[1:]), force_gnu=False)
         if words := manual.asked_for(argv[0], given):
             print(words)
             return 0
-        # Where they are installed, transformers would import them, for seconds.
-        for unused in ("USE_TORCH", "USE_TF"):
-            os.environ.setdefault(unused, "0")
         command = spell(take_apart(given, _takes_nothing))
-        _read_flags(argv[0], command)
-        config = (
-            configurations.load(command.config)
-            if command.config
-            else configurations.recorded(command.value("checkpoint"))
-        )
-        overrides = override(config, command.settings)
+        mode = command.mode
+        return _perform(argv[0], command)
     except (*engine.BAD_INPUT, flags.Error) as error:
-        return refuse(error, debug=debug)
-    logging.set_verbosity(logging.WARNING)
-    workdir = Path(WORKDIR.value or command.workdir)
-    try:
-        if DISTRIBUTED.value or COORDINATOR.value:
-            engine.join(COORDINATOR.value, PROCESSES.value, PROCESS.value)
-        engine.install()
-        return engine.run(command.mode, config, workdir, overrides)
-    except engine.BAD_INPUT as error:
-        return refuse(error, debug=DEBUG.value)
+        return refuse(
+            error, debug=bool({"--debug", "-debug", "--debug=true"} & set(argv))
+        )
     except KeyboardInterrupt as error:
-        status, words = engine.describe(error, command.mode)
+        status, words = engine.describe(error, mode)
         print(words, file=sys.stderr)
         return status
+
+
+def _perform(program: str, command: Command) -> int:
+    """Do what a command in its long form says."""
+    _read_flags(program, command)
+    logging.set_verbosity(logging.WARNING)
+    # Where they are installed, transformers would import them, for seconds.
+    for unused in ("USE_TORCH", "USE_TF"):
+        os.environ.setdefault(unused, "0")
+    if command.config:
+        config = configurations.load(command.config)
+    else:
+        config = configurations.recorded(command.value("checkpoint"))
+    overrides = override(config, command.settings)
+    if DISTRIBUTED.value or COORDINATOR.value:
+        engine.join(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+    engine.install()
+    workdir = Path(WORKDIR.value or command.workdir)
+    return engine.run(command.mode, config, workdir, overrides)
 
 
 def run() -> NoReturn:

@@ -41,8 +41,8 @@ def test_a_file_that_is_there_comes_first(tmp_path, monkeypatch) -> None:
     ("given", "words"),
     [
         ("mvtek", "Did you mean mvtec?"),
-        ("elsewhere/mvtec.py", "no configuration's name"),
-        ("methods", "no configuration's name"),
+        ("elsewhere/mvtec.py", "neither a .py file nor a configuration's name"),
+        ("methods", "neither a .py file nor a configuration's name"),
         ("mvtec:foo", "row 'foo' is unknown; allowed: none, knpl"),
         ("mvtec:medain", "Did you mean median?"),
         ("broken.py", "ZeroDivisionError"),

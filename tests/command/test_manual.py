@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from absl.testing import flagsaver
 
 import kanoclip_jax
 from kanoclip_jax import engine
@@ -55,7 +56,8 @@ def test_help_of_a_mode_is_its_own(capsys) -> None:
 def test_every_setting_is_in_the_full_help_in_order(capsys) -> None:
     words = said(capsys, "--helpfull")
     found = re.findall(r"^  --config\.([\w.]+)=", words, re.MULTILINE)
-    assert found == list(keys(base.get_config()))
+    assert sorted(found) == sorted(keys(base.get_config()))
+    assert found[:2] == ["method", "seed"]
     meanings = {setting.key: setting.meaning for setting in settings()}
     assert meanings["model.sigma"] == "of the maps' Gaussian, in pixels"
     assert meanings["predict.highest"].endswith("0 is none")
@@ -84,3 +86,14 @@ def test_version_and_help_wait_for_no_jax() -> None:
     first, *_, last = done.stdout.splitlines()
     assert first.startswith(f"kanoclip-jax {kanoclip_jax.__version__} (jax ")
     assert last == "[]"
+
+
+def test_an_interrupt_before_the_engine_is_one_line(capsys, monkeypatch) -> None:
+    def load(given: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kanoclip_jax.command.configurations.load", load)
+    with flagsaver.flagsaver():
+        assert main(["kanoclip", "--config=demo", "--mode=export"]) == 130
+    said = capsys.readouterr().err
+    assert said == "interrupted; the same command begins again\n"

@@ -45,20 +45,18 @@ def describe(
 ) -> str:
     """What holds, and what it takes the place of, for the terminal."""
     of_class = f"calibrated for {class_name!r}"
+
+    def said(holds: float, given: float | None, former: float | None) -> str:
+        if former is None:
+            return f"{shown(holds)} (given)"
+        if given is None:
+            return f"{shown(holds)} ({of_class})"
+        return f"{shown(holds)} (given; {shown(former)} is {of_class})"
+
+    image, pixel = map(said, limits, own, calibrated or (None, None))
     if own == Own():
-        whose = ("", f" ({of_class})")
-    else:
-        whose = tuple(
-            f" ({of_class})"
-            if given is None and calibrated
-            else " (given"
-            + (f"; {shown(former)} is {of_class})" if calibrated else ")")
-            for given, former in zip(own, calibrated or limits, strict=True)
-        )
-    return (
-        f"anomalous is a score above {shown(limits.image)}{whose[0]}; outlined are "
-        f"pixels above {shown(limits.pixel)}{whose[1]}"
-    )
+        image = shown(limits.image)
+    return f"anomalous is a score above {image}; outlined are pixels above {pixel}"
 
 
 def _read(key: str, given: str | float) -> float | None:
