@@ -14,8 +14,8 @@ from tqdm import tqdm
 AUTO, NEVER = "auto", "never"
 # A large backbone's programs are some 10 MB each.
 _MOST_BYTES = 2 * 2**30
-# Seconds; what is found among those that were kept takes less.
-_SILENT = 1.0
+# Seconds that nobody is told of; small programs take less, kept or not.
+_SILENT = 2.0
 _LOG = logging.getLogger("kanoclip_jax")
 
 
@@ -103,5 +103,6 @@ class Waiting:
             return
         self._told = True
         place = jax.config.jax_compilation_cache_dir
-        kept = f"; kept for the next start in {place}" if place else ""
-        self._say(f"compiling the model (once{kept}) …")
+        # JAX says which it was when it is over.
+        kept = f", or reading what was compiled before from {place}" if place else ""
+        self._say(f"compiling the model{kept} …")

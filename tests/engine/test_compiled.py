@@ -48,7 +48,7 @@ def test_it_is_said_once_that_something_compiles(monkeypatch, caplog):
         with waiting.first(program):
             time.sleep(0.1)
     (line,) = said
-    assert line.startswith("compiling the model (once; kept for the next start in ")
+    assert line.startswith("compiling the model, or reading what was compiled before")
     # A library is silent unless somebody listens.
     with caplog.at_level(logging.INFO, "kanoclip_jax"):
         compiled.to_log(line)

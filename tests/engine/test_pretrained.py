@@ -404,3 +404,4 @@ def test_a_method_that_learns_nothing_is_handed_on_with_its_thresholds(
     )
     found = Detector.from_pretrained(tmp_path / "head")
     assert found.identity == plain.identity and found.calibrated == ("cup",)
+    assert "learns nothing" in (tmp_path / "head" / "README.md").read_text()

@@ -74,7 +74,8 @@ def main(
         print(said)
     beside = trained.beside
     print(f"stored: {save_calibration(calibration, (beside, workdir))}")
-    training = holder_of(beside.parent) if beside else None
+    is_step = beside is not None and trained.checkpoint.is_dir()
+    training = holder_of(beside.parent) if is_step else None
     if training and training.mode == "train":
         print(
             f"note: {beside.parent} is held by {training}; the thresholds are those of "

@@ -161,7 +161,7 @@ def _yaml(
         datasets=[d for d in datasets if d in CATALOG] or None,
         metrics=list(dict.fromkeys(r.metric_type for r in results)) or None,
         base_model=[n for n in names if is_id(n)] or None,
-        model_name=name,
+        model_name=name if results else None,
         eval_results=results or None,
     )
     return data.to_yaml().strip()
@@ -176,10 +176,13 @@ def _introduction(
         f"{field.upper()} {markdown_code(public.place(found['name']))}"
         for field, found in method.backbone_identity().items()
     )
+    what, also = "Settings of a method that learns nothing,", ""
+    if meta["parameters"]:
+        what = f"A head of {meta['parameters']:,} parameters"
+        also = ", also of things that it was never trained on"
     yield (
-        f"A head of {meta['parameters']:,} parameters for zero-shot anomaly detection on "
-        f"the frozen {named}: it scores pictures and outlines what is wrong in them, also "
-        f"of things that it was never trained on. Saved by {_LIBRARY} "
+        f"{what} for zero-shot anomaly detection on the frozen {named}: it scores pictures "
+        f"and outlines what is wrong in them{also}. Saved by {_LIBRARY} "
         f"{meta['saved_with'][_LIBRARY]}."
     )
     yield _MEDICAL
@@ -205,7 +208,11 @@ def _loading(calibrations: Sequence[Calibration]) -> Iterator[str]:
 
 def _data(meta: Mapping[str, Any], datasets: Sequence[str]) -> Iterator[str]:
     if not datasets:
-        yield "Not stated where it was saved."
+        yield (
+            "That was not known where it was saved."
+            if meta["parameters"]
+            else "Nothing: it learns nothing."
+        )
         return
     rows = [["dataset", "licence of its pictures", "cite"]]
     for dataset in datasets:

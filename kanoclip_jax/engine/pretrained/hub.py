@@ -149,7 +149,7 @@ def push(
 
 def _reason(error: Exception, token: str | bool | None) -> str:
     """Why, in few words, without the key that was shown."""
-    said = " ".join(str(error).split())
+    said = " ".join(str(error).split()).partition(". ")[0]
     if isinstance(token, str) and token:
         said = said.replace(token, "…")
     return f"{type(error).__name__}: {said[:160]}"
