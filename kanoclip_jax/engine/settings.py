@@ -22,6 +22,7 @@ from kanoclip_jax.engine.rows import (
 )
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models import method_class, parse_settings
+from kanoclip_jax.viz.scale import SCALES
 
 _LISTS = (
     "rows",
@@ -76,6 +77,8 @@ _CHOICES = {
     "knowledge.weighting": ("count", "balanced"),
     "knowledge.provider": ("bundled", "openai", "template"),
     "eval.resolution": ("model", "original"),
+    "eval.scale": SCALES,
+    "predict.scale": SCALES,
     "calibrate.criterion": ("rate", "f1"),
 }
 # What a checkpoint brings: its method, and the backbones that it was trained with.
@@ -102,6 +105,7 @@ _IMMATERIAL = (
     "row_settings.",
     "seeds",
     "data.",
+    "eval.scale",
     "predict.",
     "calibrate.",
     "export.",

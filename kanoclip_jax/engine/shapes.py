@@ -87,6 +87,8 @@ REPORT = {
 # `evidence.json`, by dataset and class.
 _CURVE = (None, {"x": [float], "y": [float]})
 _HISTOGRAM = (None, {"edges": [float], "normal": [_SECONDS], "anomalous": [_SECONDS]})
+# Where colour begins and where it saturates.
+_SCALE = {"begin": _SHARE, "end": _SHARE}
 _CASE = {"path": str, "defect": str, "score": float, "pictures": {...: str}}
 EVIDENCE = {
     ...: {
@@ -99,6 +101,8 @@ EVIDENCE = {
                 "region_overlap": _CURVE,
             },
             "histograms": {"image": _HISTOGRAM, "pixel": _HISTOGRAM},
+            "thresholds?": {"image": (None, float), "pixel": (None, float)},
+            "scale?": (None, _SCALE),
             "cases": {
                 kind: [_CASE] for kind in ("missed", "false_alarm", "found", "passed")
             },
@@ -116,6 +120,7 @@ CALIBRATIONS = {
             "image": _THRESHOLD,
             "pixel": _THRESHOLD,
             "facts": dict,
+            "scale?": (None, _SCALE),
         }
     ],
 }
@@ -142,6 +147,7 @@ MANIFEST = FORMATS | {
     "batch_size": (None, _SIDE),
     "class_names": [str],
     "thresholds": {...: {"image": _SHARE, "pixel": _SHARE}},
+    "scales?": {...: _SCALE},
     "reading": {
         "value_range": str,
         "max_pixels": _COUNT,

@@ -53,11 +53,15 @@ def main(
     by_f1 = config.calibrate.criterion == "f1"
     take = take_sample if detector.tiles == tiles.NEVER else take_sample_of_windows
     sample = take(config, detector, source, masks=by_f1 and source.has_masks)
+    pixel = pixel_threshold(config, sample, detector.dtype)
+    begin, end = thresholds.colour_range(
+        sample.pixels, pixel["threshold"], sample.highest
+    )
     calibration = Calibration(
         class_name=readable(config.predict.class_name),
         identity=detector.identity,
         image=image_threshold(config, sample, detector.dtype),
-        pixel=pixel_threshold(config, sample, detector.dtype),
+        pixel=pixel,
         facts={
             "input": source.dataset.removeprefix(_FOLDER),
             "checkpoint": str(trained.checkpoint) if trained.checkpoint else None,
@@ -66,6 +70,7 @@ def main(
             "anomalous": int((sample.labels == 1).sum()),
             "needed": thresholds.needed_normals(config.calibrate.target_rate),
         },
+        scale={"begin": begin, "end": end},
     )
     print(describe(calibration))
     if said := sample.shrinkage.said():
@@ -127,7 +132,7 @@ def take_sample(
         masks: choose pixel thresholds on anomalous images, too.
     """
     scores, labels, counts, chosen = [], [], [], []
-    pixels, shrinkage = PixelHistogram(), detector.shrinkage()
+    pixels, shrinkage, highest = PixelHistogram(), detector.shrinkage(), 0.0
     for i, entry in enumerate(source.index):
         size = read_size(source[i]["image"], entry.path, source.reading)
         shrinkage.add(*size[::-1])
@@ -149,6 +154,7 @@ def take_sample(
             # Of unknown labels, all are normal: the folder was named as such.
             label = np.maximum(batch["label"], 0)
             real = batch["is_real"]
+            highest = max(highest, float(seen.highest[real].max()))
             scores.append(score[real])
             labels.append(label[real])
             rows = np.flatnonzero(real & ((label == 0) | masks))
@@ -167,6 +173,7 @@ def take_sample(
         np.concatenate(counts),
         np.concatenate(chosen),
         shrinkage,
+        highest,
     )
 
 
@@ -240,6 +247,8 @@ def describe(calibration: Calibration) -> str:
             f"  {what}  {shown(found['threshold'])} ({shown(low)} to {shown(high)}), "
             f"by {_criterion(found, facts)}: {_shares(found)}"
         )
+    begin, end = calibration.scale["begin"], calibration.scale["end"]
+    lines.append(f"  colour begins at {shown(begin)} and is full at {shown(end)}")
     lacking = facts["normal"] < facts["needed"]
     if lacking and calibration.image["criterion"] == "rate":
         lines.append(

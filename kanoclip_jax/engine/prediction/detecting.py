@@ -32,6 +32,7 @@ from kanoclip_jax.engine.prediction.tiles import NEVER, Shrinkage
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.verdict import Thresholds, label
 from kanoclip_jax.viz.regions import Box, Region, find_regions
+from kanoclip_jax.viz.scale import Scale, make_scale
 
 Given: TypeAlias = str | os.PathLike | Image.Image | np.ndarray
 
@@ -111,6 +112,20 @@ class Detecting(abc.ABC):
     @abc.abstractmethod
     def limits(self, class_name: str) -> Thresholds | None:
         """The thresholds of a class's own."""
+
+    def saturates(self, class_name: str) -> float | None:
+        """Where a class's colours saturate; None where no calibration says it."""
+        return None
+
+    def scale(self, class_name: str, thresholds: Thresholds | None) -> Scale:
+        """Where the colours of a class's pictures begin and end.
+
+        Args:
+            class_name: one of its calibrated ones, or any other.
+            thresholds: of its pictures; colour begins at that of pixels.
+        """
+        pixel = thresholds.pixel if thresholds else None
+        return make_scale(pixel, self.saturates(class_name) if thresholds else None)
 
     @abc.abstractmethod
     def detections(

@@ -109,6 +109,11 @@ class Detector(Detecting):
         found = self._calibrations.get(canonical(class_name))
         return found.thresholds if found else None
 
+    def saturates(self, class_name: str) -> float | None:
+        """Where a class's colours saturate, as its calibration says."""
+        found = self._calibrations.get(canonical(class_name))
+        return found.saturates if found else None
+
     @classmethod
     def load(
         cls,

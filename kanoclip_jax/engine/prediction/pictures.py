@@ -17,6 +17,7 @@ from kanoclip_jax.errors import InputError
 from kanoclip_jax.files import reason, replacing
 from kanoclip_jax.verdict import ANOMALOUS
 from kanoclip_jax.viz.heatmap import overlay
+from kanoclip_jax.viz.scale import Scale
 
 FOLDERS = ("maps", "overlays")
 _LONGEST_NAME = 150
@@ -29,7 +30,8 @@ class Pictures:
         folder: of results.
         base: inputs are called by their path from here.
         maps: whether each map is kept,
-        overlays: and each picture with its map over it.
+        overlays: and each picture with its map over it,
+        scale: in these colours; None for the absolute scale.
         lines: of earlier predictions, whose files keep their names.
         reading: what the numbers of pictures mean.
     """
@@ -41,10 +43,11 @@ class Pictures:
         *,
         maps: bool,
         overlays: bool,
+        scale: Scale | None = None,
         lines: Iterable[Line] = (),
         reading: Reading = DEFAULT_READING,
     ) -> None:
-        self._reading = reading
+        self._reading, self._scale = reading, scale
         self._folder, self._base = folder, base
         self._wanted = dict(zip(FOLDERS, (maps, overlays), strict=True))
         self._owners: dict[str, str] = {}
@@ -81,7 +84,7 @@ class Pictures:
             if picture is not None:
                 written["overlay"] = f"overlays/{stem}.png"
                 mask = found.mask if found.label == ANOMALOUS else None
-                laid = overlay(picture, found.anomaly_map, mask=mask)
+                laid = overlay(picture, found.anomaly_map, self._scale, mask)
                 save_picture(self._folder / written["overlay"], laid)
         except OSError as error:
             raise InputError(

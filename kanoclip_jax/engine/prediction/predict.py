@@ -27,6 +27,7 @@ from kanoclip_jax.engine.prediction.tiles import NEVER
 from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.verdict import shown
+from kanoclip_jax.viz.scale import CALIBRATED
 
 
 def main(
@@ -98,6 +99,7 @@ def open_results(
         base,
         maps=predict.maps,
         overlays=predict.overlays,
+        colours=predict.get("scale", CALIBRATED),
     )
 
 
@@ -107,7 +109,8 @@ def write_highest(
     """Write the contact sheet of the highest scores, where one is asked for."""
     count = config.predict.highest
     if count:
-        write_sheet(workdir, results.log.highest(count), detector.reading)
+        lines = results.log.highest(count)
+        write_sheet(workdir, lines, detector.reading, results.bar)
 
 
 def _predict(

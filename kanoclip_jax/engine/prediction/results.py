@@ -13,7 +13,9 @@ from kanoclip_jax.engine.prediction.detecting import Detecting, Prediction
 from kanoclip_jax.engine.prediction.pictures import Pictures
 from kanoclip_jax.engine.prediction.predictions import Line, Predictions, Stamp
 from kanoclip_jax.verdict import Thresholds
+from kanoclip_jax.viz.bar import Bar
 from kanoclip_jax.viz.regions import hottest_box
+from kanoclip_jax.viz.scale import ABSOLUTE, CALIBRATED
 
 # A line lists so many regions, the highest scores first; the mask may hold more.
 _MOST_REGIONS = 100
@@ -30,9 +32,11 @@ class Results:
         base: pictures are called by their path from here.
         maps: whether each map is kept,
         overlays: and each picture with its map over it.
+        colours: of these: `calibrated`, from the pixel threshold on, or `absolute`.
 
     Attributes:
         log: the lines.
+        bar: the scale of the colours, for sheets.
         shrinkage: what squashing cost the pictures so far.
         tally: of what was said of their values.
     """
@@ -47,15 +51,23 @@ class Results:
         *,
         maps: bool,
         overlays: bool,
+        colours: str = CALIBRATED,
     ) -> None:
         self.shrinkage, self.tally = detector.shrinkage(), Tally("this run")
         self._class_name = class_name
+        scale = None if colours == ABSOLUTE else detector.scale(class_name, limits)
+        self.bar = Bar(
+            scale,
+            limits.pixel if limits else None,
+            "threshold" if limits else "not calibrated: from",
+        )
         settings = {
             "class_name": class_name,
             "thresholds": list(limits) if limits else None,
             "min_area": detector.min_area,
             "maps": maps,
             "overlays": overlays,
+            "scale": list(scale) if scale else ABSOLUTE,
             **detector.identity,
         }
         self.log = Predictions(folder, settings)
@@ -64,6 +76,7 @@ class Results:
             base,
             maps=maps,
             overlays=overlays,
+            scale=scale,
             lines=self.log.lines(),
             reading=detector.reading,
         )
