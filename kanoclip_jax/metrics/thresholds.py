@@ -105,9 +105,7 @@ def pixels_at_rate(histogram: PixelHistogram, rate: float) -> float:
     return float(min(histogram.edges(last + 1), histogram.highest))
 
 
-def colour_range(
-    histogram: PixelHistogram, begin: float, highest: float
-) -> Interval:
+def colour_range(histogram: PixelHistogram, begin: float, highest: float) -> Interval:
     """Where the colours of maps begin and where they saturate.
 
     They saturate at the highest score seen, but no nearer to the beginning than the

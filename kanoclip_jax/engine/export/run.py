@@ -219,6 +219,12 @@ def _describe(
             for name in program.class_names
             if canonical(name) in calibrations
         },
+        # Of pictures, where colours begin and end.
+        "scales": {
+            name: found.scale
+            for name in program.class_names
+            if (found := calibrations.get(canonical(name))) and found.scale
+        },
         "inputs": dict(
             zip(
                 INPUTS, (["uint8", batch, side, side, 3], ["int32", batch]), strict=True

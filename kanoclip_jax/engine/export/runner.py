@@ -59,6 +59,7 @@ from kanoclip_jax.engine.prediction.scoring import read_all
 from kanoclip_jax.engine.prediction.tiles import read_setting
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.verdict import Thresholds, no_number, shown
+from kanoclip_jax.viz.scale import CALIBRATED, SCALES
 
 try:
     import fcntl
@@ -192,6 +193,10 @@ class Detector(Detecting):
             canonical(name): Thresholds(found["image"], found["pixel"])
             for name, found in manifest["thresholds"].items()
         }
+        self._ends = {
+            canonical(name): scale["end"]
+            for name, scale in manifest.get("scales", {}).items()
+        }
         self._calibrated = tuple(map(readable, manifest["thresholds"]))
         self.notes: list[str] = []
         changed = [
@@ -204,7 +209,7 @@ class Detector(Detecting):
             if here != there
         ]
         if changed and self._limits:
-            self._limits, self._calibrated = {}, ()
+            self._limits, self._ends, self._calibrated = {}, {}, ()
             self.notes.append(
                 "no thresholds: those that were exported belong to another "
                 f"{' and '.join(changed)}; calibrate with it, and export again"
@@ -222,6 +227,10 @@ class Detector(Detecting):
     def limits(self, class_name: str) -> Thresholds | None:
         """The exported thresholds of a class."""
         return self._limits.get(canonical(class_name))
+
+    def saturates(self, class_name: str) -> float | None:
+        """Where a class's colours saturate, as exported."""
+        return self._ends.get(canonical(class_name))
 
     def detections(
         self, class_name: str, batches: Iterable[Mapping[str, Any]]
@@ -360,6 +369,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--orientation", metavar="O", help=turned)
     windows = "windows of large pictures: never, auto, or N px (default: as exported)"
     add("--tiles", metavar="T", help=windows)
+    colours = (
+        "colours of overlays: calibrated (from the pixel threshold on; without one "
+    )
+    colours += "from 0.5), or absolute (from 0 to 1)"
+    add("--scale", choices=SCALES, default=CALIBRATED, help=colours)
     add("--no-maps", dest="maps", action="store_false", help="keep no maps")
     add("--no-overlays", dest="overlays", action="store_false", help="draw none")
     return parser.parse_args(arguments)
@@ -405,6 +419,7 @@ def run(options: argparse.Namespace) -> int:
             common_folder(paths),
             maps=options.maps,
             overlays=options.overlays,
+            colours=options.scale,
         )
         with results.ending():
             todo = results.log.begin(paths)

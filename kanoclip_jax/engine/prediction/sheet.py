@@ -46,7 +46,9 @@ def write_sheet(
     ]
     coloured = any(len(cell) > 1 for cell in cells)
     plural = "s" if len(cells) > 1 else ""
-    title = f"{printable(shown[0][0].get('class_name', 'pictures'))}: highest score{plural}"
+    title = (
+        f"{printable(shown[0][0].get('class_name', 'pictures'))}: highest score{plural}"
+    )
     heading = Heading(title, bar if coloured else None)
     sheet = contact_sheet(rows, tile=_TILE, headings={0: heading})
     save_picture(folder / SHEET, sheet)
