@@ -58,7 +58,9 @@ _ABSOLUTE_OPACITY = 0.8
 def _table(anchors: tuple[tuple[int, int, int], ...]) -> Float[np.ndarray, "256 3"]:
     places = np.linspace(0, 1, len(anchors))
     levels = np.linspace(0, 1, _LEVELS)
-    channels = [np.interp(levels, places, channel) for channel in zip(*anchors)]
+    channels = [
+        np.interp(levels, places, channel) for channel in zip(*anchors, strict=True)
+    ]
     return np.stack(channels, axis=1)
 
 
