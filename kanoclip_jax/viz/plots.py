@@ -140,10 +140,16 @@ def plot_histograms(
                 label=name,
             )
         axes.set_ylim(bottom=floor)
+        if log:
+            # Room for the legend, above what it would cover.
+            highest = max(max(values) for values in shares.values())
+            axes.set_ylim(top=highest * (highest / floor) ** 0.4)
         if mark is not None:
             look = {"color": INK, "linestyle": _DASHES[1], "linewidth": 1}
             axes.axvline(mark[1], label=mark[0], **look)
-        axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
+        axes.yaxis.set_major_formatter(
+            lambda share, _: f"{100 * share:g}%" if share <= 1 else ""
+        )
         axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
         axes.legend()
         return inline(figure, f"share by {across}")
