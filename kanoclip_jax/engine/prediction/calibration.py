@@ -180,6 +180,11 @@ def _add(calibration: Calibration, file: Path) -> None:
     ]
     content = {
         "v": VERSION,
-        "calibrations": [vars(entry) for entry in (*kept, calibration)],
+        "calibrations": [_plain(entry) for entry in (*kept, calibration)],
     }
     write_atomically(file, (json.dumps(seal(content), indent=2) + "\n").encode())
+
+
+def _plain(calibration: Calibration) -> dict[str, Any]:
+    """As the file has it; what an older one does not say is left out."""
+    return {key: value for key, value in vars(calibration).items() if value is not None}

@@ -67,9 +67,10 @@ class Results:
             "min_area": detector.min_area,
             "maps": maps,
             "overlays": overlays,
-            "scale": list(scale) if scale else ABSOLUTE,
             **detector.identity,
         }
+        if overlays:
+            settings["scale"] = list(scale) if scale else ABSOLUTE
         self.log = Predictions(folder, settings)
         self._pictures = Pictures(
             folder,

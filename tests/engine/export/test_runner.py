@@ -36,6 +36,7 @@ pytest.importorskip("onnxruntime")
 SIZE = 16
 CLASSES = ("metal nut", "cup")
 LIMITS = Thresholds(0.3, 0.35)
+SATURATES = 0.6
 PATCH = 4
 READING = {"value_range": "auto", "max_pixels": 10**8, "orientation": "upright"}
 
@@ -56,6 +57,9 @@ class Package(Detecting):
 
     def limits(self, class_name: str) -> Thresholds | None:
         return {"metal nut": LIMITS}.get(class_name.replace("_", " "))
+
+    def saturates(self, class_name: str) -> float | None:
+        return SATURATES if class_name.replace("_", " ") == "metal nut" else None
 
     def detections(self, class_name: str, batches: Iterable) -> Iterator:
         for batch in batches:
@@ -117,6 +121,7 @@ def write_export(folder: Path, batch: int | None = None) -> Path:
         "batch_size": batch,
         "class_names": list(CLASSES),
         "thresholds": {"metal nut": {"image": LIMITS.image, "pixel": LIMITS.pixel}},
+        "scales": {"metal nut": {"begin": LIMITS.pixel, "end": SATURATES}},
         "formats": {
             kind: {"files": {name: digest(folder / name) for name in names}}
             for kind, names in files.items()
@@ -449,6 +454,39 @@ def test_the_command_writes_what_predict_writes(export, tmp_path, monkeypatch, c
     for name, content in files.items():
         if name != "predictions.settings.json":
             assert (tmp_path / "mine" / name).read_bytes() == content, name
+    for folder in ("mine", "theirs"):
+        text = (tmp_path / folder / "predictions.settings.json").read_text()
+        assert json.loads(text)["scale"] == [LIMITS.pixel, SATURATES]
+
+
+def test_colours_are_as_exported_as_asked_or_from_a_half(
+    runner, export, copied, photos, tmp_path, capsys
+):
+    def drawn(model: Path, name: str, *options: str) -> tuple[np.ndarray, np.ndarray]:
+        output = tmp_path / "-".join([model.parent.name, name, *options]).strip("/")
+        given = [str(photos), f"--model={model}", f"--output={output}", *options]
+        assert runner.main([*given, f"--class-name={name}"]) == 0
+        anomaly_map = np.load(output / "maps" / "250.png.npy")
+        assert (anomaly_map == np.float16(0.7324)).all()
+        laid = np.asarray(Image.open(output / "overlays" / "250.png.png"), int)
+        assert (laid == laid[0, 0]).all()
+        quiet = np.asarray(Image.open(output / "overlays" / "0.png.png"))
+        return laid[0, 0], quiet[0, 0]
+
+    # The map of 250 is 0.7324: beyond 0.6, 0.46 of the way from 0.5 to 1.
+    for model, name, options, colour in (
+        (export, "metal nut", (), (176, 50, 111)),
+        (export, "cup", (), (245, 154, 109)),
+        (export, "cup", ("--scale=absolute",), (248, 182, 115)),
+    ):
+        laid, quiet = drawn(model, name, *options)
+        assert np.abs(laid - colour).max() <= 3, (name, options, laid)
+        np.testing.assert_array_equal(quiet, 0)
+    # An export that is older than scales: 0.35 to twice that.
+    edit(copied, scales={})
+    np.testing.assert_array_equal(drawn(copied, "metal nut")[0], (176, 50, 111))
+    assert runner.main([str(photos), "--scale=mine"]) == 2
+    assert "invalid choice: 'mine'" in capsys.readouterr().err
 
 
 @pytest.fixture
