@@ -16,7 +16,7 @@ from kanoclip_jax.engine.workdir import file_name
 from kanoclip_jax.files import replacing
 from kanoclip_jax.viz import Bar, Heading, Panel, Scale, compare, contact_sheet
 
-# A sheet is as wide as eight tiles and has so many rows at most: 1352 x 5200 pixels.
+# A sheet is as wide as eight tiles and has so many rows at most: 1352 x 5528 pixels.
 _MOST = 24
 _TILE = 160
 # So many images of a class are looked at, evenly over it and so over its kinds of
