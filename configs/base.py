@@ -228,6 +228,9 @@ def get_config(row: str = "") -> ConfigDict:
     config.predict.highest = (
         24  # pictures on the sheet of the highest scores; 0 is none
     )
+    # Regions in coco.json, where there are thresholds: polygons (along the pixels' edges,
+    # holes included), rle (masks), or never.
+    config.predict.coco = "polygons"
     # Thresholds: auto (those beside the checkpoint or in the working directory), never,
     # or a calibration.json.
     config.predict.calibration = "auto"

@@ -235,9 +235,9 @@ def test_large_pictures_are_predicted_in_windows_as_by_the_package(runner, expor
     mine = runner.Detector(export, batch_size=3, tiles="auto")
     found = mine.predict(picture, "cup", (0.4, 0.3))
     assert_same(found, Package(tiles="auto").predict(picture, "cup", (0.4, 0.3)))
-    (left, top, right, bottom), *others = found.boxes
-    assert not others and 495 < left <= 500 and 504 <= right < 509
-    assert 15 < top <= 20 and 24 <= bottom < 29 and found.smallest == 4
+    (x, y, width, height), *others = found.boxes
+    assert not others and 495 < x <= 500 and 504 <= x + width < 509
+    assert 15 < y <= 20 and 24 <= y + height < 29 and found.smallest == 4
     assert not runner.Detector(export).predict(picture, "cup", (0.4, 0.3)).boxes
 
 
@@ -445,7 +445,7 @@ def test_the_command_writes_what_predict_writes(export, tmp_path, monkeypatch, c
         str(path.relative_to(tmp_path / "theirs")): path.read_bytes()
         for path in (tmp_path / "theirs").rglob("*.*")
     }
-    assert len(files) == 9 * 2 + 3
+    assert len(files) == 9 * 2 + 4 and "coco.json" in files
     for name, content in files.items():
         if name != "predictions.settings.json":
             assert (tmp_path / "mine" / name).read_bytes() == content, name
