@@ -63,6 +63,7 @@ setup(
             "beartype",
             "hypothesis",
             "openai>=1.56",
+            "pycocotools",
             "pytest",
             "pytest-xdist",
             "ruff>=0.17,<0.18",

@@ -501,8 +501,7 @@ def test_a_folder_of_other_predictions_is_refused(
     before = (output / "predictions.jsonl").read_bytes()
     assert [path.name for path in output.iterdir() if path.is_dir()] == []
     for other, words in (
-        (["--class-name=metal nut"], "another class_name, thresholds, overlays"),
-        (["--class-name=cup", "--threshold=0.5,0.4"], "another thresholds, overlays"),
+        (["--class-name=metal nut"], "with another class_name;"),
         (["--class-name=cup", "--no-overlays", "--backend=onnxruntime"], "backend"),
     ):
         assert runner.main([*options, *other]) == 2
@@ -511,6 +510,23 @@ def test_a_folder_of_other_predictions_is_refused(
     assert runner.main([*options, "--class-name=cup", "--no-overlays"]) == 2
     assert "was made with another model; pass another" in capsys.readouterr().err
     assert (output / "predictions.jsonl").read_bytes() == before
+
+
+def test_other_thresholds_label_again_what_is_there(
+    runner, export, photos, tmp_path, capsys
+):
+    output = tmp_path / "out"
+    options = [str(photos), f"--model={export}", f"--output={output}"]
+    options.append("--class-name=Metal_Nut")
+    assert runner.main([*options, "--coco=rle"]) == 0
+    assert "0 anomalous" not in capsys.readouterr().out
+    assert runner.main([*options, "--threshold=0.1,0.7"]) == 0
+    said = capsys.readouterr().out
+    assert "3 pictures labelled again" in said and "3 done before: in all" in said
+    content = json.loads((output / "coco.json").read_text(encoding="ascii"))
+    (found,) = content["annotations"]
+    assert found["segmentation"] == [[0, 0, 40, 0, 40, 30, 0, 30]]
+    assert content["categories"][0]["name"] == "metal nut"
 
 
 def test_a_folder_that_another_process_holds_is_refused(
