@@ -418,7 +418,8 @@ def run(options: argparse.Namespace) -> int:
             for said in results.label_again():
                 print(said, flush=True)
             todo = results.log.begin(paths)
-            _predict(detector, name, limits, results, todo)
+            if todo:
+                _predict(detector, name, limits, results, todo)
     for remark in results.remarks():
         print(remark)
     print("\n".join(results.summary(len(paths) - len(todo))))

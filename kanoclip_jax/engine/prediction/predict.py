@@ -46,10 +46,11 @@ def main(
         for said in results.label_again():
             print(said, flush=True)
         todo = results.log.begin(paths)
-        _predict(detector, config, results, todo)
+        if todo:
+            _predict(detector, config, results, todo)
     for said in results.remarks():
         print(said)
-    sheet = [SHEET] if config.predict.highest and results.predicted else []
+    sheet = [SHEET] if (workdir / SHEET).is_file() else []
     print("\n".join(results.summary(len(paths) - len(todo), sheet)))
     return 1 if results.failed else 0
 
