@@ -234,6 +234,9 @@ def get_config(row: str = "") -> ConfigDict:
     # Colours of overlays: calibrated (from the pixel threshold on; without one from 0.5
     # to 1) or absolute (from 0 to 1).
     config.predict.scale = "calibrated"
+    # Regions in coco.json, where there are thresholds: polygons (along the pixels' edges,
+    # holes included), rle (masks), or never.
+    config.predict.coco = "polygons"
     # Thresholds: auto (those beside the checkpoint or in the working directory), never,
     # or a calibration.json.
     config.predict.calibration = "auto"

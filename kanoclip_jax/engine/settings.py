@@ -13,6 +13,7 @@ from data_pipelines.mask_values import CHOICES
 from data_pipelines.pictures import MAX_PIXELS, Reading
 from data_pipelines.pictures.reading import ORIENTATIONS
 from kanoclip_jax.engine.dotted import flatten, get, plain, put, split
+from kanoclip_jax.engine.prediction.coco import KINDS
 from kanoclip_jax.engine.prediction.own import read_own
 from kanoclip_jax.engine.prediction.tiles import NEVER, read_setting
 from kanoclip_jax.engine.rows import (
@@ -81,6 +82,7 @@ _CHOICES = {
     "eval.scale": SCALES,
     "predict.scale": SCALES,
     "calibrate.criterion": ("rate", "f1"),
+    "predict.coco": KINDS,
 }
 # What a checkpoint brings: its method, and the backbones that it was trained with.
 _OF_A_METHOD = ("model.", "clip.", "guide.")

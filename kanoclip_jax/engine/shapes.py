@@ -132,7 +132,11 @@ _FOUND = {
     "map?": (None, str),
     "overlay?": (None, str),
     "box?": (None, _BOX),
-    "regions?": [{"box": _BOX, "area": _COUNT, "score": _SHARE}],
+    "regions?": [{"box": _BOX, "area": _COUNT, "score": _SHARE, "rle?": str}],
+    "more_regions?": _COUNT,
+    "width?": _COUNT,
+    "height?": _COUNT,
+    "smallest_px?": float,
 }
 PREDICTED = _KNOWN | _FOUND | {"score": _SHARE}
 FAILED = _KNOWN | _FOUND | {"error": str}

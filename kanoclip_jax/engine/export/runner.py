@@ -46,6 +46,7 @@ from kanoclip_jax.engine.export.runtimes import (
     choose_backend,
     listed,
 )
+from kanoclip_jax.engine.prediction.coco import KINDS, POLYGONS
 from kanoclip_jax.engine.prediction.detecting import Detecting
 from kanoclip_jax.engine.prediction.inputs import (
     absolute,
@@ -376,6 +377,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--scale", choices=SCALES, default=CALIBRATED, help=colours)
     add("--no-maps", dest="maps", action="store_false", help="keep no maps")
     add("--no-overlays", dest="overlays", action="store_false", help="draw none")
+    add(
+        "--coco",
+        choices=KINDS,
+        default=POLYGONS,
+        help="regions in coco.json: polygons, rle, or never (default: polygons)",
+    )
     return parser.parse_args(arguments)
 
 
@@ -420,17 +427,18 @@ def run(options: argparse.Namespace) -> int:
             maps=options.maps,
             overlays=options.overlays,
             colours=options.scale,
+            coco=options.coco,
         )
         with results.ending():
+            for said in results.label_again():
+                print(said, flush=True)
             todo = results.log.begin(paths)
-            failed = _predict(detector, name, limits, results, todo)
+            if todo:
+                _predict(detector, name, limits, results, todo)
     for remark in results.remarks():
         print(remark)
-    done = len(paths) - len(todo)
-    earlier = f", {done} done before" if done else ""
-    counts = f"{len(todo) - failed} predicted, {failed} failed{earlier}"
-    print(f"{counts}: {printable(options.output)}")
-    return 1 if failed else 0
+    print("\n".join(results.summary(len(paths) - len(todo))))
+    return 1 if results.failed else 0
 
 
 def _predict(
@@ -439,18 +447,16 @@ def _predict(
     limits: Thresholds | None,
     results: Results,
     todo: Mapping[Path, Stamp | None],
-) -> int:
-    """Write a line for each picture; returns how many failed."""
-    progress, failed = _Progress(len(todo)), 0
+) -> None:
+    """Write a line for each picture."""
+    progress = _Progress(len(todo))
     for scored in detector.score(name, read_all(todo, detector.reading)):
         path = scored.key
         outcome = detector.outcome(scored, name, limits)
         line = results.add(path, outcome, todo[path])
         if "error" in line:
-            failed += 1
             progress.say(f"failed: {printable(line['error'])}")
         progress.step()
-    return failed
 
 
 def _stop(number: int, frame: Any) -> None:

@@ -10,7 +10,7 @@ from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
 from data_pipelines.locks import holder_of
-from data_pipelines.names import readable
+from data_pipelines.names import canonical
 from data_pipelines.pictures import read_size
 from data_pipelines.pipeline import eval_stream
 from data_pipelines.sources import Source
@@ -58,7 +58,7 @@ def main(
         sample.pixels, pixel["threshold"], sample.highest
     )
     calibration = Calibration(
-        class_name=readable(config.predict.class_name),
+        class_name=canonical(config.predict.class_name),
         identity=detector.identity,
         image=image_threshold(config, sample, detector.dtype),
         pixel=pixel,

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from data_pipelines.names import canonical, readable
+from data_pipelines.names import canonical
 from data_pipelines.pictures import (
     AUTO_RANGE,
     MAX_PIXELS,
@@ -216,4 +216,4 @@ class Detector(Detecting):
             InputError: this process was forked from the one that made the detector.
         """
         forks.refuse()
-        return self._inference.detections([readable(class_name)], batches)
+        return self._inference.detections([canonical(class_name)], batches)

@@ -1,8 +1,9 @@
 """The pictures of predictions on disk: maps and overlays."""
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -68,30 +69,43 @@ class Pictures:
             InputError: the folder cannot be written to.
         """
         stem = self._stem(path)
-        picture = None
-        if self._wanted["overlays"]:
-            # Decoded again at its own size: memory stays flat whatever is in a batch.
-            picture = np.asarray(read_picture(path, self._reading).image)
-            if picture.shape[:2] != found.anomaly_map.shape:
-                raise DataError(f"{path} changed while it was read; predict it again")
-        written: dict[str, str | None] = {"map": None, "overlay": None}
-        try:
-            if self._wanted["maps"]:
-                written["map"] = f"maps/{stem}.npy"
+        written = {"map": None, "overlay": self.draw(path, found, stem)}
+        if self._wanted["maps"]:
+            written["map"] = f"maps/{stem}.npy"
+            with self._writing():
                 save_array(
                     self._folder / written["map"], found.anomaly_map.astype(np.float16)
                 )
-            if picture is not None:
-                written["overlay"] = f"overlays/{stem}.png"
-                mask = found.mask if found.label == ANOMALOUS else None
-                laid = overlay(picture, found.anomaly_map, self._scale, mask)
-                save_picture(self._folder / written["overlay"], laid)
+        return written
+
+    def draw(self, path: Path, found: Prediction, stem: str) -> str | None:
+        """Write the overlay of a picture, where it is wanted; returns where.
+
+        Raises:
+            DataError: the picture is no longer what it was.
+            InputError: the folder cannot be written to.
+        """
+        if not self._wanted["overlays"]:
+            return None
+        # Decoded again at its own size: memory stays flat whatever is in a batch.
+        picture = np.asarray(read_picture(path, self._reading).image)
+        if picture.shape[:2] != found.anomaly_map.shape:
+            raise DataError(f"{path} changed while it was read; predict it again")
+        mask = found.mask if found.label == ANOMALOUS else None
+        laid = overlay(picture, found.anomaly_map, self._scale, mask)
+        with self._writing():
+            save_picture(self._folder / f"overlays/{stem}.png", laid)
+        return f"overlays/{stem}.png"
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise InputError(
                 f"{self._folder} cannot be written to ({reason(error)}); "
                 "pass another --workdir"
             ) from None
-        return written
 
     def _stem(self, path: Path) -> str:
         """A file name that is unique for each input, and readable."""

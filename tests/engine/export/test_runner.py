@@ -240,9 +240,9 @@ def test_large_pictures_are_predicted_in_windows_as_by_the_package(runner, expor
     mine = runner.Detector(export, batch_size=3, tiles="auto")
     found = mine.predict(picture, "cup", (0.4, 0.3))
     assert_same(found, Package(tiles="auto").predict(picture, "cup", (0.4, 0.3)))
-    (left, top, right, bottom), *others = found.boxes
-    assert not others and 495 < left <= 500 and 504 <= right < 509
-    assert 15 < top <= 20 and 24 <= bottom < 29 and found.smallest == 4
+    (x, y, width, height), *others = found.boxes
+    assert not others and 495 < x <= 500 and 504 <= x + width < 509
+    assert 15 < y <= 20 and 24 <= y + height < 29 and found.smallest == 4
     assert not runner.Detector(export).predict(picture, "cup", (0.4, 0.3)).boxes
 
 
@@ -450,13 +450,13 @@ def test_the_command_writes_what_predict_writes(export, tmp_path, monkeypatch, c
         str(path.relative_to(tmp_path / "theirs")): path.read_bytes()
         for path in (tmp_path / "theirs").rglob("*.*")
     }
-    assert len(files) == 9 * 2 + 3
+    assert len(files) == 9 * 2 + 4 and "coco.json" in files
     for name, content in files.items():
         if name != "predictions.settings.json":
             assert (tmp_path / "mine" / name).read_bytes() == content, name
     for folder in ("mine", "theirs"):
-        text = (tmp_path / folder / "predictions.settings.json").read_text()
-        assert json.loads(text)["scale"] == [LIMITS.pixel, SATURATES]
+        (line, *_) = (tmp_path / folder / "predictions.jsonl").read_text().splitlines()
+        assert json.loads(line)["scale"] == [LIMITS.pixel, SATURATES]
 
 
 def test_colours_are_as_exported_as_asked_or_from_a_half(
@@ -539,8 +539,7 @@ def test_a_folder_of_other_predictions_is_refused(
     before = (output / "predictions.jsonl").read_bytes()
     assert [path.name for path in output.iterdir() if path.is_dir()] == []
     for other, words in (
-        (["--class-name=metal nut"], "another class_name, thresholds, overlays"),
-        (["--class-name=cup", "--threshold=0.5,0.4"], "another thresholds, overlays"),
+        (["--class-name=metal nut"], "with another class_name;"),
         (["--class-name=cup", "--no-overlays", "--backend=onnxruntime"], "backend"),
     ):
         assert runner.main([*options, *other]) == 2
@@ -549,6 +548,23 @@ def test_a_folder_of_other_predictions_is_refused(
     assert runner.main([*options, "--class-name=cup", "--no-overlays"]) == 2
     assert "was made with another model; pass another" in capsys.readouterr().err
     assert (output / "predictions.jsonl").read_bytes() == before
+
+
+def test_other_thresholds_label_again_what_is_there(
+    runner, export, photos, tmp_path, capsys
+):
+    output = tmp_path / "out"
+    options = [str(photos), f"--model={export}", f"--output={output}"]
+    options.append("--class-name=Metal_Nut")
+    assert runner.main([*options, "--coco=rle"]) == 0
+    assert "0 anomalous" not in capsys.readouterr().out
+    assert runner.main([*options, "--threshold=0.1,0.7"]) == 0
+    said = capsys.readouterr().out
+    assert "3 pictures labelled again" in said and "3 done before: in all" in said
+    content = json.loads((output / "coco.json").read_text(encoding="ascii"))
+    (found,) = content["annotations"]
+    assert found["segmentation"] == [[0, 0, 40, 0, 40, 30, 0, 30]]
+    assert content["categories"][0]["name"] == "metal nut"
 
 
 def test_a_folder_that_another_process_holds_is_refused(
