@@ -201,7 +201,7 @@ def test_twenty_times_one_picture_are_normal_in_every_batch(quick, criterion):
     few, many = np.float32(0.390132874), np.float32(0.390132904)
     labels = np.repeat([0, 1], [20, 1])
     sample = Sample(
-        np.array([few] * 20 + [0.5]), labels, PixelHistogram(), None, labels, None
+        np.array([few] * 20 + [0.5]), labels, PixelHistogram(), None, labels, None, 0.5
     )
     config = quick(calibrate__target_rate=0.05, calibrate__criterion=criterion)
     found = image_threshold(config, sample, "float32")
