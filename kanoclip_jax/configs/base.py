@@ -216,6 +216,9 @@ def get_config(row: str = "") -> ConfigDict:
     # Of pixel metrics: model (maps and masks at the model's size, as published figures)
     # or original (at each image's own size, its mask untouched).
     config.eval.resolution = "model"
+    # Colours of example pictures: calibrated (from the score on that 99 % of a class's
+    # normal pixels do not reach) or absolute (from 0 to 1).
+    config.eval.scale = "calibrated"
     # Evaluating on the dataset that was trained on is not zero-shot.
     config.eval.allow_training_dataset = False
 
@@ -229,6 +232,12 @@ def get_config(row: str = "") -> ConfigDict:
     config.predict.highest = (
         24  # pictures on the sheet of the highest scores; 0 is none
     )
+    # Colours of overlays: calibrated (from the pixel threshold on; without one from 0.5
+    # to 1) or absolute (from 0 to 1).
+    config.predict.scale = "calibrated"
+    # Regions in coco.json, where there are thresholds: polygons (along the pixels' edges,
+    # holes included), rle (masks), or never.
+    config.predict.coco = "polygons"
     # Thresholds: auto (those beside the checkpoint or in the working directory), never,
     # or a calibration.json.
     config.predict.calibration = "auto"

@@ -38,6 +38,8 @@ from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.metrics.batch import MapBatch
 from kanoclip_jax.metrics.report import ClassMetrics, mean_of
 from kanoclip_jax.models.base import Method, Params
+from kanoclip_jax.viz.bar import Bar
+from kanoclip_jax.viz.scale import ABSOLUTE, CALIBRATED, make_scale
 
 T = TypeVar("T")
 
@@ -183,15 +185,27 @@ def evaluate_source(
         metrics = {name: state + theirs[0][name] for name, state in metrics.items()}
         examples.merge(theirs[1])
         cases.merge(theirs[2])
-    picture = examples.save(folder) if is_first() else None
+    absolute = config.eval.get("scale", CALIBRATED) == ABSOLUTE
+    bars = {name: _bar(state, absolute) for name, state in metrics.items()}
+    picture = examples.save(folder, bars) if is_first() else None
     if picture:
         print(f"examples: {picture}")
     classes = {name: state.compute() for name, state in metrics.items()}
     seen = {
-        name: evidence.of_class(state, cases.of(name))
+        name: evidence.of_class(
+            state, cases.of(name, bars[name].scale), bars[name].scale
+        )
         for name, state in metrics.items()
     }
     return {"classes": classes, "mean": mean_of(classes)}, seen
+
+
+def _bar(state: ClassMetrics, absolute: bool) -> Bar:
+    """The scale of a class's maps: from what its normal pixels have, or of [0, 1]."""
+    found = state.colour_range()
+    if absolute or found is None:
+        return Bar(None if absolute else make_scale(), None, "no normal pixels: from")
+    return Bar(make_scale(*found), None, "99 % of normal pixels below")
 
 
 def _path(source: Source, batch: Batch, row: int) -> str:

@@ -13,6 +13,7 @@ from data_pipelines.pictures import MAX_PIXELS, Reading
 from data_pipelines.pictures.reading import ORIENTATIONS
 from kanoclip_jax.engine import compiled
 from kanoclip_jax.engine.dotted import flatten, get, plain, put, split
+from kanoclip_jax.engine.prediction.coco import KINDS
 from kanoclip_jax.engine.prediction.own import read_own
 from kanoclip_jax.engine.prediction.tiles import NEVER, read_setting
 from kanoclip_jax.engine.rows import (
@@ -23,6 +24,7 @@ from kanoclip_jax.engine.rows import (
 )
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models import method_class, parse_settings
+from kanoclip_jax.viz.scale import SCALES
 
 _LISTS = (
     "rows",
@@ -77,7 +79,10 @@ _CHOICES = {
     "knowledge.weighting": ("count", "balanced"),
     "knowledge.provider": ("bundled", "openai", "template"),
     "eval.resolution": ("model", "original"),
+    "eval.scale": SCALES,
+    "predict.scale": SCALES,
     "calibrate.criterion": ("rate", "f1"),
+    "predict.coco": KINDS,
 }
 # What a checkpoint brings: its method, and the backbones that it was trained with.
 _OF_A_METHOD = ("model.", "clip.", "guide.")
@@ -101,6 +106,7 @@ _IMMATERIAL = (
     "row_settings.",
     "seeds",
     "data.",
+    "eval.scale",
     "predict.",
     "calibrate.",
     "export.",

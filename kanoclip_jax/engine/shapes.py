@@ -99,6 +99,8 @@ REPORT = {
 # `evidence.json`, by dataset and class.
 _CURVE = (None, {"x": [float], "y": [float]})
 _HISTOGRAM = (None, {"edges": [float], "normal": [_SECONDS], "anomalous": [_SECONDS]})
+# Where colour begins and where it saturates.
+_SCALE = {"begin": _SHARE, "end": _SHARE}
 _CASE = {"path": str, "defect": str, "score": float, "pictures": {...: str}}
 EVIDENCE = {
     ...: {
@@ -111,6 +113,8 @@ EVIDENCE = {
                 "region_overlap": _CURVE,
             },
             "histograms": {"image": _HISTOGRAM, "pixel": _HISTOGRAM},
+            "thresholds?": {"image": (None, float), "pixel": (None, float)},
+            "scale?": (None, _SCALE),
             "cases": {
                 kind: [_CASE] for kind in ("missed", "false_alarm", "found", "passed")
             },
@@ -128,6 +132,7 @@ CALIBRATIONS = {
             "image": _THRESHOLD,
             "pixel": _THRESHOLD,
             "facts": dict,
+            "scale?": (None, _SCALE),
         }
     ],
 }
@@ -139,7 +144,11 @@ _FOUND = {
     "map?": (None, str),
     "overlay?": (None, str),
     "box?": (None, _BOX),
-    "regions?": [{"box": _BOX, "area": _COUNT, "score": _SHARE}],
+    "regions?": [{"box": _BOX, "area": _COUNT, "score": _SHARE, "rle?": str}],
+    "more_regions?": _COUNT,
+    "width?": _COUNT,
+    "height?": _COUNT,
+    "smallest_px?": float,
 }
 PREDICTED = _KNOWN | _FOUND | {"score": _SHARE}
 FAILED = _KNOWN | _FOUND | {"error": str}
@@ -154,6 +163,7 @@ MANIFEST = FORMATS | {
     "batch_size": (None, _SIDE),
     "class_names": [str],
     "thresholds": {...: {"image": _SHARE, "pixel": _SHARE}},
+    "scales?": {...: _SCALE},
     "reading": {
         "value_range": str,
         "max_pixels": _COUNT,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from kanoclip_jax.metrics import image, pixel
+from kanoclip_jax.metrics import image, pixel, thresholds
 from kanoclip_jax.metrics.batch import MapBatch
 from kanoclip_jax.metrics.curves import Curve, ScoreHistogram, thin
 from kanoclip_jax.metrics.histograms import PixelHistogram
@@ -32,6 +32,8 @@ _PIXEL_CURVES = {
 # More than the pixels that a small drawing has along a curve.
 _POINTS = 256
 _IMAGE_BINS, _PIXEL_BINS = 25, 50
+# Of normal pixels, what may have a colour in pictures of a class.
+_COLOURED = 0.01
 
 
 class ClassMetrics:
@@ -46,6 +48,9 @@ class ClassMetrics:
         self._scores: list[float] = []
         self._labels: list[int] = []
         self._pixels = PixelHistogram() if has_masks else None
+        # Without masks, normal images' pixels are known to be normal all the same.
+        self._normal = None if has_masks else PixelHistogram()
+        self._highest = 0.0
 
     def update(
         self,
@@ -66,8 +71,13 @@ class ClassMetrics:
         """
         self._scores.append(score)
         self._labels.append(label)
+        if span is None:
+            span = float(anomaly_map.min()), float(anomaly_map.max())
+        self._highest = max(self._highest, span[1])
         if self._pixels is not None:
             self._pixels.update(anomaly_map, regions, span)
+        elif label == 0:
+            self._normal.update(anomaly_map, regions, span)
 
     def update_rows(
         self,
@@ -86,16 +96,22 @@ class ClassMetrics:
         """
         self._scores += scores.tolist()
         self._labels += labels.tolist()
+        self._highest = max(self._highest, batch.span(rows)[1])
         if self._pixels is not None:
             self._pixels.update_rows(batch, rows)
+        elif (normal := rows[labels == 0]).size:
+            self._normal.update_rows(batch, normal)
 
     def __add__(self, other: "ClassMetrics") -> "ClassMetrics":
         """The metrics of both's images."""
         merged = type(self)(has_masks=False)
         merged._scores = self._scores + other._scores
         merged._labels = self._labels + other._labels
-        if self._pixels is not None and other._pixels is not None:
-            merged._pixels = self._pixels + other._pixels
+        merged._highest = max(self._highest, other._highest)
+        for part in ("_pixels", "_normal"):
+            mine, theirs = getattr(self, part), getattr(other, part)
+            both = None if mine is None or theirs is None else mine + theirs
+            setattr(merged, part, both)
         return merged
 
     def compute(self) -> Row:
@@ -123,6 +139,34 @@ class ClassMetrics:
             name: None if curve is None else thin(curve, _POINTS)
             for name, curve in found.items()
         }
+
+    def thresholds(self) -> dict[str, float | None]:
+        """Of images that of the best F1, of pixels what 99 % of normal ones are below.
+
+        None where it is not defined.
+        """
+        scores, labels = np.array(self._scores), np.array(self._labels)
+        both = len(set(self._labels)) == 2
+        best = thresholds.at_best_f1(scores, labels) if both else None
+        return {"image": best, "pixel": self._begin()}
+
+    def colour_range(self) -> tuple[float, float] | None:
+        """Where colours of maps begin and where they saturate.
+
+        They begin where 1 % of normal pixels lie above; see `thresholds.colour_range`.
+        None where no pixel is known to be normal.
+        """
+        begin = self._begin()
+        if begin is None:
+            return None
+        pixels = self._normal if self._pixels is None else self._pixels
+        return thresholds.colour_range(pixels, begin, self._highest)
+
+    def _begin(self) -> float | None:
+        pixels = self._normal if self._pixels is None else self._pixels
+        if not pixels.negatives.any():
+            return None
+        return thresholds.pixels_at_rate(pixels, _COLOURED)
 
     def histograms(self) -> dict[str, ScoreHistogram | None]:
         """How the scores of images and of pixels are distributed."""

@@ -105,6 +105,22 @@ def pixels_at_rate(histogram: PixelHistogram, rate: float) -> float:
     return float(min(histogram.edges(last + 1), histogram.highest))
 
 
+def colour_range(histogram: PixelHistogram, begin: float, highest: float) -> Interval:
+    """Where the colours of maps begin and where they saturate.
+
+    They saturate at the highest score seen, but no nearer to the beginning than the
+    median normal pixel: where only normal pictures were seen, these say nothing of how
+    high anomalies get, but of how far normal scores are apart.
+
+    Args:
+        histogram: of normal pixels.
+        begin: the pixel threshold.
+        highest: score of any pixel seen, anomalous ones too.
+    """
+    typical = pixels_at_rate(histogram, 0.5)
+    return begin, min(max(highest, begin + max(begin - typical, 0.0)), 1.0)
+
+
 def pixels_at_best_f1(histogram: PixelHistogram) -> float:
     """As `at_best_f1`, between bins.
 

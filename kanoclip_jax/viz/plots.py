@@ -100,6 +100,7 @@ def plot_histograms(
     across: str,
     *,
     log: bool = False,
+    mark: tuple[str, float] | None = None,
 ) -> str:
     """One or two histograms over each other, each in percent of its own sum.
 
@@ -108,6 +109,7 @@ def plot_histograms(
         counts: by name; one that is all zero is left out.
         across: what the horizontal axis is.
         log: whether the vertical axis is logarithmic.
+        mark: what a dashed line across it is, and where it stands: a threshold.
 
     Returns:
         As `plot_curves`.
@@ -138,7 +140,16 @@ def plot_histograms(
                 label=name,
             )
         axes.set_ylim(bottom=floor)
-        axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
+        if log:
+            # Room for the legend, above what it would cover.
+            highest = max(max(values) for values in shares.values())
+            axes.set_ylim(top=highest * (highest / floor) ** 0.4)
+        if mark is not None:
+            look = {"color": INK, "linestyle": _DASHES[1], "linewidth": 1}
+            axes.axvline(mark[1], label=mark[0], **look)
+        axes.yaxis.set_major_formatter(
+            lambda share, _: f"{100 * share:g}%" if share <= 1 else ""
+        )
         axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
         axes.legend()
         return inline(figure, f"share by {across}")

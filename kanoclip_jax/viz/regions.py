@@ -15,8 +15,8 @@ class Region(NamedTuple):
     """A connected set of pixels above a threshold.
 
     Attributes:
-        box: `(left, top, right, bottom)` in pixels, right and bottom exclusive, as
-            Pillow's `crop` takes it.
+        box: `(x, y, width, height)` in pixels of the picture as it was read, x and y
+            of its upper left corner, as COCO's `bbox`.
         area: its pixels.
         score: its highest score.
     """
@@ -40,22 +40,15 @@ def find_regions(
         The mask of the regions, and the regions, the highest score first.
     """
     mask = is_above(anomaly_map, threshold)
-    runs = _label(mask)
+    runs = label_runs(mask)
     if not len(runs.owner):
         return mask, ()
-    order = np.argsort(runs.owner, kind="stable")
-    bounds = np.flatnonzero(np.diff(runs.owner[order], prepend=-1))
+    order, bounds = runs.grouped()
     lengths = runs.right - runs.left
     highest = np.maximum.reduceat(anomaly_map[mask], np.cumsum(lengths) - lengths)
     areas = np.add.reduceat(lengths[order], bounds)
     scores = np.maximum.reduceat(highest[order], bounds)
-    boxes = zip(
-        np.minimum.reduceat(runs.left[order], bounds).tolist(),
-        np.minimum.reduceat(runs.row[order], bounds).tolist(),
-        np.maximum.reduceat(runs.right[order], bounds).tolist(),
-        (np.maximum.reduceat(runs.row[order], bounds) + 1).tolist(),
-        strict=True,
-    )
+    boxes = runs.boxes(order, bounds)
     large = areas >= min_area
     mask[mask] = np.repeat(large[runs.owner], lengths)
     regions = map(Region, boxes, areas.tolist(), scores.tolist())
@@ -77,8 +70,8 @@ def hottest_box(
             reaches leaves the pixel of the highest score alone.
 
     Returns:
-        `(left, top, right, bottom)` in pixels, right and bottom exclusive, as Pillow's
-        `crop` takes it. A constant map gives the whole image.
+        `(x, y, width, height)` in pixels; see `Region`. A constant map gives the whole
+        image.
 
     Raises:
         ValueError: the map is empty or holds NaN.
@@ -92,14 +85,15 @@ def hottest_box(
     # A float16 map would round its own half.
     peak = float(anomaly_map[row, column])
     level = peak / 2 if threshold is None else min(threshold, peak)
-    runs = _label(anomaly_map >= level)
+    runs = label_runs(anomaly_map >= level)
     hottest = (runs.row == row) & (runs.left <= column) & (column < runs.right)
     same = runs.owner == runs.owner[hottest]
     rows, left, right = runs.row[same], runs.left[same], runs.right[same]
-    return int(left.min()), int(rows[0]), int(right.max()), int(rows[-1]) + 1
+    x, y = int(left.min()), int(rows[0])
+    return x, y, int(right.max()) - x, int(rows[-1]) + 1 - y
 
 
-class _Runs(NamedTuple):
+class Runs(NamedTuple):
     """The 8-connected regions of a mask, as the runs of each of its rows.
 
     Attributes:
@@ -114,8 +108,21 @@ class _Runs(NamedTuple):
     left: Integer[np.ndarray, " r"]
     right: Integer[np.ndarray, " r"]
 
+    def grouped(self) -> tuple[np.ndarray, np.ndarray]:
+        """The runs region by region, and where each region's begin."""
+        order = np.argsort(self.owner, kind="stable")
+        return order, np.flatnonzero(np.diff(self.owner[order], prepend=-1))
 
-def _label(mask: Bool[np.ndarray, "h w"]) -> _Runs:
+    def boxes(self, order: np.ndarray, bounds: np.ndarray) -> list[Box]:
+        """The box of each region, of what `grouped` gives."""
+        x = np.minimum.reduceat(self.left[order], bounds)
+        y = np.minimum.reduceat(self.row[order], bounds)
+        width = np.maximum.reduceat(self.right[order], bounds) - x
+        height = np.maximum.reduceat(self.row[order], bounds) + 1 - y
+        return list(map(tuple, np.stack([x, y, width, height], axis=1).tolist()))
+
+
+def label_runs(mask: Bool[np.ndarray, "h w"]) -> Runs:
     """Number the regions; they touch over corners, as those of the metrics."""
     # Each row follows an empty pixel, so that none runs on into the next.
     stride = mask.shape[1] + 1
@@ -138,4 +145,4 @@ def _label(mask: Bool[np.ndarray, "h w"]) -> _Runs:
             root = root[root]
     owner = np.unique(root, return_inverse=True)[1]
     row = start // stride
-    return _Runs(owner, row, start - row * stride - 1, end - row * stride - 1)
+    return Runs(owner, row, start - row * stride - 1, end - row * stride - 1)

@@ -1,27 +1,46 @@
-"""Contact sheets: rows of captioned pictures in one."""
+"""Contact sheets: rows of captioned pictures in one, under headings with colour bars."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from kanoclip_jax.viz.bar import INK, Bar, Font, draw_bar
 from kanoclip_jax.viz.heatmap import outline, overlay
+from kanoclip_jax.viz.scale import Scale, is_coloured
 
-_INK = (32, 32, 32)
 _PAPER = (255, 255, 255)
 
 
 class Panel(NamedTuple):
-    """One picture of a sheet and the line under it."""
+    """One picture of a sheet and the text under it.
+
+    Attributes:
+        image: RGB.
+        caption: what stands under it, in one line or several.
+        is_path: whether the end of the first line says most: then it is the beginning
+            that is cut off.
+    """
 
     image: UInt8[np.ndarray, "h w 3"]
     caption: str = ""
+    is_path: bool = False
+
+
+class Heading(NamedTuple):
+    """A line above a row: a text on the left, a colour bar on the right."""
+
+    text: str
+    bar: Bar | None = None
 
 
 def contact_sheet(
-    rows: Sequence[Sequence[Panel]], tile: int = 256, gap: int = 8
+    rows: Sequence[Sequence[Panel]],
+    tile: int = 256,
+    gap: int = 8,
+    headings: Mapping[int, Heading] | None = None,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Lays out rows of pictures on white, each centred in a square of one size.
 
@@ -30,10 +49,12 @@ def contact_sheet(
             length, pictures in size.
         tile: Side of the squares in pixels; the longer side of a picture fills it.
         gap: Space around and between tiles in pixels.
+        headings: Lines above rows, by their numbers. Where there are some, the sheet is
+            wide enough for a colour bar.
 
     Returns:
-        RGB. A row with a caption has a line of text under its tiles; a caption wider
-        than its tile ends in an ellipsis.
+        RGB. A row has as many lines of text under its tiles as its longest caption; a
+        line wider than its tile is cut off with an ellipsis.
 
     Raises:
         ValueError: there is no panel, or tile is not positive.
@@ -42,22 +63,35 @@ def contact_sheet(
         raise ValueError("a contact sheet needs at least one panel; rows is empty")
     if tile < 1:
         raise ValueError(f"tile is {tile}; it must be at least 1 pixel")
+    headings = headings or {}
     size = max(11, tile // 16)
     font = ImageFont.load_default(size)
     line = size + size // 2
-    heights = [tile + (line if any(p.caption for p in row) else 0) for row in rows]
-    width = gap + max(len(row) for row in rows) * (tile + gap)
+    heading = 2 * size + gap if headings else 0
+    heights = [
+        (heading if number in headings else 0)
+        + tile
+        + line * max((len(p.caption.splitlines()) for p in row), default=0)
+        for number, row in enumerate(rows)
+    ]
+    columns = max(len(row) for row in rows)
+    width = max(gap + columns * (tile + gap), 42 * size if headings else 0)
     sheet = Image.new("RGB", (width, gap + sum(heights) + gap * len(rows)), _PAPER)
     draw = ImageDraw.Draw(sheet)
     top = gap
-    for row, height in zip(rows, heights, strict=True):
+    for number, (row, height) in enumerate(zip(rows, heights, strict=True)):
+        bottom = top + height
+        if number in headings:
+            _head(draw, sheet, headings[number], gap, top + heading // 2, font)
+            top += heading
         for column, panel in enumerate(row):
             left = gap + column * (tile + gap)
             _paste(sheet, panel.image, left, top, tile)
-            text = _shorten(panel.caption, font, tile)
-            place = (left + tile / 2, top + tile + line / 2)
-            draw.text(place, text, _INK, font, anchor="mm")
-        top += height + gap
+            for below, text in enumerate(panel.caption.splitlines()):
+                text = shorten(text, font, tile, from_left=panel.is_path and not below)
+                place = (left + tile / 2, top + tile + line * (below + 0.5))
+                draw.text(place, text, INK, font, anchor="mm")
+        top = bottom + gap
     return np.asarray(sheet)
 
 
@@ -65,29 +99,43 @@ def compare(
     image: UInt8[np.ndarray, "h w 3"],
     mask: Integer[np.ndarray, "h w"] | Bool[np.ndarray, "h w"],
     anomaly_map: Float[np.ndarray, "h w"],
-    score: float,
-    caption: str = "",
+    scale: Scale | None,
+    captions: tuple[str, str],
 ) -> list[Panel]:
-    """One row of a sheet: input, outline of the mask, overlay with its score.
+    """Two panels of a sheet: the image with its true outline, and the overlay.
 
     Args:
         image: RGB, `[h, w, 3]`.
-        mask: Non-zero on anomalous pixels.
+        mask: Non-zero on anomalous pixels; its outline is drawn where there are any.
         anomaly_map: Scores in [0, 1] at the size of the image.
-        score: The image's score.
-        caption: The line under the input.
-
-    Returns:
-        Three panels.
+        scale: Of the overlay, whose contour is where colour begins; None for the
+            absolute one, without a contour.
+        captions: What stands under the two; the first one begins with a path.
 
     Raises:
         ValueError: sizes differ or a score is NaN.
     """
+    found = None if scale is None else is_coloured(anomaly_map, scale)
     return [
-        Panel(image, caption),
-        Panel(outline(image, mask), "ground truth"),
-        Panel(overlay(image, anomaly_map), f"score {score:.2f}"),
+        Panel(outline(image, mask), captions[0], is_path=True),
+        Panel(overlay(image, anomaly_map, scale, mask=found), captions[1]),
     ]
+
+
+def _head(
+    draw: ImageDraw.ImageDraw,
+    sheet: Image.Image,
+    heading: Heading,
+    gap: int,
+    middle: int,
+    font: Font,
+) -> None:
+    room = sheet.width - 2 * gap
+    if heading.bar is not None:
+        room = draw_bar(draw, sheet, heading.bar, sheet.width - gap, middle, font)
+        room -= 3 * gap
+    text = shorten(heading.text, font, room)
+    draw.text((gap, middle), text, INK, font, anchor="lm")
 
 
 def _paste(
@@ -104,11 +152,10 @@ def _paste(
     sheet.paste(picture, (left + (tile - width) // 2, top + (tile - height) // 2))
 
 
-def _shorten(
-    text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
-) -> str:
-    """The text, or as much of it as fits with an ellipsis."""
-    kept = text
-    while kept and font.getlength(kept if kept == text else kept + "…") > width:
-        kept = kept[:-1]
-    return text if kept == text else kept + "…"
+def shorten(text: str, font: Font, width: int, *, from_left: bool = False) -> str:
+    """The text, or as much of its beginning or end as fits with an ellipsis."""
+    kept, cut = text, text
+    while kept and font.getlength(cut) > width:
+        kept = kept[1:] if from_left else kept[:-1]
+        cut = f"…{kept}" if from_left else f"{kept}…"
+    return cut

@@ -30,6 +30,8 @@ REASONS = {
     "needs datasets",
     "needs weights",
     "needs a model server",
+    "needs other tools",
+    "needs the servers",
     "needs an account of the hub",
     "a part of a file",
     "a test of its own follows this page",

@@ -180,9 +180,14 @@ def test_a_class_has_the_row_of_its_single_images():
     assert together.compute()["anomalous"] == 3
 
 
-def test_without_masks_no_pixel_is_looked_at():
-    metrics = ClassMetrics(has_masks=False)
-    metrics.update_rows(
-        np.float32([0.1, 0.9]), np.int32([0, 1]), None, np.array([0, 1])
-    )
-    assert metrics.compute()["image_auroc"] == 1
+def test_without_masks_normal_images_alone_say_where_colour_begins():
+    scores = np.linspace(0.1, 0.9, COUNT, dtype=np.float32)
+    labels = (REGION_COUNT > 0).astype(np.int32)
+    alone, together = (ClassMetrics(has_masks=False) for _ in range(2))
+    for row in range(COUNT):
+        alone.update(float(scores[row]), int(labels[row]), MAPS[row], REGIONS[row])
+    together.update_rows(scores, labels, batch_of(), np.arange(COUNT))
+    assert together.compute()["pixel_auroc"] is None
+    assert together.colour_range() == alone.colour_range()
+    below = np.quantile(MAPS[::2], 0.99, method="higher")
+    assert abs(together.colour_range()[0] - below) < 1e-5

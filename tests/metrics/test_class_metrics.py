@@ -56,6 +56,31 @@ def test_without_masks_pixel_metrics_are_none():
     assert row["image_auroc"] == 0.5
 
 
+def test_colour_begins_where_one_normal_pixel_in_a_hundred_lies_above():
+    normal = np.linspace(0, 0.5, 200, dtype=np.float32)[None]
+    anomalous = np.float32([[0.2, 0.6]])
+    images = [
+        (0.2, 0, normal, np.zeros((1, 200), np.int32)),
+        (0.9, 1, anomalous, np.int32([[0, 1]])),
+    ]
+    metrics = metrics_of(images)
+    begin, end = metrics.colour_range()
+    # Two of the 201 normal ones.
+    assert (normal > begin).sum() == 2 and abs(begin - 0.4950) < 1e-4
+    # The median normal one is as far below it, further than the highest of all.
+    assert abs(end - (begin + begin - 0.2487)) < 2e-3
+    assert metrics.thresholds() == {"image": 0.55, "pixel": begin}
+    # Without masks the same of the normal image, and the highest of the other.
+    high = (0.9, 1, np.float32([[0.2, 0.995]]), np.zeros((1, 2), np.int32))
+    merged = metrics_of(images[:1], False) + metrics_of([high], False)
+    assert abs(merged.colour_range()[0] - 0.4950) < 1e-4
+    assert merged.colour_range()[1] == np.float32(0.995)
+    assert metrics_of(images[1:], False).colour_range() is None
+    assert metrics_of(images[1:], False).thresholds() == dict.fromkeys(
+        ("image", "pixel")
+    )
+
+
 def test_without_normal_images_image_metrics_are_none():
     row = metrics_of(IMAGES[1:]).compute()
     assert [row[key] for key in KEYS[:3]] == [None] * 3

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from PIL import ImageDraw
 
-from kanoclip_jax.viz import Panel, compare, contact_sheet
+from kanoclip_jax.viz import Bar, Heading, Panel, Scale, compare, contact_sheet
 
 RED = np.full((10, 10, 3), (255, 0, 0), np.uint8)
 BLUE = np.full((10, 10, 3), (0, 0, 255), np.uint8)
@@ -53,13 +54,68 @@ def test_nothing_to_show_is_refused():
         contact_sheet([[Panel(RED)]], tile=0)
 
 
-def test_a_comparison_is_input_truth_and_finding():
-    mask = np.zeros((10, 10), bool)
-    mask[4:6, 4:6] = True
-    found = mask.astype(np.float32)
-    panels = compare(BLUE, mask, found, score=0.876, caption="hole")
-    assert [panel.caption for panel in panels] == ["hole", "ground truth", "score 0.88"]
-    np.testing.assert_array_equal(panels[0].image, BLUE)
-    changed = (panels[1].image != BLUE).any(-1)
-    assert changed.sum() == 4 * 4 - 2 * 2 and not changed[mask].any()
-    np.testing.assert_array_equal((panels[2].image != BLUE).any(-1), mask)
+def test_of_a_path_the_end_is_kept(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw, "text", lambda _, place, text, *a, **k: drawn.append(text)
+    )
+    panel = Panel(RED, "a/very/long/path/to/scratch/003.png\nno mask", is_path=True)
+    contact_sheet([[panel]], tile=96)
+    path, second = drawn
+    assert path.startswith("…") and path.endswith("/003.png") and second == "no mask"
+
+
+def test_a_heading_carries_the_colour_bar():
+    bar = Bar(Scale(0.31, 0.97), 0.31)
+    assert (bar.begin, bar.end) == ("threshold 0.31", "0.97")
+    plain = contact_sheet([[Panel(RED)] * 4], tile=128, gap=4)
+    sheet = contact_sheet(
+        [[Panel(RED)] * 4], tile=128, gap=4, headings={0: Heading("cup", bar)}
+    )
+    added = len(sheet) - len(plain)
+    assert added == 2 * 11 + 4 and sheet.shape[1] == plain.shape[1]
+    np.testing.assert_array_equal(sheet[4 + added :], plain[4:])
+    head = sheet[: 4 + added]
+    # The two ends of the ramp, over a light ground and over a dark one.
+    for colour in ((245, 223, 132), (165, 144, 53), (173, 46, 107), (138, 11, 72)):
+        assert (np.abs(head.astype(int) - colour).max(-1) <= 8).any(), colour
+    # The tick is where colour begins: left of it are the grounds alone.
+    inside = (head == 232).all(-1).any(0)
+    tick = np.flatnonzero(inside)[-1] + 1
+    assert inside.sum() >= 15
+    colours = np.ptp(head.astype(int), axis=-1)
+    assert not colours[:, : tick - 1].any() and colours[:, tick + 3].any()
+
+
+def test_the_bar_of_the_absolute_scale_has_its_threshold_inside():
+    assert Bar(None, 0.25).end == "1, threshold 0.25" and Bar(None, None).end == "1"
+    assert Bar(None, 0.25).begin == "0"
+    headings = {0: Heading("cup", Bar(None, 0.25))}
+    sheet = contact_sheet([[Panel(RED)] * 4], tile=128, headings=headings)
+    assert (np.abs(sheet.astype(int) - (248, 250, 178)).max(-1) <= 3).any()
+
+
+def test_a_comparison_is_truth_and_finding():
+    image = np.full((12, 12, 3), (0, 0, 255), np.uint8)
+    mask = np.zeros((12, 12), bool)
+    mask[5:7, 5:7] = True
+    found = mask * np.float32(0.9)
+    truth, laid = compare(
+        image, mask, found, Scale(0.5, 1.0), ("bad/0.png", "score 0.9")
+    )
+    assert (truth.caption, truth.is_path, laid.caption) == (
+        "bad/0.png",
+        True,
+        "score 0.9",
+    )
+    for panel, line in ((truth, (0, 255, 128)), (laid, (90, 240, 255))):
+        ring = (panel.image == line).all(-1)
+        assert ring.sum() == 4 * 4 - 2 * 2 and not ring[mask].any()
+        far = np.ones((12, 12), bool)
+        far[3:9, 3:9] = False
+        np.testing.assert_array_equal(panel.image[far], image[far])
+    np.testing.assert_array_equal(truth.image[mask], image[mask])
+    assert (laid.image[mask] != image[mask]).any(-1).all()
+    (plain, absolute) = compare(image, mask & False, found, None, ("", ""))
+    np.testing.assert_array_equal(plain.image, image)
+    np.testing.assert_array_equal((absolute.image != image).any(-1), mask)

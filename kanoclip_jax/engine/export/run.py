@@ -233,6 +233,12 @@ def _describe(
         "thresholds": {
             name: thresholds._asdict() for name, thresholds in limits.items()
         },
+        # Of pictures, where colours begin and end.
+        "scales": {
+            name: found.scale
+            for name in program.class_names
+            if (found := calibrations.get(canonical(name))) and found.scale
+        },
         "inputs": dict(
             zip(
                 INPUTS, (["uint8", batch, side, side, 3], ["int32", batch]), strict=True

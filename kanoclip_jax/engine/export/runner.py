@@ -46,6 +46,7 @@ from kanoclip_jax.engine.export.runtimes import (
     choose_backend,
     listed,
 )
+from kanoclip_jax.engine.prediction.coco import KINDS, POLYGONS
 from kanoclip_jax.engine.prediction.detecting import Detecting
 from kanoclip_jax.engine.prediction.inputs import (
     absolute,
@@ -59,6 +60,7 @@ from kanoclip_jax.engine.prediction.scoring import read_all
 from kanoclip_jax.engine.prediction.tiles import read_setting
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.verdict import Thresholds, no_number, shown
+from kanoclip_jax.viz.scale import CALIBRATED, SCALES
 
 try:
     import fcntl
@@ -192,6 +194,10 @@ class Detector(Detecting):
             canonical(name): Thresholds(found["image"], found["pixel"])
             for name, found in manifest["thresholds"].items()
         }
+        self._ends = {
+            canonical(name): scale["end"]
+            for name, scale in manifest.get("scales", {}).items()
+        }
         self._calibrated = tuple(map(readable, manifest["thresholds"]))
         self.notes: list[str] = []
         changed = [
@@ -204,7 +210,7 @@ class Detector(Detecting):
             if here != there
         ]
         if changed and self._limits:
-            self._limits, self._calibrated = {}, ()
+            self._limits, self._ends, self._calibrated = {}, {}, ()
             self.notes.append(
                 "no thresholds: those that were exported belong to another "
                 f"{' and '.join(changed)}; calibrate with it, and export again"
@@ -222,6 +228,10 @@ class Detector(Detecting):
     def limits(self, class_name: str) -> Thresholds | None:
         """The exported thresholds of a class."""
         return self._limits.get(canonical(class_name))
+
+    def saturates(self, class_name: str) -> float | None:
+        """Where a class's colours saturate, as exported."""
+        return self._ends.get(canonical(class_name))
 
     def detections(
         self, class_name: str, batches: Iterable[Mapping[str, Any]]
@@ -360,8 +370,19 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--orientation", metavar="O", help=turned)
     windows = "windows of large pictures: never, auto, or N px (default: as exported)"
     add("--tiles", metavar="T", help=windows)
+    colours = (
+        "colours of overlays: calibrated (from the pixel threshold on; without one "
+    )
+    colours += "from 0.5), or absolute (from 0 to 1)"
+    add("--scale", choices=SCALES, default=CALIBRATED, help=colours)
     add("--no-maps", dest="maps", action="store_false", help="keep no maps")
     add("--no-overlays", dest="overlays", action="store_false", help="draw none")
+    add(
+        "--coco",
+        choices=KINDS,
+        default=POLYGONS,
+        help="regions in coco.json: polygons, rle, or never (default: polygons)",
+    )
     return parser.parse_args(arguments)
 
 
@@ -405,17 +426,19 @@ def run(options: argparse.Namespace) -> int:
             common_folder(paths),
             maps=options.maps,
             overlays=options.overlays,
+            colours=options.scale,
+            coco=options.coco,
         )
         with results.ending():
+            for said in results.label_again():
+                print(said, flush=True)
             todo = results.log.begin(paths)
-            failed = _predict(detector, name, limits, results, todo)
+            if todo:
+                _predict(detector, name, limits, results, todo)
     for remark in results.remarks():
         print(remark)
-    done = len(paths) - len(todo)
-    earlier = f", {done} done before" if done else ""
-    counts = f"{len(todo) - failed} predicted, {failed} failed{earlier}"
-    print(f"{counts}: {printable(options.output)}")
-    return 1 if failed else 0
+    print("\n".join(results.summary(len(paths) - len(todo))))
+    return 1 if results.failed else 0
 
 
 def _predict(
@@ -424,18 +447,16 @@ def _predict(
     limits: Thresholds | None,
     results: Results,
     todo: Mapping[Path, Stamp | None],
-) -> int:
-    """Write a line for each picture; returns how many failed."""
-    progress, failed = _Progress(len(todo)), 0
+) -> None:
+    """Write a line for each picture."""
+    progress = _Progress(len(todo))
     for scored in detector.score(name, read_all(todo, detector.reading)):
         path = scored.key
         outcome = detector.outcome(scored, name, limits)
         line = results.add(path, outcome, todo[path])
         if "error" in line:
-            failed += 1
             progress.say(f"failed: {printable(line['error'])}")
         progress.step()
-    return failed
 
 
 def _stop(number: int, frame: Any) -> None:

@@ -10,7 +10,7 @@ from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
 from data_pipelines.locks import holder_of
-from data_pipelines.names import readable
+from data_pipelines.names import canonical
 from data_pipelines.pictures import read_size
 from data_pipelines.pipeline import eval_stream
 from data_pipelines.sources import Source
@@ -55,11 +55,15 @@ def main(
     by_f1 = config.calibrate.criterion == "f1"
     take = take_sample if detector.tiles == tiles.NEVER else take_sample_of_windows
     sample = take(config, detector, source, masks=by_f1 and source.has_masks)
+    pixel = pixel_threshold(config, sample, detector.dtype)
+    begin, end = thresholds.colour_range(
+        sample.pixels, pixel["threshold"], sample.highest
+    )
     calibration = Calibration(
-        class_name=readable(config.predict.class_name),
+        class_name=canonical(config.predict.class_name),
         identity=detector.identity,
         image=image_threshold(config, sample, detector.dtype),
-        pixel=pixel_threshold(config, sample, detector.dtype),
+        pixel=pixel,
         facts={
             "input": source.dataset.removeprefix(_FOLDER),
             "checkpoint": str(trained.checkpoint) if trained.checkpoint else None,
@@ -68,6 +72,7 @@ def main(
             "anomalous": int((sample.labels == 1).sum()),
             "needed": thresholds.needed_normals(config.calibrate.target_rate),
         },
+        scale={"begin": begin, "end": end},
     )
     print(describe(calibration))
     if said := sample.shrinkage.said():
@@ -130,7 +135,7 @@ def take_sample(
         masks: choose pixel thresholds on anomalous images, too.
     """
     scores, labels, counts, chosen = [], [], [], []
-    pixels, shrinkage = PixelHistogram(), detector.shrinkage()
+    pixels, shrinkage, highest = PixelHistogram(), detector.shrinkage(), 0.0
     for i, entry in enumerate(source.index):
         size = read_size(source[i]["image"], entry.path, source.reading)
         shrinkage.add(*size[::-1])
@@ -152,6 +157,7 @@ def take_sample(
             # Of unknown labels, all are normal: the folder was named as such.
             label = np.maximum(batch["label"], 0)
             real = batch["is_real"]
+            highest = max(highest, float(seen.highest[real].max()))
             scores.append(score[real])
             labels.append(label[real])
             rows = np.flatnonzero(real & ((label == 0) | masks))
@@ -170,6 +176,7 @@ def take_sample(
         np.concatenate(counts),
         np.concatenate(chosen),
         shrinkage,
+        highest,
     )
 
 
@@ -243,6 +250,8 @@ def describe(calibration: Calibration) -> str:
             f"  {what}  {shown(found['threshold'])} ({shown(low)} to {shown(high)}), "
             f"by {_criterion(found, facts)}: {_shares(found)}"
         )
+    begin, end = calibration.scale["begin"], calibration.scale["end"]
+    lines.append(f"  colour begins at {shown(begin)} and is full at {shown(end)}")
     lacking = facts["normal"] < facts["needed"]
     if lacking and calibration.image["criterion"] == "rate":
         lines.append(

@@ -36,6 +36,8 @@ class Calibration:
         identity: what scores depend on; see `Trained.identity`.
         image, pixel: the thresholds with their rates and intervals.
         facts: settings and counts, for the reader of the file.
+        scale: of pictures, where colour begins and ends; None in files that are older
+            than scales.
     """
 
     class_name: str
@@ -43,11 +45,17 @@ class Calibration:
     image: Mapping[str, Any]
     pixel: Mapping[str, Any]
     facts: Mapping[str, Any]
+    scale: Mapping[str, float] | None = None
 
     @property
     def thresholds(self) -> Thresholds:
         """The two numbers."""
         return Thresholds(self.image["threshold"], self.pixel["threshold"])
+
+    @property
+    def saturates(self) -> float | None:
+        """The score from which on colours are the strongest, where it is known."""
+        return None if self.scale is None else self.scale["end"]
 
     def misfits(self, identity: Mapping[str, Any]) -> list[str]:
         """What differs from a method; keys that only newer versions know do not."""
@@ -116,7 +124,7 @@ def read_calibrations(file: Path) -> list[Calibration]:
     )
     keys = [field.name for field in dataclasses.fields(Calibration)]
     found = [
-        Calibration(**{key: entry[key] for key in keys})
+        Calibration(**{key: entry[key] for key in keys if key in entry})
         for entry in content["calibrations"]
     ]
     # Older versions told names apart that make the same prompts.
@@ -172,6 +180,11 @@ def _add(calibration: Calibration, file: Path) -> None:
     ]
     content = {
         "v": VERSION,
-        "calibrations": [vars(entry) for entry in (*kept, calibration)],
+        "calibrations": [_plain(entry) for entry in (*kept, calibration)],
     }
     write_atomically(file, (json.dumps(seal(content), indent=2) + "\n").encode())
+
+
+def _plain(calibration: Calibration) -> dict[str, Any]:
+    """As the file has it; what an older one does not say is left out."""
+    return {key: value for key, value in vars(calibration).items() if value is not None}

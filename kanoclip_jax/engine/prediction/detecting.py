@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float32
 from PIL import Image
 
 from data_pipelines.errors import DataError, reason_of
-from data_pipelines.names import readable
+from data_pipelines.names import canonical
 from data_pipelines.pictures.decode import (
     Picture,
     picture_from_array,
@@ -30,8 +30,9 @@ from data_pipelines.pictures.reading import DEFAULT_READING, Reading
 from kanoclip_jax.engine.prediction.scoring import Found, Scored, Scorer
 from kanoclip_jax.engine.prediction.tiles import NEVER, Shrinkage
 from kanoclip_jax.errors import InputError
-from kanoclip_jax.verdict import Thresholds, label
-from kanoclip_jax.viz.regions import Box, Region, find_regions
+from kanoclip_jax.verdict import NORMAL, Thresholds, label
+from kanoclip_jax.viz.regions import Box, Region, find_regions, hottest_box
+from kanoclip_jax.viz.scale import Scale, make_scale
 
 Given: TypeAlias = str | os.PathLike | Image.Image | np.ndarray
 
@@ -41,14 +42,15 @@ class Prediction:
     """What was found in one picture.
 
     Attributes:
-        class_name: its name in prompts.
+        class_name: its name in prompts, as `canonical` writes it.
         score: how anomalous the picture is, in [0, 1]; taken from the map at the
             model's size. Of a picture in windows, the highest of theirs.
         anomaly_map: how anomalous each pixel is, in [0, 1], at the picture's own size.
         thresholds: those of the following, None where there are none: then these are
             None or empty.
         label: `anomalous` where the score is above its threshold, else `normal`.
-        mask: pixels above theirs, whatever the label; small regions left out.
+        mask: of an anomalous picture the pixels above theirs, small regions left out;
+            of a normal one nothing. An image threshold of 0 gives it of every picture.
         regions: the connected regions of the mask, the highest score first.
         smallest: side in the picture's pixels of the smallest defect that can be seen:
             that of a patch of the model, along the side that is shrunk more.
@@ -68,8 +70,19 @@ class Prediction:
 
     @property
     def boxes(self) -> tuple[Box, ...]:
-        """`(left, top, right, bottom)` of each region, right and bottom exclusive."""
+        """`(x, y, width, height)` of each region, in pixels of the picture as read."""
         return tuple(region.box for region in self.regions)
+
+    @property
+    def box(self) -> Box | None:
+        """Where to look first: the box of the first region, None where there is none.
+
+        Without thresholds, that of the region around the highest score; see
+        `hottest_box`.
+        """
+        if self.thresholds is None:
+            return hottest_box(self.anomaly_map)
+        return self.boxes[0] if self.regions else None
 
 
 class Detecting(abc.ABC):
@@ -111,6 +124,20 @@ class Detecting(abc.ABC):
     @abc.abstractmethod
     def limits(self, class_name: str) -> Thresholds | None:
         """The thresholds of a class's own."""
+
+    def saturates(self, class_name: str) -> float | None:
+        """Where a class's colours saturate; None where no calibration says it."""
+        return None
+
+    def scale(self, class_name: str, thresholds: Thresholds | None) -> Scale:
+        """Where the colours of a class's pictures begin and end.
+
+        Args:
+            class_name: one of its calibrated ones, or any other.
+            thresholds: of its pictures; colour begins at that of pixels.
+        """
+        pixel = thresholds.pixel if thresholds else None
+        return make_scale(pixel, self.saturates(class_name) if thresholds else None)
 
     @abc.abstractmethod
     def detections(
@@ -206,7 +233,7 @@ class Detecting(abc.ABC):
         """What is said of a picture: its map, and the regions in it."""
         score, anomaly_map = scored.score, scored.anomaly_map
         found = Prediction(
-            readable(class_name),
+            canonical(class_name),
             score,
             anomaly_map,
             smallest=self.shrinkage().smallest(*anomaly_map.shape),
@@ -214,11 +241,15 @@ class Detecting(abc.ABC):
         )
         if thresholds is None:
             return found
-        mask, regions = find_regions(anomaly_map, thresholds.pixel, self.min_area)
+        verdict = label(score, thresholds.image)
+        # What is normal has no anomalous regions, however bright its brightest spots.
+        mask, regions = np.zeros(anomaly_map.shape, bool), ()
+        if verdict != NORMAL:
+            mask, regions = find_regions(anomaly_map, thresholds.pixel, self.min_area)
         return dataclasses.replace(
             found,
             thresholds=thresholds,
-            label=label(score, thresholds.image),
+            label=verdict,
             mask=mask,
             regions=regions,
         )

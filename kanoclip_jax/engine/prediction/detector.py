@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from data_pipelines.names import canonical, readable
+from data_pipelines.names import canonical
 from data_pipelines.pictures import (
     AUTO_RANGE,
     MAX_PIXELS,
@@ -131,6 +131,11 @@ class Detector(Detecting):
         """The calibrated thresholds of a class."""
         found = self._calibrations.get(canonical(class_name))
         return found.thresholds if found else None
+
+    def saturates(self, class_name: str) -> float | None:
+        """Where a class's colours saturate, as its calibration says."""
+        found = self._calibrations.get(canonical(class_name))
+        return found.saturates if found else None
 
     @classmethod
     def load(
@@ -383,4 +388,4 @@ class Detector(Detecting):
             InputError: this process was forked from the one that made the detector.
         """
         forks.refuse()
-        return self._inference.detections([readable(class_name)], batches)
+        return self._inference.detections([canonical(class_name)], batches)

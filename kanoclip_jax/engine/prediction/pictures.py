@@ -1,8 +1,9 @@
 """The pictures of predictions on disk: maps and overlays."""
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from kanoclip_jax.errors import InputError
 from kanoclip_jax.files import reason, replacing
 from kanoclip_jax.verdict import ANOMALOUS
 from kanoclip_jax.viz.heatmap import overlay
+from kanoclip_jax.viz.scale import Scale
 
 FOLDERS = ("maps", "overlays")
 _LONGEST_NAME = 150
@@ -29,7 +31,8 @@ class Pictures:
         folder: of results.
         base: inputs are called by their path from here.
         maps: whether each map is kept,
-        overlays: and each picture with its map over it.
+        overlays: and each picture with its map over it,
+        scale: in these colours; None for the absolute scale.
         lines: of earlier predictions, whose files keep their names.
         reading: what the numbers of pictures mean.
     """
@@ -41,10 +44,11 @@ class Pictures:
         *,
         maps: bool,
         overlays: bool,
+        scale: Scale | None = None,
         lines: Iterable[Line] = (),
         reading: Reading = DEFAULT_READING,
     ) -> None:
-        self._reading = reading
+        self._reading, self._scale = reading, scale
         self._folder, self._base = folder, base
         self._wanted = dict(zip(FOLDERS, (maps, overlays), strict=True))
         self._owners: dict[str, str] = {}
@@ -65,30 +69,43 @@ class Pictures:
             InputError: the folder cannot be written to.
         """
         stem = self._stem(path)
-        picture = None
-        if self._wanted["overlays"]:
-            # Decoded again at its own size: memory stays flat whatever is in a batch.
-            picture = np.asarray(read_picture(path, self._reading).image)
-            if picture.shape[:2] != found.anomaly_map.shape:
-                raise DataError(f"{path} changed while it was read; predict it again")
-        written: dict[str, str | None] = {"map": None, "overlay": None}
-        try:
-            if self._wanted["maps"]:
-                written["map"] = f"maps/{stem}.npy"
+        written = {"map": None, "overlay": self.draw(path, found, stem)}
+        if self._wanted["maps"]:
+            written["map"] = f"maps/{stem}.npy"
+            with self._writing():
                 save_array(
                     self._folder / written["map"], found.anomaly_map.astype(np.float16)
                 )
-            if picture is not None:
-                written["overlay"] = f"overlays/{stem}.png"
-                mask = found.mask if found.label == ANOMALOUS else None
-                laid = overlay(picture, found.anomaly_map, mask=mask)
-                save_picture(self._folder / written["overlay"], laid)
+        return written
+
+    def draw(self, path: Path, found: Prediction, stem: str) -> str | None:
+        """Write the overlay of a picture, where it is wanted; returns where.
+
+        Raises:
+            DataError: the picture is no longer what it was.
+            InputError: the folder cannot be written to.
+        """
+        if not self._wanted["overlays"]:
+            return None
+        # Decoded again at its own size: memory stays flat whatever is in a batch.
+        picture = np.asarray(read_picture(path, self._reading).image)
+        if picture.shape[:2] != found.anomaly_map.shape:
+            raise DataError(f"{path} changed while it was read; predict it again")
+        mask = found.mask if found.label == ANOMALOUS else None
+        laid = overlay(picture, found.anomaly_map, self._scale, mask)
+        with self._writing():
+            save_picture(self._folder / f"overlays/{stem}.png", laid)
+        return f"overlays/{stem}.png"
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise InputError(
                 f"{self._folder} cannot be written to ({reason(error)}); "
                 "pass another --workdir"
             ) from None
-        return written
 
     def _stem(self, path: Path) -> str:
         """A file name that is unique for each input, and readable."""

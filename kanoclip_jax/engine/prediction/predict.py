@@ -13,6 +13,7 @@ from data_pipelines.names import printable
 from data_pipelines.pipeline import predict_stream
 from kanoclip_jax.engine import compiled
 from kanoclip_jax.engine.endings import end_if_asked
+from kanoclip_jax.engine.prediction.coco import POLYGONS
 from kanoclip_jax.engine.prediction.detector import Detector
 from kanoclip_jax.engine.prediction.inputs import (
     absolute,
@@ -28,6 +29,7 @@ from kanoclip_jax.engine.prediction.sheet import SHEET, write_sheet
 from kanoclip_jax.engine.prediction.tiles import NEVER
 from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.workdir import Workdir
+from kanoclip_jax.viz.scale import CALIBRATED
 
 
 def main(
@@ -43,14 +45,16 @@ def main(
     results = open_results(detector, config, workdir, common_folder(paths))
     highest = functools.partial(write_highest, detector, config, results, workdir)
     with results.ending(highest):
+        for said in results.label_again():
+            print(said, flush=True)
         todo = results.log.begin(paths)
-        failed = _predict(detector, config, results, todo)
+        if todo:
+            _predict(detector, config, results, todo)
     for said in results.remarks():
         print(said)
-    done = len(paths) - len(todo)
-    earlier = f", {done} done before" if done else ""
-    print(f"{len(todo) - failed} predicted, {failed} failed{earlier}: {workdir}")
-    return 1 if failed else 0
+    sheet = [SHEET] if (workdir / SHEET).is_file() else []
+    print("\n".join(results.summary(len(paths) - len(todo), sheet)))
+    return 1 if results.failed else 0
 
 
 def open_detector(
@@ -100,6 +104,8 @@ def open_results(
         base,
         maps=predict.maps,
         overlays=predict.overlays,
+        colours=predict.get("scale", CALIBRATED),
+        coco=predict.get("coco", POLYGONS),
     )
 
 
@@ -109,7 +115,8 @@ def write_highest(
     """Write the contact sheet of the highest scores, where one is asked for."""
     count = config.predict.highest
     if count:
-        write_sheet(workdir, results.log.highest(count), detector.reading)
+        lines = results.log.highest(count)
+        write_sheet(workdir, lines, detector.reading, results.bar)
 
 
 def _predict(
@@ -117,23 +124,20 @@ def _predict(
     config: FrozenConfigDict,
     results: Results,
     todo: Mapping[Path, Stamp | None],
-) -> int:
-    """Write a line for each picture; returns how many failed."""
+) -> None:
+    """Write a line for each picture."""
     paths, name = list(todo), config.predict.class_name
     limits = detector.thresholds(name)
     score = _score_whole if detector.tiles == NEVER else _score_windows
-    failed = 0
     with tqdm(total=len(paths), desc="predict", unit="img") as bar:
         for scored in score(detector, config, paths):
             path = scored.key
             outcome = detector.outcome(scored, name, limits)
             line = results.add(path, outcome, todo[path])
             if "error" in line:
-                failed += 1
                 bar.write(f"failed: {printable(line['error'])}", file=sys.stderr)
             bar.update()
             end_if_asked()
-    return failed
 
 
 def _score_whole(

@@ -7,11 +7,11 @@ import heapq
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data_pipelines.names import canonical, table_cell
+from data_pipelines.names import canonical, name_some, table_cell
 from kanoclip_jax import documents
 from kanoclip_jax.engine import shapes
 from kanoclip_jax.engine.prediction.identity import misfits
@@ -19,10 +19,13 @@ from kanoclip_jax.errors import InputError
 from kanoclip_jax.files import reason, replacing, write_atomically
 
 Line = dict[str, Any]
+TABLE = "predictions.csv"
 _COLUMNS = ("path", "class_name", "score", "label", "regions", "map", "overlay")
 _NO_LINE = "it is no prediction: remove the line, or pass another --workdir"
 _CHECK = "crc32"
-_BOX = ("left", "top", "right", "bottom")
+_BOX = ("box_x", "box_y", "box_width", "box_height")
+# What settings of a folder held before each line said by what it was labelled.
+_OF_LINES = ("thresholds", "min_area", "overlays")
 
 
 class Stamp(NamedTuple):
@@ -46,15 +49,21 @@ class Predictions:
 
     Args:
         folder: is made where it is not there.
-        settings: all that lines depend on besides the pictures.
+        settings: all that scores depend on besides the pictures.
+        is_current: whether a line is labelled as it would be now.
 
     Raises:
         InputError: the folder cannot be written to, or holds predictions of other
             settings.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        self._folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        is_current: Callable[[Line], bool] = lambda line: True,
+    ) -> None:
+        self._folder, self._is_current = folder, is_current
         self._path = folder / "predictions.jsonl"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -67,24 +76,56 @@ class Predictions:
     def begin(self, inputs: Iterable[Path]) -> dict[Path, Stamp | None]:
         """Which pictures are still to be done: those that are new, changed or failed.
 
-        Their old lines are dropped.
+        So are those that are labelled otherwise, which is for what `outdated` gives and
+        keeps no map. Their old lines are dropped.
 
         Returns:
             Each with its stamp, None where the file is not there.
+
+        Raises:
+            InputError: some that are labelled otherwise are not among the inputs.
         """
         last = {}
         for number, line in enumerate(self.lines()):
-            last[line["path"]] = number, "error" in line, _stamp_of(line)
+            failed = "error" in line
+            last[line["path"]] = number, failed, self._is_outdated(line), stamp_of(line)
         todo = {}
         for path in inputs:
             known = stamp(path)
-            _, failed, old = last.get(str(path), (0, True, None))
-            if failed or old != known:
+            _, failed, outdated, old = last.get(str(path), (0, True, False, None))
+            if failed or outdated or old != known:
                 todo[path] = known
                 last.pop(str(path), None)
+        stale = [path for path, (_, _, outdated, _) in last.items() if outdated]
+        if stale:
+            raise InputError(
+                f"{self._path} has {len(stale)} predictions by other thresholds or "
+                "settings that keep no map to label them again by, and are not among "
+                f"the inputs ({name_some(stale, 1)}); name their pictures too, pass "
+                "another --workdir, or remove the file to predict anew"
+            )
         kept = {number for number, *_ in last.values()}
         self._keep(kept)
         return todo
+
+    def outdated(self) -> list[int]:
+        """The numbers of the lines that would be labelled otherwise now."""
+        return [n for n, line in self._latest() if self._is_outdated(line)]
+
+    def at(self, numbers: Iterable[int]) -> Iterator[Line]:
+        """The lines of these numbers, which ascend; others may be added meanwhile."""
+        wanted = iter(numbers)
+        sought = next(wanted, None)
+        for number, line in enumerate(self.lines()):
+            if sought is None:
+                return
+            if number == sought:
+                yield line
+                sought = next(wanted, None)
+
+    def latest(self) -> Iterator[Line]:
+        """The newest line of each picture, failures too, oldest first."""
+        return (line for _, line in self._latest())
 
     def append(
         self, path: Path, content: Mapping[str, Any], known: Stamp | None
@@ -140,27 +181,31 @@ class Predictions:
 
     def write_table(self) -> None:
         """Write `predictions.csv`: the same for a spreadsheet."""
-        latest = {line["path"]: n for n, line in enumerate(self.lines())}
         try:
             with (
-                replacing(self._path.with_suffix(".csv")) as temporary,
+                replacing(self._folder / TABLE) as temporary,
                 temporary.open(
                     "w", encoding="utf-8", errors="backslashreplace", newline=""
                 ) as file,
             ):
                 writer = csv.writer(file)
                 writer.writerow([*_COLUMNS, *_BOX, "error", "warning"])
-                writer.writerows(
-                    _row(line)
-                    for n, line in enumerate(self.lines())
-                    if latest[line["path"]] == n
-                )
+                writer.writerows(map(_row, self.latest()))
         except OSError as error:
             raise self._unwritable(error) from None
 
     def close(self) -> None:
         """Write nothing more."""
         self._file.close()
+
+    def _latest(self) -> Iterator[tuple[int, Line]]:
+        last = {line["path"]: n for n, line in enumerate(self.lines())}
+        for number, line in enumerate(self.lines()):
+            if last.get(line["path"]) == number:
+                yield number, line
+
+    def _is_outdated(self, line: Line) -> bool:
+        return "error" not in line and not self._is_current(line)
 
     def _cut(self) -> None:
         """Remove a last line that a kill left unfinished."""
@@ -204,6 +249,7 @@ class Predictions:
             old["class_name"], new["class_name"] = (
                 canonical(given["class_name"]) for given in (old, new)
             )
+            old = {key: old[key] for key in old if key not in _OF_LINES}
             keys = misfits(old, new)
             if keys:
                 self.close()
@@ -240,13 +286,15 @@ def _is_whole(line: Line, data: bytes) -> bool:
     return check is None or check == f"{zlib.crc32(body):08x}"
 
 
-def _stamp_of(line: Line) -> Stamp | None:
+def stamp_of(line: Line) -> Stamp | None:
+    """The stamp of the file that a line is about; None where there was no file."""
     known = line.get("bytes"), line.get("modified")
     return None if None in known else Stamp(*known)
 
 
 def _row(line: Line) -> Iterable[Any]:
-    values = line | {"regions": len(line.get("regions", ()))}
+    count = len(line.get("regions", ())) + line.get("more_regions", 0)
+    values = line | {"regions": count}
     box = line.get("box") or ("",) * len(_BOX)
     cells = [
         *("" if values.get(name) is None else values[name] for name in _COLUMNS),

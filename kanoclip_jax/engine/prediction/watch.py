@@ -62,15 +62,26 @@ def main(
     detector, config = open_detector(config, workdir, overrides, batch_size=1)
     results = open_results(detector, config, workdir, folder)
     highest = functools.partial(write_highest, detector, config, results, workdir)
-    with results.ending(highest):
+    with _summed_up(results), results.ending(highest):
+        for said in results.label_again():
+            print(said, flush=True)
         # So that the first picture does not wait for a compiler.
         detector.predict(np.zeros((8, 8), np.uint8), config.predict.class_name)
         with _events(folder, own) as changed:
             print(f"watching {printable(folder)}; Ctrl-C ends", flush=True)
-            failed = _follow(
-                detector, config, results, changed, lambda: walk(folder, own)
-            )
-    return 1 if failed else 0
+            _follow(detector, config, results, changed, lambda: walk(folder, own))
+    return 1 if results.failed else 0
+
+
+@contextmanager
+def _summed_up(results: Results) -> Iterator[None]:
+    """Say in the end what was done, as watching ends: by itself, or interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("\n".join(results.summary()), flush=True)
+        raise
+    print("\n".join(results.summary()), flush=True)
 
 
 @dataclass
@@ -193,8 +204,8 @@ def _follow(
     results: Results,
     changed: queue.SimpleQueue,
     look: Callable[[], list[Path]],
-) -> int:
-    """Score until `watch.limit`; returns how many failed."""
+) -> None:
+    """Score until `watch.limit`."""
     settings, name = config.watch, config.predict.class_name
     present = look()
     todo = results.log.begin(present)
@@ -202,7 +213,7 @@ def _follow(
         path: known for path in present if path not in todo and (known := stamp(path))
     }
     arrivals = Arrivals(settings.settle, settings.patience, done)
-    written = failed = 0
+    written = 0
     walked, said = -_WALK_EVERY, None
     while not settings.limit or written < settings.limit:
         if time.monotonic() - walked >= _WALK_EVERY:
@@ -221,13 +232,12 @@ def _follow(
                 found = reason_of(error, path)
             line = results.add(path, found, known)
             arrivals.settle(path, known)
-            written, failed = written + 1, failed + ("error" in line)
+            written += 1
             print(_shown(line), flush=True)
             if not said and (said := results.shrinkage.said()):
                 print(said, flush=True)
             if written == settings.limit:
                 break
-    return failed
 
 
 def _say_unread(path: Path) -> None:

@@ -28,6 +28,7 @@ class Sample(NamedTuple):
         counts: of these, normal and anomalous pixels by coarse bin,
         pixel_labels: and what they are.
         shrinkage: what squashing cost them.
+        highest: score of any of their maps.
     """
 
     scores: np.ndarray
@@ -36,6 +37,7 @@ class Sample(NamedTuple):
     counts: np.ndarray
     pixel_labels: np.ndarray
     shrinkage: Shrinkage
+    highest: float
 
 
 def take_sample_of_windows(
@@ -43,7 +45,7 @@ def take_sample_of_windows(
 ) -> Sample:
     """As `take_sample`, where the detector scores pictures in windows."""
     scores, labels, counts, chosen = [], [], [], []
-    pixels, shrinkage = PixelHistogram(), detector.shrinkage()
+    pixels, shrinkage, highest = PixelHistogram(), detector.shrinkage(), 0.0
     remarks = Remarks(source.dataset)
     truth = eval_stream(
         source,
@@ -62,6 +64,7 @@ def take_sample_of_windows(
             # Of unknown labels, all are normal: the folder was named as such.
             label = max(int(batch["label"][0]), 0)
             scores.append(scored.score)
+            highest = max(highest, float(scored.anomaly_map.max()))
             labels.append(label)
             if label == 0 or masks:
                 regions = _regions(source, batch, scored.anomaly_map)
@@ -79,6 +82,7 @@ def take_sample_of_windows(
         np.stack(counts),
         np.array(chosen),
         shrinkage,
+        highest,
     )
 
 

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, UInt8, UInt16
 from PIL import Image
 
 from data_pipelines.pipeline import Batch
 from data_pipelines.sources import Source
-from kanoclip_jax.viz import colourise, outline, overlay
+from kanoclip_jax.viz import Scale, colourise, outline, overlay
+from kanoclip_jax.viz.scale import is_coloured
 
 
 class Kind(NamedTuple):
@@ -34,29 +35,49 @@ _MOST = 4
 _IN_ALL = 48
 _SIDE = 160
 _QUALITY = 80
+# Maps are kept in so many steps of [0, 1].
+_STEPS = 2**16 - 1
 
 
 class Case:
-    """One case; its pictures are drawn when somebody asks, as most are given up before.
+    """One case, made small when it is sure to stay, as most are given up before.
+
+    Its map is coloured at the end, when the class's scale is known.
 
     Args:
         facts: what is said of it.
-        raw: image, mask and map that the pictures are drawn from.
+        raw: image, mask and map.
     """
 
     def __init__(self, facts: Mapping[str, Any], raw: Sequence[np.ndarray]) -> None:
         self._facts, self._raw = facts, raw
-        self._pictures: dict[str, str] = {}
+        self._pictures: dict[str, bytes] = {}
+        self._found: UInt16[np.ndarray, "h w"] | None = None
 
-    def drawn(self) -> dict[str, Any]:
-        """The facts and the pictures; what these were drawn from is let go."""
+    def shrink(self) -> None:
+        """Let go of what is large."""
         if self._raw:
-            self._pictures, self._raw = _pictures(*self._raw), ()
-        return {**self._facts, "pictures": self._pictures}
+            self._pictures, self._found = _shrunk(*self._raw)
+            self._raw = ()
+
+    def drawn(self, scale: Scale | None) -> dict[str, Any]:
+        """The facts and the pictures.
+
+        Args:
+            scale: of the map; None for the absolute one.
+        """
+        self.shrink()
+        found = (self._found / np.float32(_STEPS)).astype(np.float32)
+        with Image.open(io.BytesIO(self._pictures["image"])) as small:
+            laid = _laid(np.asarray(small.convert("RGB")), found, scale)
+        coloured = {"map": _jpeg(colourise(found, scale)), "overlay": _jpeg(laid)}
+        pictures = self._pictures | coloured
+        text = {k: base64.b64encode(v).decode("ascii") for k, v in pictures.items()}
+        return {**self._facts, "pictures": text}
 
     def __getstate__(self) -> dict[str, object]:
-        """Processes exchange pictures, not what they are drawn from."""
-        self.drawn()
+        """Processes exchange what is small."""
+        self.shrink()
         return vars(self)
 
 
@@ -71,7 +92,7 @@ class Cases:
     """Keeps the extremes of a dataset as its images pass; memory does not grow with them.
 
     No image is of two kinds: a class of few images shows fewer. No more cases than a
-    class has stay undrawn: where images come class by class, each is drawn once it is
+    class has stay large: where images come class by class, each is shrunk once it is
     sure to stay.
 
     Args:
@@ -92,8 +113,8 @@ class Cases:
         self._kept: dict[tuple[str, str], list[Ranked]] = {
             key: [] for key in self._room
         }
-        self._undrawn: list[Case] = []
-        self._most_undrawn = most * len(KINDS)
+        self._large: list[Case] = []
+        self._most_large = most * len(KINDS)
 
     def add(
         self,
@@ -122,10 +143,10 @@ class Cases:
             # Copies: what is kept must not keep the whole batch.
             raw = (batch["image"][row], batch["mask"][row], np.asarray(anomaly_map))
             case = Case(facts, [array.copy() for array in raw])
-            self._undrawn.append(case)
+            self._large.append(case)
             self._insert(key, Ranked(place, case))
-            if len(self._undrawn) > self._most_undrawn:
-                self._undrawn.pop(0).drawn()
+            if len(self._large) > self._most_large:
+                self._large.pop(0).shrink()
 
     def merge(self, other: "Cases") -> None:
         """Take over what another process saw."""
@@ -133,13 +154,19 @@ class Cases:
             for one in ranked:
                 self._insert(key, one)
 
-    def of(self, class_name: str) -> dict[str, list[dict[str, Any]]]:
+    def of(
+        self, class_name: str, scale: Scale | None = None
+    ) -> dict[str, list[dict[str, Any]]]:
         """A class's cases by kind, the most confident first: path, score, pictures.
 
         Pictures are JPEG in base64, by what they show.
+
+        Args:
+            class_name: of the dataset's.
+            scale: of its maps; None for the absolute one.
         """
         return {
-            kind: [ranked.case.drawn() for ranked in self._kept[class_name, kind]]
+            kind: [ranked.case.drawn(scale) for ranked in self._kept[class_name, kind]]
             for kind in KINDS
         }
 
@@ -151,36 +178,46 @@ class Cases:
         kept = self._kept[key]
         bisect.insort(kept, ranked, key=lambda one: one.place)
         for given_up in kept[self._room[key] :]:
-            if given_up.case in self._undrawn:
-                self._undrawn.remove(given_up.case)
+            if given_up.case in self._large:
+                self._large.remove(given_up.case)
         del kept[self._room[key] :]
 
 
-def _pictures(
+def _shrunk(
     image: UInt8[np.ndarray, "h w 3"],
     mask: UInt8[np.ndarray, "h w"],
     anomaly_map: Float[np.ndarray, "h w"],
-) -> dict[str, str]:
-    """Small pictures in base64; lines are drawn at their size, to stay a pixel wide."""
-    small = _shrink(image)
-    found = _shrink(anomaly_map)
+) -> tuple[dict[str, bytes], UInt16[np.ndarray, "h w"]]:
+    """Small pictures as JPEG, and the small map; lines are drawn at this size."""
+    small = shrink(image, _SIDE)
     pictures = {"image": small}
     if mask.any():
-        inside = _shrink((mask > 0).astype(np.float32)) > 0
+        inside = shrink((mask > 0).astype(np.float32), _SIDE) > 0
         pictures["mask"] = outline(small, inside)
-    pictures |= {"map": colourise(found), "overlay": overlay(small, found)}
-    return {name: _jpeg(picture) for name, picture in pictures.items()}
+    found = np.clip(shrink(anomaly_map.astype(np.float32), _SIDE), 0, 1)
+    steps = np.rint(found * np.float32(_STEPS)).astype(np.uint16)
+    return {name: _jpeg(picture) for name, picture in pictures.items()}, steps
 
 
-def _shrink(array: np.ndarray) -> np.ndarray:
+def _laid(
+    image: UInt8[np.ndarray, "h w 3"],
+    found: Float[np.ndarray, "h w"],
+    scale: Scale | None,
+) -> UInt8[np.ndarray, "h w 3"]:
+    inside = None if scale is None else is_coloured(found, scale)
+    return overlay(image, found, scale, inside)
+
+
+def shrink(array: np.ndarray, side: int) -> np.ndarray:
+    """A picture, or an array of single precision, whose longer side is one at most."""
     picture = Image.fromarray(array)
     height, width = array.shape[:2]
-    factor = min(1, _SIDE / max(height, width))
+    factor = min(1, side / max(height, width))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     return np.asarray(picture.resize(size, Image.Resampling.BOX))
 
 
-def _jpeg(picture: UInt8[np.ndarray, "h w 3"]) -> str:
+def _jpeg(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=_QUALITY, optimize=True)
-    return base64.b64encode(file.getvalue()).decode("ascii")
+    return file.getvalue()

@@ -11,6 +11,7 @@ from kanoclip_jax.engine import shapes
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.metrics.report import ClassMetrics
+from kanoclip_jax.viz.scale import Scale
 
 # By dataset, then by class.
 Evidence = dict[str, dict[str, Any]]
@@ -22,9 +23,17 @@ _DAMAGED = "the page goes without its curves and pictures, until --mode=eval"
 
 
 def of_class(
-    metrics: ClassMetrics, cases: Mapping[str, list[dict[str, Any]]]
+    metrics: ClassMetrics,
+    cases: Mapping[str, list[dict[str, Any]]],
+    scale: Scale | None = None,
 ) -> dict[str, Any]:
-    """Plain lists of one class's curves and histograms, and its cases."""
+    """Plain lists of one class's curves and histograms, and its cases.
+
+    Args:
+        metrics: of the class.
+        cases: with pictures.
+        scale: of these; None for the absolute one.
+    """
 
     def plain(parts: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -37,6 +46,8 @@ def of_class(
     return {
         "curves": plain(metrics.curves()),
         "histograms": plain(metrics.histograms()),
+        "thresholds": metrics.thresholds(),
+        "scale": None if scale is None else scale._asdict(),
         "cases": dict(cases),
     }
 

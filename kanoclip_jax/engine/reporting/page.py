@@ -26,7 +26,9 @@ from kanoclip_jax.engine.reporting.sections import (
 )
 from kanoclip_jax.engine.reporting.tables import COLUMNS, Table, percent
 from kanoclip_jax.metrics.pixel import AUPRO_LIMIT
+from kanoclip_jax.viz.bar import number
 from kanoclip_jax.viz.plots import plot_curves, plot_histograms
+from kanoclip_jax.viz.scale import Scale, stops
 from kanoclip_jax.viz.tradeoff import plot_tradeoff
 
 # Classes with curves and cases.
@@ -41,6 +43,8 @@ _TITLES = {
     "found": "Anomalous, highest scores",
     "passed": "Normal, lowest scores",
 }
+# What the threshold lines of histograms are.
+_MARKS = {"image": "best F1", "pixel": "99 % of normal"}
 _PICTURE_TITLES = {
     "image": "image",
     "mask": "true outline",
@@ -83,6 +87,21 @@ class Detail(NamedTuple):
     figures: Sequence[str]
     plots: Sequence[tuple[str, Markup]]
     kinds: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]
+    bar: "Legend | None" = None
+
+
+class Legend(NamedTuple):
+    """A class's colour bar in words and as a gradient of CSS.
+
+    Attributes:
+        begin: what stands before it,
+        colours: of the bar,
+        end: and what stands behind it.
+    """
+
+    begin: str
+    colours: Markup
+    end: str
 
 
 class Part(NamedTuple):
@@ -188,6 +207,7 @@ def _part(
             ],
             [(title, Markup(svg)) for title, svg in _plots(found.classes[name])],
             _kinds(found.classes[name]["cases"], PICTURES // len(chosen)),
+            _legend(found.classes[name]),
         )
         for name, link in links.items()
     ]
@@ -222,8 +242,26 @@ def _plots(evidence: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if histogram is not None:
             edges, log = histogram["edges"], what == "pixel"
             counts = {label: histogram[label] for label in ("normal", "anomalous")}
-            drawn = plot_histograms(edges, counts, "score", log=log)
+            place = evidence.get("thresholds", {}).get(what)
+            mark = (
+                None if place is None else (f"{_MARKS[what]} ({number(place)})", place)
+            )
+            drawn = plot_histograms(edges, counts, "score", log=log, mark=mark)
             yield f"Scores of {what}s", drawn
+
+
+def _legend(evidence: Mapping[str, Any]) -> Legend:
+    """The scale of a class's maps; older evidence has the absolute one."""
+    found = evidence.get("scale")
+    scale = None if found is None else Scale(**found)
+    colours = ", ".join(f"rgb{stop}" for stop in stops(scale)).replace(", ", ",")
+    gradient = Markup(f"linear-gradient(to right,{colours})")
+    if scale is None:
+        return Legend("maps: 0", gradient, "1")
+    begin = f"maps: no colour up to {number(scale.begin)}"
+    if evidence.get("thresholds", {}).get("pixel") is not None:
+        begin += " (99 % of normal pixels)"
+    return Legend(begin, gradient, number(scale.end))
 
 
 def _charts(charts: Sequence[Chart]) -> Iterator[tuple[str, Markup]]:

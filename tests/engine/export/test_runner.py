@@ -36,6 +36,7 @@ pytest.importorskip("onnxruntime")
 SIZE = 16
 CLASSES = ("metal nut", "cup")
 LIMITS = Thresholds(0.3, 0.35)
+SATURATES = 0.6
 PATCH = 4
 READING = {"value_range": "auto", "max_pixels": 10**8, "orientation": "upright"}
 
@@ -56,6 +57,9 @@ class Package(Detecting):
 
     def limits(self, class_name: str) -> Thresholds | None:
         return {"metal nut": LIMITS}.get(class_name.replace("_", " "))
+
+    def saturates(self, class_name: str) -> float | None:
+        return SATURATES if class_name.replace("_", " ") == "metal nut" else None
 
     def detections(self, class_name: str, batches: Iterable) -> Iterator:
         for batch in batches:
@@ -117,6 +121,7 @@ def write_export(folder: Path, batch: int | None = None) -> Path:
         "batch_size": batch,
         "class_names": list(CLASSES),
         "thresholds": {"metal nut": {"image": LIMITS.image, "pixel": LIMITS.pixel}},
+        "scales": {"metal nut": {"begin": LIMITS.pixel, "end": SATURATES}},
         "formats": {
             kind: {"files": {name: digest(folder / name) for name in names}}
             for kind, names in files.items()
@@ -235,9 +240,9 @@ def test_large_pictures_are_predicted_in_windows_as_by_the_package(runner, expor
     mine = runner.Detector(export, batch_size=3, tiles="auto")
     found = mine.predict(picture, "cup", (0.4, 0.3))
     assert_same(found, Package(tiles="auto").predict(picture, "cup", (0.4, 0.3)))
-    (left, top, right, bottom), *others = found.boxes
-    assert not others and 495 < left <= 500 and 504 <= right < 509
-    assert 15 < top <= 20 and 24 <= bottom < 29 and found.smallest == 4
+    (x, y, width, height), *others = found.boxes
+    assert not others and 495 < x <= 500 and 504 <= x + width < 509
+    assert 15 < y <= 20 and 24 <= y + height < 29 and found.smallest == 4
     assert not runner.Detector(export).predict(picture, "cup", (0.4, 0.3)).boxes
 
 
@@ -445,10 +450,43 @@ def test_the_command_writes_what_predict_writes(export, tmp_path, monkeypatch, c
         str(path.relative_to(tmp_path / "theirs")): path.read_bytes()
         for path in (tmp_path / "theirs").rglob("*.*")
     }
-    assert len(files) == 9 * 2 + 3
+    assert len(files) == 9 * 2 + 4 and "coco.json" in files
     for name, content in files.items():
         if name != "predictions.settings.json":
             assert (tmp_path / "mine" / name).read_bytes() == content, name
+    for folder in ("mine", "theirs"):
+        (line, *_) = (tmp_path / folder / "predictions.jsonl").read_text().splitlines()
+        assert json.loads(line)["scale"] == [LIMITS.pixel, SATURATES]
+
+
+def test_colours_are_as_exported_as_asked_or_from_a_half(
+    runner, export, copied, photos, tmp_path, capsys
+):
+    def drawn(model: Path, name: str, *options: str) -> tuple[np.ndarray, np.ndarray]:
+        output = tmp_path / "-".join([model.parent.name, name, *options]).strip("/")
+        given = [str(photos), f"--model={model}", f"--output={output}", *options]
+        assert runner.main([*given, f"--class-name={name}"]) == 0
+        anomaly_map = np.load(output / "maps" / "250.png.npy")
+        assert (anomaly_map == np.float16(0.7324)).all()
+        laid = np.asarray(Image.open(output / "overlays" / "250.png.png"), int)
+        assert (laid == laid[0, 0]).all()
+        quiet = np.asarray(Image.open(output / "overlays" / "0.png.png"))
+        return laid[0, 0], quiet[0, 0]
+
+    # The map of 250 is 0.7324: beyond 0.6, 0.46 of the way from 0.5 to 1.
+    for model, name, options, colour in (
+        (export, "metal nut", (), (176, 50, 111)),
+        (export, "cup", (), (245, 154, 109)),
+        (export, "cup", ("--scale=absolute",), (248, 182, 115)),
+    ):
+        laid, quiet = drawn(model, name, *options)
+        assert np.abs(laid - colour).max() <= 3, (name, options, laid)
+        np.testing.assert_array_equal(quiet, 0)
+    # An export that is older than scales: 0.35 to twice that.
+    edit(copied, scales={})
+    np.testing.assert_array_equal(drawn(copied, "metal nut")[0], (176, 50, 111))
+    assert runner.main([str(photos), "--scale=mine"]) == 2
+    assert "invalid choice: 'mine'" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -501,8 +539,7 @@ def test_a_folder_of_other_predictions_is_refused(
     before = (output / "predictions.jsonl").read_bytes()
     assert [path.name for path in output.iterdir() if path.is_dir()] == []
     for other, words in (
-        (["--class-name=metal nut"], "another class_name, thresholds, overlays"),
-        (["--class-name=cup", "--threshold=0.5,0.4"], "another thresholds, overlays"),
+        (["--class-name=metal nut"], "with another class_name;"),
         (["--class-name=cup", "--no-overlays", "--backend=onnxruntime"], "backend"),
     ):
         assert runner.main([*options, *other]) == 2
@@ -511,6 +548,23 @@ def test_a_folder_of_other_predictions_is_refused(
     assert runner.main([*options, "--class-name=cup", "--no-overlays"]) == 2
     assert "was made with another model; pass another" in capsys.readouterr().err
     assert (output / "predictions.jsonl").read_bytes() == before
+
+
+def test_other_thresholds_label_again_what_is_there(
+    runner, export, photos, tmp_path, capsys
+):
+    output = tmp_path / "out"
+    options = [str(photos), f"--model={export}", f"--output={output}"]
+    options.append("--class-name=Metal_Nut")
+    assert runner.main([*options, "--coco=rle"]) == 0
+    assert "0 anomalous" not in capsys.readouterr().out
+    assert runner.main([*options, "--threshold=0.1,0.7"]) == 0
+    said = capsys.readouterr().out
+    assert "3 pictures labelled again" in said and "3 done before: in all" in said
+    content = json.loads((output / "coco.json").read_text(encoding="ascii"))
+    (found,) = content["annotations"]
+    assert found["segmentation"] == [[0, 0, 40, 0, 40, 30, 0, 30]]
+    assert content["categories"][0]["name"] == "metal nut"
 
 
 def test_a_folder_that_another_process_holds_is_refused(

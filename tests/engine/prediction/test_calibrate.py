@@ -23,7 +23,7 @@ from kanoclip_jax.engine.prediction.windows_sample import Sample
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.metrics.histograms import PixelHistogram
 from kanoclip_jax.metrics.thresholds import at_best_f1
-from kanoclip_jax.verdict import is_above, margin
+from kanoclip_jax.verdict import Thresholds, is_above, margin
 
 OFF = {f"model__{part}": False for part in ("knpl", "vv", "cmci", "adapter")}
 
@@ -96,6 +96,13 @@ def test_thresholds_from_calibration_to_labels(
     assert labels[int(np.argmax(scores))] == "anomalous"
     maps = np.stack([p.anomaly_map for p in detector.predict(normals, "metal nut")])
     assert (maps > found.thresholds.pixel).mean() == pytest.approx(0.1, abs=0.03)
+    scale = detector.scale("metal_nut", found.thresholds)
+    assert scale == (found.thresholds.pixel, found.saturates)
+    # As far above the threshold as the median pixel is below it, or as the highest.
+    above = max(maps.max(), 2 * scale.begin - np.median(maps))
+    assert scale.end == pytest.approx(above, rel=0.05)
+    assert f"colour begins at {scale.begin:.6f} and is full at" in out
+    assert detector.scale("cup", None) == (0.5, 1.0)
 
     config = quick(
         checkpoint=str(copied),
@@ -115,6 +122,13 @@ def test_thresholds_from_calibration_to_labels(
         assert heights == sorted(heights, reverse=True)
         assert all(score > found.thresholds.pixel for score in heights)
     assert any(line["regions"] for line in lines.values())
+    quietest = lines[normals[int(np.argmin(scores))].name]
+    photo, laid = (
+        np.asarray(Image.open(path))
+        for path in (quietest["path"], tmp_path / "photos" / quietest["overlay"])
+    )
+    below = maps[int(np.argmin(scores))] <= scale.begin
+    np.testing.assert_array_equal((laid == photo).all(-1), below)
 
 
 def test_too_few_normals_are_said(settings, normals, tmp_path, capsys):
@@ -187,7 +201,7 @@ def test_twenty_times_one_picture_are_normal_in_every_batch(quick, criterion):
     few, many = np.float32(0.390132874), np.float32(0.390132904)
     labels = np.repeat([0, 1], [20, 1])
     sample = Sample(
-        np.array([few] * 20 + [0.5]), labels, PixelHistogram(), None, labels, None
+        np.array([few] * 20 + [0.5]), labels, PixelHistogram(), None, labels, None, 0.5
     )
     config = quick(calibrate__target_rate=0.05, calibrate__criterion=criterion)
     found = image_threshold(config, sample, "float32")
@@ -247,6 +261,7 @@ def test_calibration_and_prediction_in_windows(quick, copied, tmp_path, capsys):
     highest = max(one.score for one in alone.values())
     assert found.thresholds.image == pytest.approx(highest + margin(highest))
     assert {one.label for one in alone.values()} == {"normal"}
+    assert found.saturates >= max(one.anomaly_map.max() for one in alone.values())
     config = quick(
         predict__input=str(folder),
         predict__class_name="metal nut",
@@ -321,7 +336,11 @@ def test_a_checkpoint_from_before_a_setting_keeps_its_thresholds(
     meta = restore.read_meta(copied / "7")
     del meta["config"]["model"]["temperature"]
     monkeypatch.setattr(restore, "read_meta", lambda step: meta)
-    assert Detector.load(copied).thresholds("metal nut") == (0.5, 0.5)
+    detector = Detector.load(copied)
+    assert detector.thresholds("metal nut") == (0.5, 0.5)
+    # Nor had its calibration a scale then.
+    assert "scale" not in (copied / "calibration.json").read_text()
+    assert detector.scale("metal nut", Thresholds(0.5, 0.3)) == (0.3, 0.6)
 
 
 def test_damaged_and_absent_files_are_named(copied, tmp_path):

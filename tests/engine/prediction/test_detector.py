@@ -13,6 +13,7 @@ from data_pipelines.errors import DataError
 from kanoclip_jax import Detector, Prediction, engine
 from kanoclip_jax.engine import evaluate
 from kanoclip_jax.errors import InputError
+from kanoclip_jax.viz import hottest_box
 
 OFF = {f"model__{part}": False for part in ("knpl", "vv", "cmci", "adapter")}
 
@@ -171,10 +172,14 @@ def test_what_is_no_picture_is_named(untrained, given, words):
 def test_labels_masks_and_boxes_are_at_the_threshold(untrained, photographs):
     plain = untrained.predict(photographs[0])
     assert plain.thresholds is plain.label is plain.mask is None
-    assert plain.boxes == ()
+    assert plain.boxes == () and plain.box == hottest_box(plain.anomaly_map)
     level = float(np.median(plain.anomaly_map))
     found = untrained.predict(photographs[0], threshold=(plain.score, level))
-    assert found.label == "normal"
+    # What is normal has no regions, however many of its pixels are above theirs.
+    assert (found.label, found.boxes, found.box) == ("normal", (), None)
+    assert found.mask.shape == (30, 50) and not found.mask.any()
+    found = untrained.predict(photographs[0], threshold=(0, level))
+    assert found.label == "anomalous" and found.box == found.boxes[0]
     np.testing.assert_array_equal(found.mask, plain.anomaly_map > level)
     assert found.boxes == tuple(region.box for region in found.regions)
     assert sum(region.area for region in found.regions) == found.mask.sum() > 0

@@ -50,10 +50,11 @@ def test_a_folder_with_a_bad_file(settings, pictures, tmp_path, capsys):
         anomaly_map = np.load(workdir / line["map"])
         assert anomaly_map.dtype == np.float16
         assert anomaly_map.shape == shape
-        left, top, right, bottom = line["box"]
-        assert 0 <= left < right <= shape[1] and 0 <= top < bottom <= shape[0]
+        x, y, width, height = line["box"]
+        assert 0 <= x < x + width <= shape[1] and 0 <= y < y + height <= shape[0]
         peak = np.unravel_index(anomaly_map.argmax(), shape)
-        assert top <= peak[0] < bottom and left <= peak[1] < right
+        assert y <= peak[0] < y + height and x <= peak[1] < x + width
+        assert (line["height"], line["width"]) == shape
     # Patches are 8 px of 32: each is so many pixels of the longer side.
     assert lines["a.png"]["smallest_px"] == 12.5
     assert lines["ünï.JPG"]["smallest_px"] == 42.5

@@ -20,7 +20,7 @@ from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
 
 ROOT = Path(__file__).parents[3]
-SETTINGS = {"class_name": "cup", "thresholds": [0.5, 0.25], "min_area": 1}
+SETTINGS = {"class_name": "cup", "maps": True, "parameters": "12ab"}
 KEYS = ("path", "class_name", "score", "map", "box", "overlay", "label", "regions")
 
 
@@ -115,9 +115,12 @@ def test_other_settings_are_refused_by_name(workdir, pictures):
     log = Predictions(workdir.path, SETTINGS)
     record(log, pictures)
     log.close()
-    for other in ({"class_name": "mug"}, {"thresholds": None}):
+    for other in ({"class_name": "mug"}, {"parameters": "34cd"}):
         with pytest.raises(InputError, match=f"with another {min(other)}"):
             Predictions(workdir.path, SETTINGS | other)
+    # Thresholds are no longer the folder's, but each line's.
+    settings = workdir.path / "predictions.settings.json"
+    settings.write_text(json.dumps(SETTINGS | {"thresholds": None, "min_area": 3}))
     # What an older version did not know does not matter.
     Predictions(workdir.path, SETTINGS | {"new": 1}).close()
     (workdir.path / "predictions.settings.json").unlink()

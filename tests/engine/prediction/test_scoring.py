@@ -57,9 +57,9 @@ def test_a_small_defect_is_found_in_windows_alone(size, at):
     clean, found = score(pictures, "auto")
     assert clean.score == 0 and found.score > 0.9
     assert found.anomaly_map.shape == size
-    left, top, right, bottom = hottest_box(found.anomaly_map)
-    assert abs(left - at[1]) <= 4 and abs(right - at[1] - 8) <= 4
-    assert abs(top - at[0]) <= 4 and abs(bottom - at[0] - 8) <= 4
+    x, y, width, height = hottest_box(found.anomaly_map)
+    assert abs(x - at[1]) <= 4 and abs(x + width - at[1] - 8) <= 4
+    assert abs(y - at[0]) <= 4 and abs(y + height - at[0] - 8) <= 4
 
 
 def test_windows_of_several_pictures_share_batches():

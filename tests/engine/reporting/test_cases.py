@@ -12,6 +12,7 @@ from PIL import Image
 from data_pipelines.sources import Entry
 from kanoclip_jax.engine.reporting import cases as module
 from kanoclip_jax.engine.reporting.cases import Cases
+from kanoclip_jax.viz import Scale
 
 SIZE = 8
 
@@ -102,21 +103,21 @@ def test_a_map_is_fetched_only_to_be_kept() -> None:
         add(cases, 9, 0.65, Unfetched())
 
 
-def test_only_cases_that_stay_are_drawn(monkeypatch) -> None:
-    """Of classes in order; no more than one class's wait to be drawn."""
-    drawn = []
-    draw = module._pictures
-    monkeypatch.setattr(module, "_pictures", lambda *a: drawn.append(1) or draw(*a))
+def test_only_cases_that_stay_are_shrunk(monkeypatch) -> None:
+    """Of classes in order; no more than one class's wait for it."""
+    shrunk = []
+    shrink = module._shrunk
+    monkeypatch.setattr(module, "_shrunk", lambda *a: shrunk.append(1) or shrink(*a))
     cases = Cases(source_of(10, 10, 3))
     for index in range(60):
         add(cases, index, (index % 20) / 20)
-        assert len(cases._undrawn) <= 16
+        assert len(cases._large) <= 16
     # Rising scores: each of the later half took a place of the highest for a while.
-    assert 0 < len(drawn) <= 2 * 16
+    assert 0 < len(shrunk) <= 2 * 16
     kept = [cases.of(name) for name in ("class 0", "class 1", "class 2")]
-    assert len(drawn) == 3 * 16
+    assert len(shrunk) == 3 * 16
     assert [cases.of(name) for name in ("class 0", "class 1", "class 2")] == kept
-    assert len(drawn) == 3 * 16
+    assert len(shrunk) == 3 * 16
 
 
 def test_many_classes_show_fewer_cases_each() -> None:
@@ -148,3 +149,30 @@ def test_pictures_are_small() -> None:
     # Even a mask of one pixel is outlined.
     difference = np.abs(np.asarray(image, int) - np.asarray(mask, int)).sum(-1)
     assert difference[36:45, 36:45].max() > 100 > difference[80:].max()
+
+
+def test_maps_are_coloured_by_the_scale_that_is_known_at_the_end() -> None:
+    cases = Cases(source_of(10, 10))
+    for index, highest in ((10, 0.9), (0, 0.3)):
+        found = np.full((64, 64), 0.3, np.float32)
+        found[16:48, 16:48] = highest
+        batch = {
+            "image": np.full((1, 64, 64, 3), 128, np.uint8),
+            "mask": np.zeros((1, 64, 64), np.uint8),
+            "index": np.array([index]),
+        }
+        cases.add(batch, 0, found, highest)
+
+    def pixels(kind: str, name: str) -> np.ndarray:
+        (case,) = cases.of("class 0", Scale(0.4, 0.8))[kind]
+        data = base64.b64decode(case["pictures"][name])
+        return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), int)
+
+    # What is nowhere above the threshold is shown as it is, and its map in grey.
+    plain = pixels("false_alarm", "image")
+    np.testing.assert_array_equal(pixels("false_alarm", "overlay"), plain)
+    np.testing.assert_allclose(pixels("false_alarm", "map"), 206, atol=3)
+    # Crimson, over grey of 128 with an opacity of 0.8.
+    for name, colour in (("map", (158, 0, 76)), ("overlay", (152, 26, 86))):
+        np.testing.assert_allclose(pixels("found", name)[32, 32], colour, atol=8)
+    np.testing.assert_allclose(pixels("found", "overlay")[:4, :4], 128, atol=8)
