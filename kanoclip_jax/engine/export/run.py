@@ -66,7 +66,8 @@ def main(
         calibrated = tuple(found.class_name for found in calibrations.values())
         program, sample = _prepare(trained, calibrated)
     limits = _thresholds(program.class_names, calibrations, config)
-    manifest = _describe(trained, program, config.export.batch_size or None, limits)
+    batch_size = config.export.batch_size or None
+    manifest = _describe(trained, program, batch_size, limits, calibrations)
     _write(names, program, sample, workdir, manifest)
     for name in program.class_names:
         if name not in limits:
@@ -218,6 +219,7 @@ def _describe(
     program: Program,
     batch_size: int | None,
     limits: Mapping[str, Thresholds],
+    calibrations: Mapping[str, Calibration],
 ) -> dict[str, Any]:
     """What the manifest says of the model, whatever its format."""
     side = program.image_size
