@@ -40,8 +40,9 @@ def get_config(row: str = "") -> ConfigDict:
     # as in 'none,soft:model.sigma=8;train.epochs=2'.
     config.rows = ""
     config.row_settings = ConfigDict(ROW_SETTINGS)
-    # An Orbax checkpoint directory (newest step) or one step of it, for every mode but
-    # train; empty means the working directory's own.
+    # An Orbax checkpoint directory (newest step) or one step of it, a head's folder of
+    # --mode=save, or such a head on the hub (USER/NAME, USER/NAME@REVISION), for every
+    # mode but train; empty means the working directory's own.
     config.checkpoint = ""
     # Where there are rows: what was trained on MVTec AD and on VisA already, alone or
     # with the others of its train.dataset.
@@ -259,6 +260,13 @@ def get_config(row: str = "") -> ConfigDict:
     config.export.batch_size = 0  # the only one that the model takes; 0 takes any
     # Pictures on which the exported is compared with JAX; empty is embedded textures.
     config.export.input = ""
+
+    config.save = ConfigDict()
+    # Where --mode=save puts the head; empty is WORKDIR/pretrained.
+    config.save.folder = ""
+    # Its licence in the model card, by an id of the Hugging Face hub such as apache-2.0;
+    # empty is that of the pictures it was trained on.
+    config.save.license = ""
 
     config.watch = ConfigDict()
     config.watch.settle = 0.5  # seconds without a change until a file counts as written

@@ -28,6 +28,7 @@ MODES = (
     "knowledge",
     "calibrate",
     "export",
+    "save",
     "watch",
 )
 
@@ -114,6 +115,7 @@ def _main(mode: str, config: FrozenConfigDict) -> Callable[..., int]:
         "predict": "prediction.predict",
         "calibrate": "prediction.calibrate",
         "watch": "prediction.watch",
+        "save": "pretrained.save",
         "knowledge": f"knowledge.{config.knowledge.action}",
     }
     name = "suite" if several else modules.get(mode, mode)

@@ -193,7 +193,8 @@ def find_steps(path: Path) -> list[Path]:
         raise InputError(
             f"{path} is no checkpoint: an Orbax checkpoint directory holds numbered "
             "steps with params/ and meta/ in each; give WORKDIR/checkpoints of a "
-            "training run with --config.checkpoint=DIR"
+            "training run with --config.checkpoint=DIR, or a head's folder of "
+            "--mode=save"
         )
     return sorted(steps, key=lambda step: int(step.name), reverse=True)
 

@@ -13,7 +13,7 @@ from typing import NoReturn
 # Signals that ask a run to end, and what is said of it then.
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 # Modes that keep nothing of their work until it is complete.
-_ANEW = ("eval", "calibrate", "export")
+_ANEW = ("eval", "calibrate", "export", "save")
 # Seconds that other processes of a run get to hear of its end.
 _GRACE = 30.0
 

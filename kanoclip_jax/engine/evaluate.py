@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from data_pipelines.pipeline import Batch, eval_stream
 from data_pipelines.sources import Source
+from kanoclip_jax.engine import compiled
 from kanoclip_jax.engine.build import (
     Targets,
     class_names,
@@ -94,7 +95,8 @@ def evaluate(
     """
     started = time.monotonic()
     devices = Devices(config.eval.batch_size, "eval.batch_size")
-    inference = Inference(method, devices, params)
+    say = compiled.to_terminal if is_first() else compiled.to_log
+    inference = Inference(method, devices, params, say)
     results, seen, pace = {}, {}, Pace()
     for dataset, source in targets.sources.items():
         result, seen[dataset] = evaluate_source(

@@ -27,6 +27,8 @@ from kanoclip_jax.engine.checkpoint import (
     say_if_older,
 )
 from kanoclip_jax.engine.prediction.tiles import NEVER
+from kanoclip_jax.engine.pretrained import hub
+from kanoclip_jax.engine.pretrained.folder import arrange, read_head, read_tensors
 from kanoclip_jax.engine.provenance import backbone_files, refuse_other_weights
 from kanoclip_jax.engine.settings import adopt, reading_of
 from kanoclip_jax.engine.workdir import Workdir
@@ -55,7 +57,8 @@ class Trained:
     Attributes:
         config: the settings, those of the checkpoint adopted.
         method, params: what runs.
-        checkpoint: the step's folder, None where the method learns nothing.
+        checkpoint: the step's folder, or the file of its parameters; None where the
+            method learns nothing.
         meta: what the checkpoint says of its training, empty where there is none.
     """
 
@@ -73,6 +76,12 @@ class Trained:
         """
         whose = str(self.checkpoint or self.config.method)
         check_finite(self.params, whose, "give another step, or train again")
+
+    @property
+    def beside(self) -> Path | None:
+        """Where thresholds of it are written: beside it, but not in the hub's cache."""
+        folder = self.checkpoint.parent if self.checkpoint else None
+        return None if folder and hub.is_cached(folder) else folder
 
     def identity(self, tiles: str = NEVER) -> dict[str, Any]:
         """All that scores depend on besides the picture and its class name.
@@ -118,7 +127,7 @@ def saved_settings(checkpoint: str | os.PathLike) -> ConfigDict:
 
     Args:
         checkpoint: an Orbax checkpoint directory (newest whole step), one step of it,
-            or an authors' file.
+            an authors' file, or a head: its folder, or an id of the hub.
 
     Raises:
         InputError: there is none.
@@ -126,6 +135,10 @@ def saved_settings(checkpoint: str | os.PathLike) -> ConfigDict:
     if os.fspath(checkpoint).endswith(_ARCHIVES):
         place = os.fspath(checkpoint)
         saved = {"method": "", "model": {}, "clip": _PUBLISHED_CLIP}
+    elif head := hub.find(os.fspath(checkpoint)):
+        place = str(head)
+        saved = read_head(head).meta["config"]
+        documents.check(saved, shapes.READING_OF_CLIP, place, "save it anew")
     else:
         place = str(Path(checkpoint).expanduser().absolute())
         saved = _settings_of(Path(place))
@@ -150,6 +163,8 @@ def load_trained(
     forks.refuse()
     if config.checkpoint.endswith(_ARCHIVES):
         return _published(config, Path(config.checkpoint).expanduser(), overrides)
+    if config.checkpoint and (head := hub.find(config.checkpoint)):
+        return _handed_on(config, head, overrides)
     own = workdir.checkpoints if workdir and workdir.checkpoints.is_dir() else None
     if not config.checkpoint and own is None:
         return _untrained(config, workdir)
@@ -173,6 +188,20 @@ def _load(config: FrozenConfigDict, step: Path, overrides: frozenset[str]) -> Tr
     refuse_other_weights(step, meta, method)
     params = read_params(step, meta, method)
     return Trained(config, method, params, step, meta)
+
+
+def _handed_on(
+    config: FrozenConfigDict, folder: Path, overrides: frozenset[str]
+) -> Trained:
+    """A head that was saved to be handed on; see `pretrained`."""
+    head = read_head(folder)
+    # Before a large backbone is read for nothing.
+    tensors = read_tensors(head)
+    config = adopt(config, head.meta["config"], overrides)
+    method = load_method(config)
+    refuse_other_weights(folder, head.meta, method)
+    params = arrange(head, tensors, method)
+    return Trained(config, method, params, head.weights, head.meta)
 
 
 def _settings_of(place: Path) -> dict[str, Any]:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import jax
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from data_pipelines.mask_values import CHOICES
 from data_pipelines.pictures import MAX_PIXELS, Reading
 from data_pipelines.pictures.reading import ORIENTATIONS
+from kanoclip_jax.engine import compiled
 from kanoclip_jax.engine.dotted import flatten, get, plain, put, split
 from kanoclip_jax.engine.prediction.own import read_own
 from kanoclip_jax.engine.prediction.tiles import NEVER, read_setting
@@ -92,8 +92,6 @@ _BEFORE = {
     "train.mosaic": 0.0,
     "train.weight_decay": 0.0,
 }
-# A large backbone's programs are some 10 MB each.
-_COMPILED_BYTES = 2 * 2**30
 # What a run may be continued with a different value of; with a dot, a whole section.
 _IMMATERIAL = (
     "checkpoint",
@@ -106,6 +104,7 @@ _IMMATERIAL = (
     "predict.",
     "calibrate.",
     "export.",
+    "save.",
     "watch.",
     "train.checkpoint_every",
     "train.log_every",
@@ -235,29 +234,13 @@ def datasets_of(joined: str) -> tuple[str, ...]:
 
 
 def use_compilation_cache(config: FrozenConfigDict) -> None:
-    """Keep compiled programs beside the prepared data, unless JAX was told a place.
-
-    All of them: the many small ones take a GPU longer together than the large ones.
-    Those that were used least recently go when there are too many.
-    """
-    if jax.config.jax_compilation_cache_dir is not None:
-        return
-    # Absolute, since JAX makes the place a part of every program's key.
-    folder = (Path(config.data.prepared).expanduser() / "compiled").absolute()
-    _forget_half_written(folder)
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_compilation_cache_max_size", _COMPILED_BYTES)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    """Keep compiled programs beside the prepared data; see `compiled.keep`."""
+    compiled.keep(programs_in(config.data.prepared))
 
 
-def _forget_half_written(folder: Path) -> None:
-    """Remove programs without a time of use, over which JAX's cleaning would stumble.
-
-    A killed process leaves them, and a cache that had no limit.
-    """
-    for program in folder.glob("*-cache"):
-        if not program.with_name(f"{program.name.removesuffix('cache')}atime").exists():
-            program.unlink(missing_ok=True)
+def programs_in(prepared: str | Path) -> Path:
+    """Where compiled programs lie beside prepared data."""
+    return Path(prepared) / "compiled"
 
 
 def cache_directory() -> Path:

@@ -58,6 +58,18 @@ CHECKPOINT = {
     "digests?": {...: str},
     "inputs?": dict,
 }
+# `config.json` of a head that is handed on: a checkpoint's meta, and what only it says.
+HEAD = CHECKPOINT | {
+    "library_name": str,
+    "format": Choice((1,)),
+    "files": {"model.safetensors": str, ...: str},
+    "digests": {"params": str},
+    "calibrated": [str],
+    "pictures": {"tiles": str, "value_range": str, "orientation": Choice(ORIENTATIONS)},
+    "dataset?": str,
+    "classes?": [str],
+    "train?": dict,
+}
 # `report.json` of one run.
 REPORT = {
     "datasets": {

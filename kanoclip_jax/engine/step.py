@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from data_pipelines.pipeline import Batch
+from kanoclip_jax.engine import compiled
 from kanoclip_jax.engine.sharding import Devices, Rows, local_shards
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.finite import check_finite
@@ -275,9 +276,16 @@ class Inference:
         method: what runs,
         devices: on these, sharing each batch,
         params: with these trained parameters.
+        say: is told where it compiles for more than a moment.
     """
 
-    def __init__(self, method: Method, devices: Devices, params: Params) -> None:
+    def __init__(
+        self,
+        method: Method,
+        devices: Devices,
+        params: Params,
+        say: Callable[[str], None] = compiled.to_log,
+    ) -> None:
         self._method, self._devices = method, devices
         self._frozen, self._params = devices.copy((method.frozen, params))
         self._text = jax.jit(method.text, out_shardings=devices.whole)
@@ -285,6 +293,7 @@ class Inference:
         self._detect = make_detect(method, devices)
         self._known: dict[str, Text] = {}
         self._encoding = threading.Lock()
+        self._waiting = compiled.Waiting(say)
 
     def text(self, class_name: str) -> Text:
         """What the method makes of a class, once: a row of its text, on the host.
@@ -295,7 +304,8 @@ class Inference:
         with self._encoding:
             if class_name not in self._known:
                 classes = self._method.prompts(self._frozen, [class_name])
-                found = self._text(self._frozen, self._params, classes)
+                with self._waiting.first("text"):
+                    found = self._text(self._frozen, self._params, classes)
                 check_finite(
                     found,
                     f"the text of {class_name!r}",
@@ -341,8 +351,9 @@ class Inference:
 
         running: list[tuple[Array, list[Array]]] = []
         for image, rows in ahead(inputs(), self._devices.put):
-            visual = self._visual(self._frozen, image)
-            maps, values = self._detect(self._frozen, self._params, visual, rows)
+            with self._waiting.first(image.shape):
+                visual = self._visual(self._frozen, image)
+                maps, values = self._detect(self._frozen, self._params, visual, rows)
             parts = local_shards(values)
             for part in parts:
                 part.copy_to_host_async()

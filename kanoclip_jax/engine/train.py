@@ -57,6 +57,11 @@ def main(
 ) -> int:
     """Train, or continue, or find finished; then evaluate, and print the report."""
     del overrides
+    if config.checkpoint:
+        print(
+            f"checkpoint={config.checkpoint} is for every mode but train, which goes on "
+            f"from what {workdir} holds, or from the beginning"
+        )
     report = run(config, workdir)
     from kanoclip_jax.engine.reporting.report import to_terminal
 

@@ -104,7 +104,7 @@ def held(folder: Path, mode: str) -> Iterator[None]:
     """
     remedy = "wait until it has ended, or pass another --workdir"
     trained = (folder / "checkpoints").is_dir()
-    if trained and mode in ("eval", "predict", "watch", "export"):
+    if trained and mode in ("eval", "predict", "watch", "export", "save"):
         remedy += (
             " (what was trained here is used from there with "
             f"--config.checkpoint={folder / 'checkpoints'})"

@@ -161,7 +161,7 @@ def test_a_checkpoint_that_cannot_be_saved_ends_the_run(
 
 
 @pytest.mark.parametrize(
-    "mode", ["train", "eval", "predict", "watch", "knowledge", "export"]
+    "mode", ["train", "eval", "predict", "watch", "knowledge", "export", "save"]
 )
 def test_a_folder_that_is_written_to_is_left_alone(quick, tmp_path, mode):
     config = quick(predict__input=str(tmp_path), knowledge__provider="bundled")

@@ -82,6 +82,13 @@ def test_every_mode(
     assert (workdir / "export" / "model.onnx").is_file()
     assert manifest["identity"]["method"] == name
 
+    # What is handed on is the same to the bit, and brings its thresholds.
+    assert engine.run("save", other, workdir) == 0
+    before = load_trained(resolve(other), None).identity()
+    head = settings(checkpoint=str(workdir / "pretrained"))
+    assert load_trained(resolve(head), None).identity() == before
+    assert Detector.from_pretrained(workdir / "pretrained").calibrated == ("cup",)
+
 
 def test_a_checkpoint_names_its_guide(
     settings, even_directory, guide_directory, tmp_path

@@ -14,6 +14,7 @@ from data_pipelines.names import readable
 from data_pipelines.pictures import read_size
 from data_pipelines.pipeline import eval_stream
 from data_pipelines.sources import Source
+from kanoclip_jax.engine import compiled
 from kanoclip_jax.engine.build import open_dataset
 from kanoclip_jax.engine.prediction import tiles
 from kanoclip_jax.engine.prediction.calibration import (
@@ -49,6 +50,7 @@ def main(
         batch_size=config.predict.batch_size,
         calibration=NEVER,
         tiles=config.predict.tiles,
+        say=compiled.to_terminal,
     )
     by_f1 = config.calibrate.criterion == "f1"
     take = take_sample if detector.tiles == tiles.NEVER else take_sample_of_windows
@@ -70,9 +72,10 @@ def main(
     print(describe(calibration))
     if said := sample.shrinkage.said():
         print(said)
-    beside = trained.checkpoint.parent if trained.checkpoint else None
+    beside = trained.beside
     print(f"stored: {save_calibration(calibration, (beside, workdir))}")
-    training = holder_of(beside.parent) if beside else None
+    is_step = beside is not None and trained.checkpoint.is_dir()
+    training = holder_of(beside.parent) if is_step else None
     if training and training.mode == "train":
         print(
             f"note: {beside.parent} is held by {training}; the thresholds are those of "

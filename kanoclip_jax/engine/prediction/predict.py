@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from data_pipelines.names import printable
 from data_pipelines.pipeline import predict_stream
+from kanoclip_jax.engine import compiled
 from kanoclip_jax.engine.endings import end_if_asked
 from kanoclip_jax.engine.prediction.detector import Detector
 from kanoclip_jax.engine.prediction.inputs import (
@@ -67,6 +68,7 @@ def open_detector(
         folders=(workdir, workdir.parent),
         own=read_own(config),
         silent=True,
+        say=compiled.to_terminal,
     )
     name = config.predict.class_name
     limits, calibrated = detector.thresholds(name), detector.calibrated_limits(name)

@@ -1,0 +1,1 @@
+"""A trained head as a folder to hand on: written, read, described, put on the hub."""
