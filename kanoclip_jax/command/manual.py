@@ -97,8 +97,9 @@ def help_of(mode: str = "") -> str:
         [
             *lines,
             "",
-            "Each is short for --config.SETTING=VALUE, and these may follow, too;",
-            "kanoclip --helpfull lists all, configs/base.py is where they are written.",
+            "Each is short for --config.SETTING=VALUE, and these may follow, too. Defaults are",
+            "those of configs/base.py; a configuration, and a method's row, bring their own.",
+            "kanoclip --helpfull lists everything.",
         ]
     )
 

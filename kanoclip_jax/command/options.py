@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from kanoclip_jax.command.arguments import nearest
+from kanoclip_jax.configs import base
 from kanoclip_jax.errors import InputError
 
 
@@ -80,43 +81,83 @@ class Option(NamedTuple):
     modes: tuple[str, ...] = ()
 
 
-# `method` is also the name of a configuration's row.
+# A method's name is that of a row, too, which brings its settings.
 OPTIONS = (
-    Option("method", "method", "the method, or a row of configs/base.py"),
+    Option("method", "method", f"one of {', '.join(base.ROW_SETTINGS)}"),
     Option("clip", "clip.name", "the backbone: an id of the hub, a folder, demo"),
     Option("image-size", "clip.image_size", "side of what the model sees, pixels"),
     Option("data", "data.root", "holds a folder for each dataset, by its id"),
     Option("value-range", "data.value_range", "black and white: auto, 12bit, LOW,HIGH"),
-    Option("checkpoint", "checkpoint", "what was trained, or authors' .pth", _TRAINED),
+    Option(
+        "checkpoint",
+        "checkpoint",
+        "what was trained: a run's checkpoints, a step, or authors' .pth",
+        _TRAINED,
+    ),
     Option("dataset", "train.dataset", "what is trained on", ("train",)),
     Option("epochs", "train.epochs", "how often each picture is seen", ("train",)),
     Option("batch-size", "train.batch_size", "pictures a step", ("train",)),
     Option("seeds", "seeds", "repeat, and report means", ("train", "eval")),
     Option("datasets", "eval.datasets", "what is evaluated", ("train", "eval")),
     Option("batch-size", "eval.batch_size", "pictures at once", ("eval",)),
-    Option("class-name", "predict.class_name", "what pictures show", _PICTURES),
-    Option("batch-size", "predict.batch_size", "at once", ("predict", "calibrate")),
+    Option(
+        "class-name",
+        "predict.class_name",
+        "what the pictures show, for the prompts",
+        _PICTURES,
+    ),
+    Option(
+        "batch-size", "predict.batch_size", "pictures at once", ("predict", "calibrate")
+    ),
     Option(
         "tiles",
         "predict.tiles",
-        "windows: never, auto, or a side",
+        "large pictures in windows: never, auto, or their side",
         (*_PICTURES, "export"),
     ),
-    Option("threshold", "predict.threshold", "of scores; else calibrated", _LABELS),
-    Option("pixel-threshold", "predict.pixel_threshold", "of maps; likewise", _LABELS),
+    Option(
+        "threshold",
+        "predict.threshold",
+        "a score above it is anomalous; calibrated where empty",
+        _LABELS,
+    ),
+    Option(
+        "pixel-threshold",
+        "predict.pixel_threshold",
+        "of maps, for outlines; calibrated where empty",
+        _LABELS,
+    ),
     Option(
         "calibration",
         "predict.calibration",
-        "auto, never, or a file",
+        "whose thresholds: auto, never, or a calibration.json",
         ("predict", "watch"),
     ),
     Option(
-        "min-area", "predict.min_area", "smallest region, pixels", ("predict", "watch")
+        "min-area",
+        "predict.min_area",
+        "regions of fewer pixels are left out",
+        ("predict", "watch"),
     ),
-    Option("rate", "calibrate.target_rate", "false alarms allowed", ("calibrate",)),
-    Option("criterion", "calibrate.criterion", "rate, or f1", ("calibrate",)),
+    Option(
+        "rate",
+        "calibrate.target_rate",
+        "share of false alarms that you can live with",
+        ("calibrate",),
+    ),
+    Option(
+        "criterion",
+        "calibrate.criterion",
+        "what thresholds are for: rate, or f1",
+        ("calibrate",),
+    ),
     Option("formats", "export.formats", "what is written", ("export",)),
-    Option("class-names", "export.class_names", "what it shall know", ("export",)),
+    Option(
+        "class-names",
+        "export.class_names",
+        "the classes that it shall know",
+        ("export",),
+    ),
 )
 
 
