@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from common import VIT, get_optimizer, random_clip, show
 
-from configs import base
 from kanoclip_jax.backbones.dino import Dino, Tower
 from kanoclip_jax.backbones.dino_files import Shape
+from kanoclip_jax.configs import base
 from kanoclip_jax.engine.sharding import Devices
 from kanoclip_jax.engine.step import (
     TrainState,

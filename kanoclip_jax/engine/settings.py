@@ -14,6 +14,7 @@ from data_pipelines.pictures import MAX_PIXELS, Reading
 from data_pipelines.pictures.reading import ORIENTATIONS
 from kanoclip_jax.engine.dotted import flatten, get, plain, put, split
 from kanoclip_jax.engine.prediction.coco import KINDS
+from kanoclip_jax.engine.prediction.own import read_own
 from kanoclip_jax.engine.prediction.tiles import NEVER, read_setting
 from kanoclip_jax.engine.rows import (
     by_hand,
@@ -184,6 +185,7 @@ def resolve(
     for key in _NOT_NEGATIVE:
         if get(config, key) < 0:
             raise InputError(f"{key} is {get(config, key)}; it must not be negative")
+    read_own(config)
     _check_url(config.knowledge.base_url)
     return FrozenConfigDict(config)
 

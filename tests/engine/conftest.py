@@ -9,7 +9,7 @@ import pytest
 from class_trees import write_class
 from ml_collections import ConfigDict
 
-from configs import base
+from kanoclip_jax.configs import base
 from kanoclip_jax.engine.build import load_method
 from kanoclip_jax.engine.checkpoint import Checkpoints
 from kanoclip_jax.engine.settings import resolve, to_dict

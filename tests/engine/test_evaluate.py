@@ -25,7 +25,7 @@ METRICS = {
 def trained(
     tiny_directory, data_root, prepared, tmp_path_factory
 ) -> tuple[Path, object]:
-    from configs import base
+    from kanoclip_jax.configs import base
 
     config = base.get_config()
     config.clip.name = str(tiny_directory)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tiny_dino
 
-from configs import base, methods
 from kanoclip_jax import engine
+from kanoclip_jax.configs import base, methods
 from kanoclip_jax.engine.build import load_method
 from kanoclip_jax.engine.checkpoint import Checkpoints
 from kanoclip_jax.engine.prediction.detector import Detector

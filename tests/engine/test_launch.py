@@ -11,6 +11,7 @@ import pytest
 from absl.testing import flagsaver
 
 import launch as launcher
+from kanoclip_jax.command.refusals import refuse
 from kanoclip_jax.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -42,11 +43,8 @@ def refused_here(capfd, monkeypatch) -> Iterator[Callable[..., str]]:
     monkeypatch.chdir(ROOT)
 
     def refused(*arguments: str) -> str:
-        argv = ["launch.py", *arguments]
-        # The flags of settings are found there.
-        monkeypatch.setattr(sys, "argv", argv)
         with flagsaver.flagsaver():
-            status = launcher.main(argv)
+            status = launcher.main(["launch.py", *arguments])
         error = capfd.readouterr().err.strip()
         assert status == 2, error
         assert error.startswith("error: ") and "\n" not in error, error
@@ -75,13 +73,13 @@ def demo(tmp_path: Path, drawn: Path) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ((), "--config is missing"),
+        (("--mode=train",), "--config is missing"),
         (("--config=configs/nothing.py",), "configs/nothing.py"),
         (("--config=configs/demo.py", "--frobnicate=1"), "frobnicate"),
         (("--config=configs/demo.py", "--mode=fly"), "predict"),
         (("--config=configs/demo.py", "--config.train.epoch=3"), "epochs"),
         (("--config=configs/demo.py", "--config.train.epochs=many"), "many"),
-        (("--config=configs/demo.py", "surplus"), "'surplus' is not understood"),
+        (("--config=configs/demo.py", "surplus"), "'surplus' is no mode"),
         (("--config=configs/ablation.py:all",), "none, knpl, vv, cmci, adapter"),
     ],
 )
@@ -103,7 +101,9 @@ def test_flags_that_cannot_be_meant(refused_here, flags, words):
         ("model.taps=six", "model.taps"),
         ("model.temperature=nan", "must be positive"),
         ("model.windows=2", "--config.model.windows is no setting"),
-        ("model.sigm=2", 'Did you mean "sigma"'),
+        ("model.sigm=2", "Did you mean --config.model.sigma?"),
+        ("predict.threshold=1.5", "a number from 0 to 1"),
+        ("predict.pixel_threshold=high", "a number from 0 to 1"),
     ],
 )
 def test_settings_that_cannot_be_meant(refused_here, demo, flag, words):
@@ -130,12 +130,12 @@ def test_debug_shows_the_traceback(demo):
     ("error", "shown"),
     [
         (InputError("missing: pip install -e '.[export]'"), "-e '.[export]'"),
-        (KeyError("'modle' is no setting"), "error: 'modle' is no setting"),
+        (InputError("'modle' is no setting"), "error: 'modle' is no setting"),
     ],
 )
 def test_quotes_at_the_end_of_a_message_stay(
     error: Exception, shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert launcher._refuse(error, debug=False) == 2
+    assert refuse(error, debug=False) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.endswith(f"{shown}\n")

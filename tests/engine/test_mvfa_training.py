@@ -9,9 +9,9 @@ import numpy as np
 import optax
 import pytest
 
-from configs import mvtec
 from kanoclip_jax import engine
 from kanoclip_jax.backbones import Clip
+from kanoclip_jax.configs import mvtec
 from kanoclip_jax.engine.build import load_method
 from kanoclip_jax.engine.settings import resolve
 from kanoclip_jax.engine.sharding import Devices

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import base, demo, methods, mvtec
 from kanoclip_jax import engine
+from kanoclip_jax.configs import base, demo, methods, mvtec
 from kanoclip_jax.engine import train
 from kanoclip_jax.engine.prediction.detector import Detector
 from kanoclip_jax.engine.settings import adopt, resolve, to_dict

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tiny_clip
 
-from configs import base
 from kanoclip_jax import engine
 from kanoclip_jax.backbones import load_clip
+from kanoclip_jax.configs import base
 from kanoclip_jax.engine.prediction.detector import Detector
 from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.settings import resolve

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from configs import base, industrial
 from kanoclip_jax import engine
+from kanoclip_jax.configs import base, industrial
 from kanoclip_jax.engine.settings import resolve
 from kanoclip_jax.engine.suite import _changed, _rows, _say_what_rows_overrule
 from kanoclip_jax.errors import InputError

@@ -2,7 +2,7 @@
 
 import pytest
 
-from configs import ablation, base, demo, mvtec, visa
+from kanoclip_jax.configs import ablation, base, demo, mvtec, visa
 from kanoclip_jax.engine.settings import adopt, differing_keys, resolve, to_dict
 from kanoclip_jax.errors import InputError
 

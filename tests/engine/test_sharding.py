@@ -93,7 +93,7 @@ def test_losses_are_those_of_one_device(tiny_directory: Path) -> None:
 RUN = """
 import json, sys
 from pathlib import Path
-from configs import base
+from kanoclip_jax.configs import base
 from kanoclip_jax import engine
 
 config = base.get_config()

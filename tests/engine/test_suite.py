@@ -5,9 +5,9 @@ import json
 import pytest
 from ml_collections import ConfigDict
 
-from configs import ablation, industrial, medical
 from data_pipelines.errors import AbsentError
 from kanoclip_jax import engine
+from kanoclip_jax.configs import ablation, industrial, medical
 from kanoclip_jax.engine import train
 from kanoclip_jax.engine.settings import resolve
 from kanoclip_jax.engine.suite import mean_and_std

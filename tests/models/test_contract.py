@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import base, methods
 from kanoclip_jax.backbones import Clip, load_clip
+from kanoclip_jax.configs import base, methods
 from kanoclip_jax.models import METHODS, build_method
 from kanoclip_jax.models.base import Method, TrainBatch
 from kanoclip_jax.models.settings import annotations

@@ -30,6 +30,7 @@ from kanoclip_jax.engine.export.formats import FORMATS, check_formats
 from kanoclip_jax.engine.export.program import INPUTS, OUTPUTS, Program, make_program
 from kanoclip_jax.engine.export.standalone import standalone
 from kanoclip_jax.engine.prediction.calibration import Calibration, find_calibrations
+from kanoclip_jax.engine.prediction.own import read_own
 from kanoclip_jax.engine.restore import Trained, load_trained
 from kanoclip_jax.engine.settings import reading_of
 from kanoclip_jax.engine.sharding import Devices
@@ -37,6 +38,7 @@ from kanoclip_jax.engine.step import Inference
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.files import reason
+from kanoclip_jax.verdict import Thresholds
 
 MANIFEST = "manifest.json"
 # 2: pictures are read as the manifest says.
@@ -63,12 +65,11 @@ def main(
         calibrations = _calibrations(trained, workdir)
         calibrated = tuple(found.class_name for found in calibrations.values())
         program, sample = _prepare(trained, calibrated)
-    manifest = _describe(
-        trained, program, config.export.batch_size or None, calibrations
-    )
+    limits = _thresholds(program.class_names, calibrations, config)
+    manifest = _describe(trained, program, config.export.batch_size or None, limits)
     _write(names, program, sample, workdir, manifest)
     for name in program.class_names:
-        if canonical(name) not in calibrations:
+        if name not in limits:
             print(f"no thresholds for {name!r}: see --mode=calibrate")
     print(f"exported: {workdir / 'export'} ({', '.join(program.class_names)})")
     return 0
@@ -101,6 +102,21 @@ def distinct(names: Iterable[str]) -> dict[str, str]:
                 f"{printable(readable(name))!r} and {printable(first)!r} make the same "
                 "prompts: exported is the latter alone, and answers to both"
             )
+    return found
+
+
+def _thresholds(
+    names: Iterable[str],
+    calibrations: Mapping[str, Calibration],
+    config: FrozenConfigDict,
+) -> dict[str, Thresholds]:
+    """Those of each class that has some: given ones, else calibrated."""
+    own = read_own(config)
+    found = {}
+    for name in names:
+        calibration = calibrations.get(canonical(name))
+        if limits := own.over(calibration.thresholds if calibration else None):
+            found[name] = limits
     return found
 
 
@@ -201,7 +217,7 @@ def _describe(
     trained: Trained,
     program: Program,
     batch_size: int | None,
-    calibrations: Mapping[str, Calibration],
+    limits: Mapping[str, Thresholds],
 ) -> dict[str, Any]:
     """What the manifest says of the model, whatever its format."""
     side = program.image_size
@@ -215,9 +231,7 @@ def _describe(
         "batch_size": batch_size,
         "class_names": list(program.class_names),
         "thresholds": {
-            name: calibrations[canonical(name)].thresholds._asdict()
-            for name in program.class_names
-            if canonical(name) in calibrations
+            name: thresholds._asdict() for name, thresholds in limits.items()
         },
         "inputs": dict(
             zip(

@@ -20,6 +20,7 @@ from data_pipelines.pipeline import Batch
 from kanoclip_jax.engine import forks
 from kanoclip_jax.engine.prediction.calibration import AUTO, find_calibrations
 from kanoclip_jax.engine.prediction.detecting import Detecting, Prediction
+from kanoclip_jax.engine.prediction.own import Own
 from kanoclip_jax.engine.prediction.tiles import NEVER
 from kanoclip_jax.engine.restore import Trained, load_trained, saved_settings
 from kanoclip_jax.engine.settings import check_choice, read_tiles, reading_of, resolve
@@ -49,6 +50,7 @@ class Detector(Detecting):
             `auto` or a number of pixels; see `prediction/tiles.py`. Thresholds belong
             to it.
         folders: further places of thresholds, which win over the checkpoint's.
+        own: thresholds that are given, and win over both.
         silent: whether the first nearly black picture is no `UserWarning`.
 
     Attributes:
@@ -56,6 +58,7 @@ class Detector(Detecting):
         image_size: side of the square that pictures are squashed to.
         dtype: of the tower's computation.
         tiles: as it is kept.
+        own: thresholds that are given.
         reading: what the numbers of pictures mean, and how large they may be.
     """
 
@@ -68,6 +71,7 @@ class Detector(Detecting):
         min_area: int = 1,
         tiles: str | int = NEVER,
         folders: Sequence[Path] = (),
+        own: Own | None = None,
         silent: bool = False,
     ) -> None:
         forks.refuse()
@@ -83,6 +87,7 @@ class Detector(Detecting):
         self.dtype = np.dtype(trained.method.clip.module.dtype).name
         self.patch = trained.method.clip.patch
         self.batch_size, self.min_area = batch_size, min_area
+        self.own = own or Own()
         # A command counts pictures and says it once itself.
         self.silent = silent
         devices = Devices(batch_size, "batch_size")
@@ -105,6 +110,10 @@ class Detector(Detecting):
         return _OBJECT if class_name is None else class_name
 
     def limits(self, class_name: str) -> Thresholds | None:
+        """The thresholds of a class: those that are given, else calibrated."""
+        return self.own.over(self.calibrated_limits(class_name))
+
+    def calibrated_limits(self, class_name: str) -> Thresholds | None:
         """The calibrated thresholds of a class."""
         found = self._calibrations.get(canonical(class_name))
         return found.thresholds if found else None

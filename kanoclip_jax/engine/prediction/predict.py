@@ -19,6 +19,7 @@ from kanoclip_jax.engine.prediction.inputs import (
     describe_inputs,
     find_inputs,
 )
+from kanoclip_jax.engine.prediction.own import describe, read_own
 from kanoclip_jax.engine.prediction.pictures import FOLDERS
 from kanoclip_jax.engine.prediction.predictions import Stamp
 from kanoclip_jax.engine.prediction.results import Results, common_folder
@@ -27,7 +28,6 @@ from kanoclip_jax.engine.prediction.sheet import SHEET, write_sheet
 from kanoclip_jax.engine.prediction.tiles import NEVER
 from kanoclip_jax.engine.restore import load_trained
 from kanoclip_jax.engine.workdir import Workdir
-from kanoclip_jax.verdict import shown
 
 
 def main(
@@ -66,18 +66,18 @@ def open_detector(
         calibration=config.predict.calibration,
         min_area=config.predict.min_area,
         tiles=config.predict.get("tiles", NEVER),
-        folders=(workdir,),
+        # Of a model without a checkpoint they lie above its pictures' folders.
+        folders=(workdir, workdir.parent),
+        own=read_own(config),
         silent=True,
     )
-    limits = detector.thresholds(config.predict.class_name)
+    name = config.predict.class_name
+    limits, calibrated = detector.thresholds(name), detector.calibrated_limits(name)
     if limits:
-        print(
-            f"anomalous is a score above {shown(limits.image)}; outlined are pixels "
-            f"above {shown(limits.pixel)} (calibrated for {config.predict.class_name!r})"
-        )
+        print(describe(limits, calibrated, detector.own, name))
     elif detector.calibrated:
         print(
-            f"no thresholds for {config.predict.class_name!r}: calibrated are "
+            f"no thresholds for {name!r}: calibrated are "
             f"{', '.join(detector.calibrated)}"
         )
     return detector, trained.config

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import demo
 from data_pipelines.names import printable
 from kanoclip_jax import engine
+from kanoclip_jax.configs import demo
 from kanoclip_jax.engine.prediction.predictions import Predictions, stamp
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError

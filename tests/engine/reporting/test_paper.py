@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from configs import crane as crane_config
 from data_pipelines.catalog import CATALOG
+from kanoclip_jax.configs import crane as crane_config
 from kanoclip_jax.engine.reporting import paper, report, tables
 
 

@@ -7,7 +7,7 @@ Lists are comma-separated strings: --config.eval.datasets=visa,folder:/my/pictur
 
 from ml_collections import ConfigDict
 
-from configs import methods
+from kanoclip_jax.configs import methods
 
 # The paper's ablation: each row adds one part (the paper's own ticks are lost).
 ROWS = {
@@ -234,6 +234,11 @@ def get_config(row: str = "") -> ConfigDict:
     # Thresholds: auto (those beside the checkpoint or in the working directory), never,
     # or a calibration.json.
     config.predict.calibration = "auto"
+    # Thresholds of your own, in [0, 1], of scores and of maps; empty is the calibrated
+    # one. Where nothing is calibrated, one serves for both. Of predict, watch and export;
+    # an evaluation needs none: its figures are over all thresholds.
+    config.predict.threshold = ""
+    config.predict.pixel_threshold = ""
     config.predict.min_area = 1  # pixels; smaller regions are left out
     # Large and elongated pictures in overlapping windows, of predict, watch, calibrate
     # and export: never (each is squashed to the model's size), auto (windows of that

@@ -10,7 +10,7 @@ Trains on MVTec AD for the others, and on VisA for MVTec AD where both are there
 
 from ml_collections import ConfigDict
 
-from configs import base
+from kanoclip_jax.configs import base
 
 DATASETS = (
     "mvtec,visa,mpdd,btad,sdd_thirds,dagm,dtd_synthetic,"

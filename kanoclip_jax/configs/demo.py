@@ -8,7 +8,7 @@ python launch.py --config=configs/demo.py:table     both beside the full method,
 
 from ml_collections import ConfigDict
 
-from configs import base
+from kanoclip_jax.configs import base
 
 
 def get_config(row: str = "") -> ConfigDict:

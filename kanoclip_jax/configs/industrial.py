@@ -10,7 +10,7 @@ Trains on MVTec AD for the others, and on VisA for MVTec AD where both are there
 
 from ml_collections import ConfigDict
 
-from configs import base, methods
+from kanoclip_jax.configs import base, methods
 
 
 def get_config(row: str = "") -> ConfigDict:

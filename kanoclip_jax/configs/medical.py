@@ -8,7 +8,7 @@ Trains on MVTec AD, or takes --config.checkpoint_mvtec=DIR.
 
 from ml_collections import ConfigDict
 
-from configs import base, methods
+from kanoclip_jax.configs import base, methods
 
 
 def get_config(row: str = "") -> ConfigDict:

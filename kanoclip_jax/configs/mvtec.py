@@ -5,7 +5,7 @@ python launch.py --config=configs/mvtec.py --config.data.root=DATA
 
 from ml_collections import ConfigDict
 
-from configs import base
+from kanoclip_jax.configs import base
 
 
 def get_config(row: str = "") -> ConfigDict:

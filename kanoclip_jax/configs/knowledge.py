@@ -9,7 +9,7 @@ knowledge loss acts is `knowledge_active` in each run's metrics.jsonl.
 
 from ml_collections import ConfigDict
 
-from configs import demo, mvtec
+from kanoclip_jax.configs import demo, mvtec
 
 
 def get_config(where: str = "") -> ConfigDict:

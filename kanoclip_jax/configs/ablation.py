@@ -11,7 +11,7 @@ VisA is evaluated after training on MVTec AD, MVTec AD after training on VisA.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from kanoclip_jax.configs import base
 
 
 def get_config(row: str = "") -> ConfigDict:
