@@ -22,6 +22,7 @@ def write_coco(
     folder: Path,
     lines: Callable[[], Iterable[Line]],
     base: Path,
+    class_name: str,
     *,
     kind: str,
     upright: bool,
@@ -33,23 +34,19 @@ def write_coco(
 
     Args:
         folder: of results.
-        lines: gives the newest line of each picture, as often as it is asked.
+        lines: gives a line of each picture, none that failed, as often as it is asked.
         base: pictures are called by their path from here.
+        class_name: of all of them.
         kind: `polygons` or `rle`.
         upright: whether pictures were turned by their EXIF orientation.
 
     Returns:
         How many regions it has.
     """
-    names = dict.fromkeys(line["class_name"] for _, line in _good(lines()))
-    numbers = {name: number for number, name in enumerate(names, start=1)}
     head = {
         "info": _info(base, upright),
         "licenses": [{"id": 0, "name": "", "url": ""}],
-        "categories": [
-            {"id": number, "name": name, "supercategory": "anomaly"}
-            for name, number in numbers.items()
-        ],
+        "categories": [{"id": 1, "name": class_name, "supercategory": "anomaly"}],
     }
     count = 0
     with (
@@ -60,7 +57,7 @@ def write_coco(
         file.write(', "images": [')
         file.writelines(_joined(_images(lines(), base)))
         file.write('], "annotations": [')
-        for text in _joined(_annotations(lines(), numbers, kind)):
+        for text in _joined(_annotations(lines(), kind)):
             file.write(text)
             count += 1
         file.write("]}\n")
@@ -85,7 +82,7 @@ def _info(base: Path, upright: bool) -> dict[str, Any]:
 
 
 def _images(lines: Iterable[Line], base: Path) -> Iterator[dict[str, Any]]:
-    for number, line in _good(lines):
+    for number, line in enumerate(lines, start=1):
         path = Path(line["path"])
         inner = path.relative_to(base) if path.is_relative_to(base) else path
         yield {
@@ -99,18 +96,16 @@ def _images(lines: Iterable[Line], base: Path) -> Iterator[dict[str, Any]]:
         }
 
 
-def _annotations(
-    lines: Iterable[Line], numbers: dict[str, int], kind: str
-) -> Iterator[dict[str, Any]]:
+def _annotations(lines: Iterable[Line], kind: str) -> Iterator[dict[str, Any]]:
     made = 0
-    for image, line in _good(lines):
+    for image, line in enumerate(lines, start=1):
         size = [line["height"], line["width"]]
         for region in line["regions"]:
             made += 1
             yield {
                 "id": made,
                 "image_id": image,
-                "category_id": numbers[line["class_name"]],
+                "category_id": 1,
                 "bbox": region["box"],
                 "area": region["area"],
                 "segmentation": (
@@ -129,10 +124,6 @@ def _polygon(region: dict[str, Any], height: int) -> list[int]:
     points[::2] = [x + column for column in points[::2]]
     points[1::2] = [y + row for row in points[1::2]]
     return points
-
-
-def _good(lines: Iterable[Line]) -> Iterator[tuple[int, Line]]:
-    return enumerate((line for line in lines if "error" not in line), start=1)
 
 
 def _joined(entries: Iterable[dict[str, Any]]) -> Iterator[str]:

@@ -65,6 +65,8 @@ class Predictions:
     ) -> None:
         self._folder, self._is_current = folder, is_current
         self._path = folder / "predictions.jsonl"
+        # The number of each picture's last line, where no line came since.
+        self._newest: dict[str, int] | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("ab", buffering=0)
@@ -137,6 +139,7 @@ class Predictions:
             content: what is said of it.
             known: what the file was before it was read.
         """
+        self._newest = None
         line = {"path": str(path), **content} | (known._asdict() if known else {})
         data = _encode(line)
         end = os.fstat(self._file.fileno()).st_size
@@ -199,9 +202,11 @@ class Predictions:
         self._file.close()
 
     def _latest(self) -> Iterator[tuple[int, Line]]:
-        last = {line["path"]: n for n, line in enumerate(self.lines())}
+        if self._newest is None:
+            self._newest = {line["path"]: n for n, line in enumerate(self.lines())}
+        newest = self._newest
         for number, line in enumerate(self.lines()):
-            if last.get(line["path"]) == number:
+            if newest.get(line["path"]) == number:
                 yield number, line
 
     def _is_outdated(self, line: Line) -> bool:
@@ -219,6 +224,7 @@ class Predictions:
         """Drop all other lines; the file is replaced whole."""
         if all(n in numbers for n, _ in enumerate(self.lines())):
             return
+        self._newest = None
         try:
             with replacing(self._path) as temporary, temporary.open("wb") as file:
                 file.writelines(

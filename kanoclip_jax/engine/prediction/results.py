@@ -151,12 +151,16 @@ class Results:
         return said
 
     def _is_current(self, line: Line) -> bool:
-        """Whether a line is labelled as it would be now; older ones say not by what."""
-        same = all(
+        """Whether a line is as it would be now, but for its score and map."""
+        lacks = self._overlays and line.get("overlay") is None
+        drawable = lacks and stamp(Path(line["path"])) == stamp_of(line)
+        return self._is_labelled(line) and not drawable
+
+    def _is_labelled(self, line: Line) -> bool:
+        """Whether a line says it is labelled as asked; earlier versions' say nothing."""
+        return "error" not in line and all(
             key in line and line[key] == value for key, value in self._labelling.items()
         )
-        lacks = self._overlays and line.get("overlay") is None
-        return same and not (lacks and stamp(Path(line["path"])) == stamp_of(line))
 
     def label_again(self) -> Iterator[str]:
         """Label by the present thresholds what was labelled by others.
@@ -241,9 +245,15 @@ class Results:
 
     def _finish(self, also: Callable[[], None] | None) -> None:
         self.log.write_table()
-        self._counts = Counter(map(_kind_of, self.log.latest()))
+        self._counts.clear()
+        paths = []
+        for line in self.log.latest():
+            label = _FAILED if "error" in line else line.get("label")
+            self._counts[label or _UNLABELLED] += 1
+            if self._is_labelled(line):
+                paths.append(Path(line["path"]))
         try:
-            self._write_coco()
+            self._write_coco(common_folder(paths) if paths else self._folder)
         except OSError as error:
             raise InputError(
                 f"{self._folder / coco_file.FILE} cannot be written ({reason(error)}); "
@@ -252,19 +262,18 @@ class Results:
         if also is not None:
             also()
 
-    def _write_coco(self) -> None:
+    def _write_coco(self, base: Path) -> None:
         # Without thresholds there are no regions, and a file without any would call all
         # pictures clean.
         if self._coco == coco_file.NEVER or self._limits is None:
             (self._folder / coco_file.FILE).unlink(missing_ok=True)
             return
-        paths = [
-            Path(line["path"]) for line in self.log.latest() if "error" not in line
-        ]
         self._regions = coco_file.write_coco(
             self._folder,
-            self.log.latest,
-            common_folder(paths) if paths else self._folder,
+            # An interrupted run leaves lines of other thresholds.
+            lambda: filter(self._is_labelled, self.log.latest()),
+            base,
+            self._class_name,
             kind=self._coco,
             upright=self._detector.reading.upright,
         )
@@ -306,7 +315,3 @@ def common_folder(paths: Sequence[Path]) -> Path:
     except ValueError:
         # Several drives of Windows have nothing in common.
         return paths[0].parent
-
-
-def _kind_of(line: Line) -> str:
-    return _FAILED if "error" in line else line.get("label") or _UNLABELLED

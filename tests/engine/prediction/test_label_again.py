@@ -79,6 +79,8 @@ def test_a_kill_in_between_loses_nothing(photos, tmp_path, monkeypatch, capsys):
         with pytest.raises(KeyboardInterrupt):
             run_predict(monkeypatch, Painted(LIMITS), photos, out)
     assert [line["label"] for line in lines_of(out)] == [None] * 3 + ["normal"]
+    # Of what is not labelled yet, the file of regions says nothing.
+    assert len(json.loads((out / "coco.json").read_text())["images"]) == 1
     capsys.readouterr()
     detector = Painted(LIMITS)
     run_predict(monkeypatch, detector, photos, out)

@@ -81,5 +81,4 @@ def test_predictions_are_labelled_by_them(settings, tmp_path, capsys) -> None:
     assert "a score above 0.000000 (given)" in capsys.readouterr().out
     line = json.loads((tmp_path / "out" / "predictions.jsonl").read_text())
     assert (line["label"], line["regions"]) == ("anomalous", [])
-    made = json.loads((tmp_path / "out" / "predictions.settings.json").read_text())
-    assert made["thresholds"] == [0.0, 1.0]
+    assert line["thresholds"] == {"image": 0.0, "pixel": 1.0}
