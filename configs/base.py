@@ -32,6 +32,8 @@ def get_config(row: str = "") -> ConfigDict:
     config = ConfigDict()
     # What runs: kanoclip, or another of kanoclip_jax/models; see configs/methods.py.
     config.method = "kanoclip"
+    # By which reports call the run: the ROW of configs/NAME.py:ROW, if it has one.
+    config.row = ""
     config.seed = 111
     # Repeat with the seeds from `seed` on; the report has means and deviations.
     config.seeds = 1
@@ -272,4 +274,5 @@ def with_row(config: ConfigDict, row: str) -> ConfigDict:
     if changes.get("method", config.method) != config.method:
         config.model = ConfigDict()
     config.update(changes)
+    config.row = row
     return config

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 from ml_collections import FrozenConfigDict
-from tqdm import tqdm
 
 from data_pipelines.pipeline import Batch, eval_stream
 from data_pipelines.sources import Source
+from kanoclip_jax.engine import circumstances
+from kanoclip_jax.engine.bars import progress
 from kanoclip_jax.engine.build import (
     Targets,
     class_names,
@@ -30,7 +31,7 @@ from kanoclip_jax.engine.reporting.report import (
     write_report,
 )
 from kanoclip_jax.engine.resize import resize_map
-from kanoclip_jax.engine.restore import load_trained
+from kanoclip_jax.engine.restore import Trained, load_trained
 from kanoclip_jax.engine.sharding import Devices, gather, is_first
 from kanoclip_jax.engine.step import Found, Inference, count_parameters
 from kanoclip_jax.engine.workdir import Workdir
@@ -65,10 +66,19 @@ def run(
         targets,
         folder=workdir,
         checkpoint=trained.checkpoint,
+        training=circumstances.of_training(trained.meta),
+        row=_row_of(config, trained),
         train_seconds=trained.meta.get("seconds", 0.0),
     )
     write_report(folder, report)
     return report
+
+
+def _row_of(config: FrozenConfigDict, trained: Trained) -> str:
+    """Which row it is: of a checkpoint, the one that it was trained as."""
+    if trained.checkpoint is None:
+        return config.get("row", "")
+    return trained.meta.get("config", {}).get("row", "")
 
 
 def evaluate(
@@ -79,6 +89,8 @@ def evaluate(
     *,
     folder: Path,
     checkpoint: Path | None,
+    training: Mapping[str, Any] | None,
+    row: str,
     train_seconds: float,
 ) -> dict[str, Any]:
     """The report of a method on datasets, and in `folder` what its page shows besides.
@@ -89,7 +101,9 @@ def evaluate(
         params: with these parameters.
         targets: the datasets.
         folder: where pictures of examples and the evidence for the page go.
-        checkpoint: where `params` came from.
+        checkpoint: where `params` came from,
+        training: and on what they were trained, None where nobody knows or nothing was.
+        row: of a configuration's table that this is, if it is one.
         train_seconds: wall time of the training.
     """
     started = time.monotonic()
@@ -107,7 +121,11 @@ def evaluate(
     return make_report(
         results,
         method=config.method,
-        title=method.title,
+        title=method.called,
+        row=row,
+        trained=training,
+        image_size=method.image_size,
+        made=circumstances.of_now(),
         parameters=count_parameters(params),
         images_per_second=pace.rate,
         checkpoint=None if checkpoint is None else str(checkpoint),
@@ -167,7 +185,7 @@ def evaluate_source(
     )
     remarked = Remarks(source.dataset).of(stream, source)
     found = inference.detections(class_names(source), remarked)
-    with tqdm(total=len(source), desc=source.dataset[-40:], unit="img") as bar:
+    with progress(source.dataset, len(source)) as bar:
         for batch, seen in pace.of(found, config.eval.batch_size):
             rows = np.flatnonzero(batch["is_real"])
             seen.check(rows, functools.partial(_path, source, batch))

@@ -98,6 +98,7 @@ _IMMATERIAL = (
     "checkpoint",
     "checkpoint_mvtec",
     "checkpoint_visa",
+    "row",
     "rows",
     "row_settings.",
     "seeds",

@@ -10,7 +10,7 @@ from data_pipelines.errors import AbsentError
 from kanoclip_jax import engine
 from kanoclip_jax.engine import train
 from kanoclip_jax.engine.settings import resolve
-from kanoclip_jax.engine.suite import mean_and_std
+from kanoclip_jax.engine.summary import mean_and_std
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
 
