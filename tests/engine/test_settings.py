@@ -3,7 +3,13 @@
 import pytest
 
 from configs import ablation, base, demo, mvtec, visa
-from kanoclip_jax.engine.settings import adopt, differing_keys, resolve, to_dict
+from kanoclip_jax.engine.settings import (
+    adopt,
+    differing_keys,
+    folder_class_names,
+    resolve,
+    to_dict,
+)
 from kanoclip_jax.errors import InputError
 
 
@@ -37,6 +43,22 @@ def test_lists_are_split_at_commas():
     assert resolved.model.normal_states == ("normal", "perfect")
 
 
+def test_names_of_folders_classes_are_a_setting_that_matters():
+    config = base.get_config()
+    before = to_dict(resolve(config))
+    config.data.folder_class_names = "pcb_01=printed circuit board, pcb_02 = driver"
+    after = resolve(config)
+    assert folder_class_names(after) == {
+        "pcb_01": "printed circuit board",
+        "pcb_02": "driver",
+    }
+    assert differing_keys(before, to_dict(after)) == ["data.folder_class_names"]
+    # Runs that are older than the setting, and the row's name, go on.
+    del before["data"]["folder_class_names"], before["row"]
+    config.data.folder_class_names, config.row = "", "none"
+    assert differing_keys(before, to_dict(resolve(config))) == []
+
+
 @pytest.mark.parametrize(
     ("section", "key", "value", "words"),
     [
@@ -46,6 +68,8 @@ def test_lists_are_split_at_commas():
         ("data", "mask_values", "white", "auto, nonzero, half, ids"),
         ("data", "orientation", "left", "allowed: upright, stored"),
         ("data", "mask_orientation", "left", "allowed: auto, upright, stored"),
+        ("data", "folder_class_names", "pcb_01", "'pcb_01'; each class once as CLASS="),
+        ("data", "folder_class_names", "a=b,a=c", "'a=c'; each class once"),
         ("knowledge", "action", "show", "build, inspect"),
         ("knowledge", "weighting", "most", "count, balanced"),
         ("eval", "resolution", "full", "eval.resolution is 'full'.*model, original"),
