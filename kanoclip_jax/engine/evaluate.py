@@ -215,7 +215,7 @@ def _path(source: Source, batch: Batch, row: int) -> str:
 
 
 def undefined_pixels(source: Source, result: Mapping[str, Any]) -> list[str]:
-    """Why pixel columns are empty, a line for each reason; it is printed, too.
+    """Why pixel columns are empty, a line for each reason.
 
     Returns:
         The lines, none where a dataset has no masks at all, as its table says.
@@ -233,8 +233,6 @@ def undefined_pixels(source: Source, result: Mapping[str, Any]) -> list[str]:
                 else "it has no anomalous picture"
             )
             lines.append(f"{name} has no pixel columns: {why}.")
-    for line in lines:
-        print(f"{source.dataset}: {line}")
     return lines
 
 

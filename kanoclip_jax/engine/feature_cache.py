@@ -288,7 +288,8 @@ def choose_cache(
     if setting == "auto" and needed > _SPARE * free:
         print(f"features are not cached: {size}; the tower runs in every epoch")
         return None
-    print(f"features are cached in {cache.folder} ({size})")
+    said = size if missing else f"all {len(keys)} images are there"
+    print(f"features are cached in {cache.folder} ({said})")
     return cache
 
 

@@ -104,4 +104,5 @@ class Log:
         values = {name: float(value) for name, value in terms.items()}
         if self._writer is not None:
             self._writer.write(step, values)
-        self._bar.set_postfix_str(f"loss {values['loss']:.3f}")
+        name = "loss" if "loss" in values else next(iter(values))
+        self._bar.set_postfix_str(f"{name} {values[name]:.3f}")

@@ -58,8 +58,10 @@ def test_rows_and_seeds_of_two_trainings(both, tmp_path, capsys, monkeypatch) ->
     assert mean == pytest.approx((first + second) / 2)
     spread = report["std"][mine]["mean"]["pixel_auroc"]
     assert spread == pytest.approx(abs(first - second) / 2**0.5)
-    # What learns nothing does not depend on the seed.
-    assert report["rows"]["clip"]["std"][mine]["mean"]["pixel_auroc"] == 0
+    # What learns nothing does not depend on the seed: one run, no deviation.
+    assert report["rows"]["clip"]["std"][mine]["mean"]["pixel_auroc"] is None
+    assert list(report["rows"]["clip"]["runs"]) == ["111"]
+    assert not (tmp_path / "clip" / "112").exists()
 
     # Again: the report, and no step.
     def refuse(*_: object) -> None:
