@@ -3,6 +3,8 @@
 import pytest
 
 from configs import ablation, base, demo, mvtec, visa
+from data_pipelines.errors import DataError
+from kanoclip_jax import engine
 from kanoclip_jax.engine.settings import (
     adopt,
     differing_keys,
@@ -57,6 +59,15 @@ def test_names_of_folders_classes_are_a_setting_that_matters():
     del before["data"]["folder_class_names"], before["row"]
     config.data.folder_class_names, config.row = "", "none"
     assert differing_keys(before, to_dict(resolve(config))) == []
+
+
+def test_a_name_of_no_folder_s_class_ends_a_run_before_it_begins(tmp_path):
+    config = base.get_config()
+    config.data.prepared = str(tmp_path)
+    config.data.folder_class_names = "pcb_01=printed circuit board"
+    config.eval.datasets = f"mpdd,folder:{tmp_path}"
+    with pytest.raises(DataError, match="has 'pcb_01', which is no class of a folder"):
+        engine.run("eval", config, tmp_path / "run")
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """The report as one self-contained page: tables, charts, curves and cases.
 
 What it holds is bounded: `DETAILED` classes with drawings of a few thousand characters
-and their share of `PICTURES`, the charts of `comparison.MOST` datasets, and a line or two
-of tables for every class. That is less than 8 MB up to a thousand classes.
+and their share of `PICTURES`, the charts of `comparison.MOST` datasets, and some lines of
+tables for every class, of a suite's other rows at most `sections.MOST_LINES`. That is less
+than 8 MB up to a thousand classes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

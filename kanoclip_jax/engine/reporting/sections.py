@@ -9,7 +9,7 @@ from kanoclip_jax.engine.reporting.header import NOT_MEDICAL, Report, title_of
 from kanoclip_jax.engine.reporting.tables import Table, named
 
 # Lines of the class tables of all rows but the last: some hundred characters each.
-_MOST_LINES = 4000
+MOST_LINES = 4000
 
 
 class Block(NamedTuple):
@@ -73,7 +73,7 @@ def sections(report: Report) -> list[Section]:
                 groups=comparison.groups(rows, average),
             )
         )
-    room = _MOST_LINES
+    room = MOST_LINES
     for name in datasets:
         section = _of_dataset(report, name, room)
         room -= sum(len(b.table) for b in section.blocks if b.place == "page")

@@ -166,6 +166,27 @@ def test_ours_stand_beside_another_paper_s() -> None:
     assert "Crane" not in report.to_markdown(made | {"title": "KAnoCLIP"})
 
 
+def test_medical_figures_are_no_diagnosis() -> None:
+    def page(dataset: str) -> list[str]:
+        made = report.make_report(
+            {dataset: report.with_facts(dataset, result(0.8, 0.9), [])},
+            method="kanoclip",
+            title="KAnoCLIP",
+            parameters=1234,
+            images_per_second=None,
+            checkpoint=None,
+            clip={"name": "demo", "fingerprint": "f" * 64},
+            train_seconds=1,
+            eval_seconds=1,
+            absent={},
+        )
+        return report.to_markdown(made).splitlines()
+
+    (foot,) = [line for line in page("mpdd") if "not a medical device" in line]
+    assert page("mpdd")[-1] == page("brainmri")[-1] == foot
+    assert f"- {foot}" in page("brainmri")
+
+
 def test_medical_tables_say_that_protocols_are_mixed() -> None:
     notes = report.with_facts("brainmri", result(0.8, 0.9), [])["notes"]
     assert any("BraTS" in note for note in notes)
