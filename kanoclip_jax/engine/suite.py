@@ -226,6 +226,7 @@ def _build_all(parts: Sequence[Part]) -> list[str]:
             raise InputError(
                 f"row {row}: {error}. Or leave the row out of --config.rows"
             ) from None
+    return learning
 
 
 def _needed(parts: Sequence[Part], learning: Sequence[str], first: int) -> list[Part]:

@@ -9,7 +9,7 @@ from kanoclip_jax.engine.reporting.header import NOT_MEDICAL, Report, title_of
 from kanoclip_jax.engine.reporting.tables import Table, named
 
 # Lines of the class tables of all rows but the last: some hundred characters each.
-MOST_LINES = 4000
+MOST_LINES = 1500
 
 
 class Block(NamedTuple):
@@ -99,11 +99,16 @@ def _of_dataset(report: Report, dataset: str, room: int) -> Section:
             blocks.append(Block(table))
             sources.append(f"{called}'s paper: {other['source']}.")
     table = tables.by_class(result, report.get("std", {}).get(dataset))
-    own = f"{title_of(report)}, class by class" if len(ours) > 1 else ""
-    blocks.append(Block(table, own, by_class=True))
-    if len(ours) > 1:
-        blocks += _of_other_rows(report["rows"], dataset, room)
-    return Section(dataset, notes, blocks, " ".join(sources))
+    if len(ours) < 2:
+        blocks.append(Block(table, by_class=True))
+        return Section(dataset, notes, blocks, " ".join(sources))
+    last = list(ours)[-1]
+    title = f"{named(last, titles[last])}, class by class"
+    blocks.append(Block(table, title, by_class=True))
+    others = list(_of_other_rows(report["rows"], dataset, room))
+    if sum(block.place == "page" for block in others) < len(ours) - 1:
+        sources.append("More class tables of other rows are in report.json.")
+    return Section(dataset, notes, [*blocks, *others], " ".join(sources))
 
 
 def _of_other_rows(rows: Mapping[str, Any], dataset: str, room: int) -> Iterator[Block]:
