@@ -9,10 +9,27 @@ from data_pipelines.names import printable
 _COLUMNS = 80
 # What is left of a line once counts, times, a rate and a loss stand there.
 _LONGEST = 22
+# What the first of a kind waits for, for seconds or minutes.
+_COMPILING = "compiling"
+
+
+class _Bar(tqdm):
+    """A bar that stops saying what it waits for when something came."""
+
+    def update(self, n: float | None = 1) -> bool | None:
+        """So many more are done."""
+        if self.postfix == _COMPILING:
+            self.set_postfix_str("", refresh=False)
+        return super().update(n)
 
 
 def progress(
-    about: str, total: int, *, done: int = 0, unit: str = "img", leave: bool = True
+    about: str,
+    total: int,
+    *,
+    done: int = 0,
+    unit: str = "img",
+    compiles: bool = False,
 ) -> tqdm:
     """A bar that fits its terminal; where there is none, 80 columns.
 
@@ -21,17 +38,19 @@ def progress(
         total: how many there are,
         done: and of them those that are done already.
         unit: of what is counted.
-        leave: whether it stays when it is full.
+        compiles: whether the first waits for the compiler, which is said until then.
     """
     columns = shutil.get_terminal_size((_COLUMNS, 24)).columns
-    return tqdm(
+    bar = _Bar(
         desc=_shortened(printable(about)),
         total=total,
         initial=done,
         unit=unit,
         ncols=min(columns, _COLUMNS),
-        leave=leave,
     )
+    if compiles:
+        bar.set_postfix_str(_COMPILING)
+    return bar
 
 
 def epoch_of(step: int, steps: int, epochs: int) -> str:

@@ -185,7 +185,9 @@ def evaluate_source(
     )
     remarked = Remarks(source.dataset).of(stream, source)
     found = inference.detections(class_names(source), remarked)
-    with progress(source.dataset, len(source)) as bar:
+    # Of further datasets, the programs are there.
+    first = pace.rate is None
+    with progress(source.dataset, len(source), compiles=first) as bar:
         for batch, seen in pace.of(found, config.eval.batch_size):
             rows = np.flatnonzero(batch["is_real"])
             seen.check(rows, functools.partial(_path, source, batch))

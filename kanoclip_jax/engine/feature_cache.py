@@ -156,7 +156,7 @@ class FeatureCache:
             part=devices.part,
         )
         shard: list[tuple[str, list[np.ndarray]]] = []
-        with progress("features", len(missing)) as bar:
+        with progress("features", len(missing), compiles=True) as bar:
             remarked = Remarks(source.dataset).of(stream, source)
             batches = ((b["image"], b["index"], b["is_real"]) for b in remarked)
             # What belongs to the images stays beside them on the host.

@@ -14,6 +14,7 @@ from kanoclip_jax.models.settings import of_type
 
 # What all rows of a table have in common.
 _COMMON = (
+    "row",
     "rows",
     "seed",
     "seeds",

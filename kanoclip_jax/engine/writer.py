@@ -81,7 +81,10 @@ class Log:
         self._batch_size = batch_size
         self._where = functools.partial(epoch_of, steps=steps, epochs=epochs)
         self._bar = progress(
-            self._where(first), steps * batch_size, done=first * batch_size
+            self._where(first),
+            steps * batch_size,
+            done=first * batch_size,
+            compiles=True,
         )
 
     def __enter__(self) -> Self:
