@@ -12,8 +12,9 @@ file is used, a document, or named.
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from data_pipelines.catalog import select_classes
 from data_pipelines.errors import DataError
@@ -26,6 +27,7 @@ from data_pipelines.folder_files import (
 from data_pipelines.folder_kinds import ClassReading, read_class, read_kind
 from data_pipelines.folder_layout import find_layout
 from data_pipelines.folder_names import NORMAL_FOLDERS
+from data_pipelines.folder_prompts import read_prompt_names
 from data_pipelines.folder_reading import (
     Unused,
     describe_class,
@@ -58,10 +60,13 @@ class FolderSource(Source):
         rules: Sequence[FileRule],
         description: tuple[str, ...] = (),
         strays: tuple[str, ...] = (),
+        prompt_names: Mapping[str, str] = MappingProxyType({}),
     ):
         self.dataset = dataset
         self.classes = classes
-        self.prompt_names = {name: readable(name) for name in classes}
+        self.prompt_names = {
+            name: prompt_names.get(name) or readable(name) for name in classes
+        }
         self.has_masks = has_masks
         self.labelled = labelled
         self.index = tuple(item.entry for item in items)
@@ -124,6 +129,7 @@ def open_folder(
     strict: bool = False,
     reading: Reading = DEFAULT_READING,
     masks: MaskSettings = AS_MASKS_TELL,
+    prompt_names: Mapping[str, str] | None = MappingProxyType({}),
 ) -> FolderSource:
     """Scans a folder of images.
 
@@ -140,6 +146,8 @@ def open_folder(
       strict: Refuses a folder that holds what is not used, or masks that are odd.
       reading: What the numbers of images mean, and how large they may be.
       masks: How masks are read.
+      prompt_names: What prompts call some classes, besides what `class_names.json` in
+        the folder says; None is as they are called themselves, whatever that says.
 
     Returns:
       The source.
@@ -171,12 +179,16 @@ def open_folder(
         if not labelled:
             _refuse_loose(found)
         _refuse_unlabelled(path, found, normal_folders)
+        named: dict[str, str] = {}
+        if prompt_names is not None:
+            named = read_prompt_names(path, tuple(layout.classes), prompt_names)
         source = _open_classes(
             path,
             layout.tree,
             dataset,
             found,
             others,
+            named,
             skip_bad_files,
             reading,
             masks,
@@ -208,6 +220,7 @@ def _open_classes(
     dataset: str,
     classes: Sequence[ClassReading],
     others: Sequence[Tree],
+    prompt_names: Mapping[str, str],
     skip_bad_files: bool,
     reading: Reading,
     masks: MaskSettings,
@@ -222,7 +235,7 @@ def _open_classes(
         home, name = one.layout.home, printable(one.name)
         unused = find_unused(home, used_files(one))
         rest += [home.path / mask for mask in unused.masks]
-        lines.append(describe_class(one, unused))
+        lines.append(describe_class(one, unused, prompt_names.get(one.name, "")))
         lines += [f"{name}: {remark}" for remark in one.remarks]
         if not one.normal:
             lines.append(
@@ -256,6 +269,7 @@ def _open_classes(
         rules=file_rules(seen, dataset, reading, masks),
         description=tuple(lines),
         strays=tuple(strays),
+        prompt_names=prompt_names,
     )
 
 

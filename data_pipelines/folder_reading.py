@@ -112,11 +112,17 @@ def find_unused(
     return unused
 
 
-def describe_class(reading: ClassReading, unused: Unused) -> str:
-    """One class in a line: `nut: normal: good 60; anomalous: bent 9; masks: …`."""
+def describe_class(reading: ClassReading, unused: Unused, called: str = "") -> str:
+    """One class in a line: `nut: normal: good 60; anomalous: bent 9; masks: …`.
+
+    Args:
+      reading: The class.
+      unused: What of it was left out.
+      called: What prompts call it, where its user said so.
+    """
     left = str(unused)
     return (
-        f"{printable(reading.name)}: normal: {_list(reading.normal)}; "
+        f"{printable(reading.name)}{f' (in prompts: {called})' if called else ''}: normal: {_list(reading.normal)}; "
         f"anomalous: {_list(reading.anomalous)}; masks: {_list(reading.masks)}"
         f"{f'; not used: {left}' if left else ''}"
     )

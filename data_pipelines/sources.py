@@ -1,12 +1,13 @@
 """The only door to data: opens catalogue datasets and users' folders as sources."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, get_args
 
-from data_pipelines.catalog import CATALOG, find_card
+from data_pipelines.catalog import CATALOG, find_card, nearest
 from data_pipelines.errors import DataError
-from data_pipelines.folder import folder_of, open_folder
+from data_pipelines.folder import find_classes, folder_of, open_folder
 from data_pipelines.folder_files import AS_MASKS_TELL, MaskSettings
 from data_pipelines.folder_names import NORMAL_FOLDERS
 from data_pipelines.joined import JoinedSource, share_classes
@@ -22,6 +23,7 @@ __all__ = [
     "Record",
     "Source",
     "open_source",
+    "refuse_unknown_classes",
     "share_classes",
 ]
 
@@ -42,6 +44,7 @@ def open_source(
     class_names: ClassNames = "display",
     reading: Reading = DEFAULT_READING,
     masks: MaskSettings = AS_MASKS_TELL,
+    folder_class_names: Mapping[str, str] = MappingProxyType({}),
 ) -> Source:
     """Opens a dataset, preparing it first where needed.
 
@@ -63,6 +66,9 @@ def open_source(
       reading: What the numbers of images mean, and how large they may be.
       masks: How masks of `folder:PATH` are read; those of catalogue datasets are as
         published figures were made.
+      folder_class_names: What prompts call classes of `folder:PATH`, besides what
+        `class_names.json` in the folder says; classes of other folders may be among
+        them.
 
     Returns:
       The source.
@@ -75,6 +81,12 @@ def open_source(
         raise DataError(
             f"class_names is {class_names!r}; allowed are "
             f"{' and '.join(get_args(ClassNames))}"
+        )
+    if folder_class_names and class_names == "raw":
+        raise DataError(
+            "class_names is 'raw', so classes are called as their folders are, and "
+            f"folder_class_names calls {next(iter(folder_class_names))!r} otherwise; "
+            "leave out one of the two"
         )
     path = folder_of(dataset)
     if path is not None:
@@ -89,6 +101,7 @@ def open_source(
                 reading=reading,
                 masks=masks,
                 strict=strict,
+                prompt_names=None if class_names == "raw" else folder_class_names,
             )
         folder.reading = reading
         return _name_classes(folder, class_names)
@@ -116,6 +129,35 @@ def open_source(
     )
     copy.reading = reading
     return _name_classes(copy, class_names)
+
+
+def refuse_unknown_classes(
+    named: Mapping[str, str],
+    datasets: Sequence[str],
+    normal_folders: Sequence[str] = NORMAL_FOLDERS,
+) -> None:
+    """Sees that each class that is given a name is in one of the folders.
+
+    Args:
+      named: What prompts call classes of folders.
+      datasets: Ids of all datasets that are used; those of the catalogue have names.
+      normal_folders: Sub-folder names that mean normal.
+
+    Raises:
+      DataError: one is not; or a folder's layout is ambiguous.
+    """
+    known: list[str] = []
+    for path in filter(None, map(folder_of, datasets)):
+        # What is no folder is said when it is opened.
+        if path.is_dir():
+            with naming_unreadable(path):
+                known += find_classes(path, tuple(normal_folders))
+    for name in named:
+        if name not in known:
+            raise DataError(
+                f"folder_class_names has {name!r}, which is no class of a folder:PATH "
+                f"that is used; {nearest(name, known) if known else 'there is none'}"
+            )
 
 
 def _name_classes(source: Source, class_names: ClassNames) -> Source:

@@ -54,14 +54,19 @@ def refuse_differences(source: Source) -> None:
 
 
 def warn_of_differences(source: Source, root: str) -> None:
-    """Logs whatever is not as it should be, each fact once in a process."""
-    for difference in source.differences:
-        warn_once(difference)
+    """Logs in one line whatever is not as it should be, once in a process."""
+    said = list(source.differences[:1])
+    if more := source.differences[1:]:
+        plural = "" if len(more) == 1 else "s"
+        said.append(f"{len(more)} more such difference{plural}")
     if source.missing_classes:
-        missing = ", ".join(source.missing_classes)
-        warn_once(f"{source.dataset} in {root} lacks the classes {missing}")
+        missing = name_some(source.missing_classes)
+        said.append(f"{source.dataset} in {root} lacks the classes {missing}")
     if source.skipped:
-        warn_once(f"{source.dataset}: skipped {len(source.skipped)} files")
+        said.append(f"{source.dataset}: skipped {len(source.skipped)} files")
     if source.strays:
         named = name_some(source.strays, _MOST_NAMED)
-        warn_once(f"{source.dataset}: left out what is not part of its layout: {named}")
+        what = "left out what is not part of its layout"
+        said.append(f"{source.dataset}: {what}: {named}")
+    if said:
+        warn_once("; ".join(said))

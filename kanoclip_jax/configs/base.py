@@ -32,6 +32,8 @@ def get_config(row: str = "") -> ConfigDict:
     config = ConfigDict()
     # What runs: kanoclip, or another of kanoclip_jax/models; see configs/methods.py.
     config.method = "kanoclip"
+    # By which reports call the run: the ROW of configs/NAME.py:ROW, if it has one.
+    config.row = ""
     config.seed = 111
     # Repeat with the seeds from `seed` on; the report has means and deviations.
     config.seeds = 1
@@ -176,6 +178,9 @@ def get_config(row: str = "") -> ConfigDict:
     # In prompts: display (printed circuit board) or raw, the folder's (pcb1), as
     # published tables have it.
     config.data.class_names = "display"
+    # And of folder:PATH, as CLASS=WORDS, besides what class_names.json in the folder says:
+    # 'pcb_01=printed circuit board,pcb_02=motor driver'.
+    config.data.folder_class_names = ""
     # Which values are black and white in pictures that are not of 8 bits, the same for all
     # of them: auto (what the file says), a depth (12bit: 0 to 4095), or LOW,HIGH
     # (-1000,1000 for Hounsfield units, 0,1 for floating-point ones).
@@ -294,4 +299,5 @@ def with_row(config: ConfigDict, row: str) -> ConfigDict:
     if changes.get("method", config.method) != config.method:
         config.model = ConfigDict()
     config.update(changes)
+    config.row = row
     return config

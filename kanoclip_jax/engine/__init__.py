@@ -32,6 +32,8 @@ MODES = (
     "watch",
 )
 
+_OPENS_DATASETS = ("train", "eval", "prepare", "knowledge")
+
 
 def plain(stream: TextIO) -> TextIO:
     """A stream through which nothing commands a terminal; see `terminal.Plain`."""
@@ -73,10 +75,16 @@ def run(
     """
     from kanoclip_jax.engine.memory import out_of_memory
     from kanoclip_jax.engine.settings import resolve, use_compilation_cache
+    from kanoclip_jax.engine.terminal import log_in_words
 
+    log_in_words()
     resolved = resolve(config, overrides)
     use_compilation_cache(resolved)
     try:
+        if resolved.data.get("folder_class_names") and mode in _OPENS_DATASETS:
+            from kanoclip_jax.engine.build import refuse_unknown_names
+
+            refuse_unknown_names(resolved)
         with _held(mode, resolved, workdir):
             return _main(mode, resolved)(resolved, workdir, overrides)
     except BAD_INPUT:

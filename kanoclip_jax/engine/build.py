@@ -13,10 +13,19 @@ from ml_collections import FrozenConfigDict
 from data_pipelines.checks import SAMPLE, examine
 from data_pipelines.errors import AbsentError
 from data_pipelines.names import printable
-from data_pipelines.sources import MaskSettings, Source, open_source
+from data_pipelines.sources import (
+    MaskSettings,
+    Source,
+    open_source,
+    refuse_unknown_classes,
+)
 from kanoclip_jax.backbones import Clip, Dino, load_clip, load_dino
 from kanoclip_jax.engine import forks
-from kanoclip_jax.engine.settings import datasets_of, reading_of
+from kanoclip_jax.engine.settings import (
+    datasets_of,
+    folder_class_names,
+    reading_of,
+)
 from kanoclip_jax.engine.sharding import first_alone, is_first
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.models import build_method, method_class
@@ -117,6 +126,7 @@ def open_dataset(
                 values=config.data.mask_values,
                 orientation=config.data.mask_orientation,
             ),
+            folder_class_names=folder_class_names(config),
         ),
     )
     if source.description and is_first():
@@ -224,6 +234,26 @@ def refuse_evaluation_dataset(config: FrozenConfigDict, datasets: str) -> None:
                     "--config.knowledge.dataset, or pass "
                     "--config.knowledge.allow_evaluation_dataset=True"
                 )
+
+
+def refuse_unknown_names(config: FrozenConfigDict) -> None:
+    """See that `data.folder_class_names` names classes of the folders that are used.
+
+    A suite's runs use some of them each, so it is the whole that is asked.
+
+    Raises:
+        DataError: one is of none.
+    """
+    named = folder_class_names(config)
+    if named:
+        joined = (
+            config.train.dataset,
+            config.train.second_dataset,
+            config.knowledge.dataset,
+        )
+        datasets = [name for one in joined for name in datasets_of(one)]
+        datasets += config.eval.datasets
+        refuse_unknown_classes(named, datasets, config.data.normal_folders)
 
 
 def class_names(source: Source) -> list[str]:

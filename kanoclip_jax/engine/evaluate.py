@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 from ml_collections import FrozenConfigDict
-from tqdm import tqdm
 
 from data_pipelines.pipeline import Batch, eval_stream
 from data_pipelines.sources import Source
-from kanoclip_jax.engine import compiled
+from kanoclip_jax.engine import circumstances, compiled
+from kanoclip_jax.engine.bars import progress
 from kanoclip_jax.engine.build import (
     Targets,
     class_names,
@@ -31,7 +31,7 @@ from kanoclip_jax.engine.reporting.report import (
     write_report,
 )
 from kanoclip_jax.engine.resize import resize_map
-from kanoclip_jax.engine.restore import load_trained
+from kanoclip_jax.engine.restore import Trained, load_trained
 from kanoclip_jax.engine.sharding import Devices, gather, is_first
 from kanoclip_jax.engine.step import Found, Inference, count_parameters
 from kanoclip_jax.engine.workdir import Workdir
@@ -68,10 +68,19 @@ def run(
         targets,
         folder=workdir,
         checkpoint=trained.checkpoint,
+        training=circumstances.of_training(trained.meta),
+        row=_row_of(config, trained),
         train_seconds=trained.meta.get("seconds", 0.0),
     )
     write_report(folder, report)
     return report
+
+
+def _row_of(config: FrozenConfigDict, trained: Trained) -> str:
+    """Which row it is: of a checkpoint, the one that it was trained as."""
+    if trained.checkpoint is None:
+        return config.get("row", "")
+    return trained.meta.get("config", {}).get("row", "")
 
 
 def evaluate(
@@ -82,6 +91,8 @@ def evaluate(
     *,
     folder: Path,
     checkpoint: Path | None,
+    training: Mapping[str, Any] | None,
+    row: str,
     train_seconds: float,
 ) -> dict[str, Any]:
     """The report of a method on datasets, and in `folder` what its page shows besides.
@@ -92,7 +103,9 @@ def evaluate(
         params: with these parameters.
         targets: the datasets.
         folder: where pictures of examples and the evidence for the page go.
-        checkpoint: where `params` came from.
+        checkpoint: where `params` came from,
+        training: and on what they were trained, None where nobody knows or nothing was.
+        row: of a configuration's table that this is, if it is one.
         train_seconds: wall time of the training.
     """
     started = time.monotonic()
@@ -111,7 +124,11 @@ def evaluate(
     return make_report(
         results,
         method=config.method,
-        title=method.title,
+        title=method.called,
+        row=row,
+        trained=training,
+        image_size=method.image_size,
+        made=circumstances.of_now(),
         parameters=count_parameters(params),
         images_per_second=pace.rate,
         checkpoint=None if checkpoint is None else str(checkpoint),
@@ -171,7 +188,9 @@ def evaluate_source(
     )
     remarked = Remarks(source.dataset).of(stream, source)
     found = inference.detections(class_names(source), remarked)
-    with tqdm(total=len(source), desc=source.dataset[-40:], unit="img") as bar:
+    # Of further datasets, the programs are there.
+    first = pace.rate is None
+    with progress(source.dataset, len(source), compiles=first) as bar:
         for batch, seen in pace.of(found, config.eval.batch_size):
             rows = np.flatnonzero(batch["is_real"])
             seen.check(rows, functools.partial(_path, source, batch))
@@ -213,7 +232,7 @@ def _path(source: Source, batch: Batch, row: int) -> str:
 
 
 def undefined_pixels(source: Source, result: Mapping[str, Any]) -> list[str]:
-    """Why pixel columns are empty, a line for each reason; it is printed, too.
+    """Why pixel columns are empty, a line for each reason.
 
     Returns:
         The lines, none where a dataset has no masks at all, as its table says.
@@ -231,8 +250,6 @@ def undefined_pixels(source: Source, result: Mapping[str, Any]) -> list[str]:
                 else "it has no anomalous picture"
             )
             lines.append(f"{name} has no pixel columns: {why}.")
-    for line in lines:
-        print(f"{source.dataset}: {line}")
     return lines
 
 

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from data_pipelines.pictures import DEFAULT_READING, Reading
 from data_pipelines.pipeline import eval_stream
 from data_pipelines.sources import Source
+from kanoclip_jax.engine.bars import progress
 from kanoclip_jax.engine.remarks import Remarks
 from kanoclip_jax.engine.sharding import (
     Devices,
@@ -155,7 +156,7 @@ class FeatureCache:
             part=devices.part,
         )
         shard: list[tuple[str, list[np.ndarray]]] = []
-        with tqdm(total=len(missing), desc="features", unit="img") as bar:
+        with progress("features", len(missing), compiles=True) as bar:
             remarked = Remarks(source.dataset).of(stream, source)
             batches = ((b["image"], b["index"], b["is_real"]) for b in remarked)
             # What belongs to the images stays beside them on the host.
@@ -287,7 +288,8 @@ def choose_cache(
     if setting == "auto" and needed > _SPARE * free:
         print(f"features are not cached: {size}; the tower runs in every epoch")
         return None
-    print(f"features are cached in {cache.folder} ({size})")
+    said = size if missing else f"all {len(keys)} images are there"
+    print(f"features are cached in {cache.folder} ({said})")
     return cache
 
 

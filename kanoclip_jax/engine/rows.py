@@ -14,6 +14,7 @@ from kanoclip_jax.models.settings import of_type
 
 # What all rows of a table have in common.
 _COMMON = (
+    "row",
     "rows",
     "seed",
     "seeds",
@@ -50,6 +51,9 @@ def take_recipe(config: ConfigDict, overrides: frozenset[str]) -> None:
         config: with the `method`, and maybe the `model` section of another one.
         overrides: dotted keys that the command line sets.
     """
+    if "row" in config and "row" not in overrides:
+        # That of another method is none of this one.
+        config.row = ""
     row = config.row_settings.get(config.method, ConfigDict()).to_dict()
     if row.get("method") != config.method:
         if not set(config.model) <= settings_of(config.method):

@@ -29,6 +29,7 @@ from kanoclip_jax.viz.scale import SCALES
 _LISTS = (
     "rows",
     "data.normal_folders",
+    "data.folder_class_names",
     "data.covid19_include",
     "train.classes",
     "eval.datasets",
@@ -91,6 +92,7 @@ _BEFORE = {
     "clip.activation": "",
     "clip.input_range": "clip",
     "data.class_names": "display",
+    "data.folder_class_names": [],
     "data.mask_values": "auto",
     "data.mask_orientation": "auto",
     **Reading().identity(),
@@ -102,6 +104,7 @@ _IMMATERIAL = (
     "checkpoint",
     "checkpoint_mvtec",
     "checkpoint_visa",
+    "row",
     "rows",
     "row_settings.",
     "seeds",
@@ -126,6 +129,7 @@ _MATERIAL = (
     "data.mask_orientation",
     "data.skip_bad_files",
     "data.normal_folders",
+    "data.folder_class_names",
     "data.covid19_include",
     "knowledge.path",
     "knowledge.weighting",
@@ -190,6 +194,7 @@ def resolve(
             raise InputError(f"{key} is {get(config, key)}; it must not be negative")
     read_own(config)
     _check_url(config.knowledge.base_url)
+    folder_class_names(config)
     return FrozenConfigDict(config)
 
 
@@ -205,6 +210,25 @@ def reading_of(config: Mapping[str, Any]) -> Reading:
         max_pixels=data.get("max_pixels", MAX_PIXELS),
         orientation=data.get("orientation", Reading().orientation),
     )
+
+
+def folder_class_names(config: Mapping[str, Any]) -> dict[str, str]:
+    """What prompts call classes of folders, as `data.folder_class_names` says.
+
+    Raises:
+        InputError: an entry is not written as CLASS=WORDS, or names a class twice.
+    """
+    found: dict[str, str] = {}
+    for entry in config["data"].get("folder_class_names", ()):
+        name, equals, words = (part.strip() for part in entry.partition("="))
+        if not (name and equals and words) or name in found:
+            raise InputError(
+                f"data.folder_class_names has {entry!r}; each class once as CLASS=WORDS "
+                "is allowed, as in --config.data.folder_class_names="
+                "'pcb_01=printed circuit board,pcb_02=motor driver'"
+            )
+        found[name] = words
+    return found
 
 
 def is_suite(config: Mapping[str, Any]) -> bool:

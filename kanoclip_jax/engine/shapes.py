@@ -88,6 +88,13 @@ REPORT = {
     },
     "method": str,
     "title?": str,
+    "row?": str,
+    "trained?": (
+        None,
+        {"dataset?": str, "epochs?": _COUNT, "seed?": _COUNT},
+    ),
+    "image_size?": _SIZE,
+    "made?": {...: str},
     "parameters?": _COUNT,
     "images_per_second?": (None, _SECONDS),
     "checkpoint": (None, str),

@@ -2,18 +2,18 @@
 
 A suite trains every row once for each seed on each auxiliary dataset, in
 `WORKDIR/ROW/SEED`, and reports their means. Its runs are ordinary runs: an interrupted
-suite continues where it stopped, and a finished one prints its report.
+suite continues where it stopped, and a finished one prints its report. A row that learns
+nothing is the same with every seed, and runs with the first one alone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from data_pipelines.errors import AbsentError, DataError
-from kanoclip_jax.engine import evaluate, train
+from kanoclip_jax.engine import evaluate, summary, train
 from kanoclip_jax.engine.auxiliary import open_auxiliary
 from kanoclip_jax.engine.build import (
     load_method,
@@ -22,15 +22,12 @@ from kanoclip_jax.engine.build import (
     refuse_training_dataset,
 )
 from kanoclip_jax.engine.dotted import flatten
-from kanoclip_jax.engine.reporting.comparison import averages
 from kanoclip_jax.engine.reporting.report import to_terminal, write_report
 from kanoclip_jax.engine.rows import replace_model
 from kanoclip_jax.engine.settings import datasets_of, resolve
 from kanoclip_jax.engine.sharding import first_alone
 from kanoclip_jax.engine.workdir import Workdir, file_name, held
 from kanoclip_jax.errors import InputError
-
-_FACTS = ("published", "published_elsewhere", "notes")
 
 
 class Part(NamedTuple):
@@ -70,7 +67,7 @@ def main(
     """
     groups, absent = _groups(mode, config)
     parts = list(_parts(config, workdir, groups))
-    _build_all(parts)
+    parts = _needed(parts, _build_all(parts), config.seed)
     _say_what_rows_overrule(config, overrides)
     folder = Workdir(workdir)
     if mode == "train":
@@ -80,7 +77,7 @@ def main(
         print(f"\n{part.folder}: run {number} of {len(parts)}")
         report = _run(mode, part, overrides)
         reports.setdefault(part.row, {}).setdefault(part.seed, []).append(report)
-    report = _summary(config, workdir, reports, absent)
+    report = summary.of_runs(config, workdir, reports, absent)
     write_report(folder, report, [part.folder for part in parts])
     print(to_terminal(report))
     return 0
@@ -180,6 +177,7 @@ def _parts(
                 if config.train.second_dataset:
                     folder /= f"trained_on_{file_name(auxiliary)}"
                 own = {
+                    "row": row if config.rows else config.get("row", ""),
                     "rows": (),
                     "seed": seed,
                     "seeds": 1,
@@ -211,19 +209,35 @@ def _some_row_learns(config: FrozenConfigDict) -> bool:
     )
 
 
-def _build_all(parts: Sequence[Part]) -> None:
+def _build_all(parts: Sequence[Part]) -> list[str]:
     """Say what a row cannot run with before hours of others, not after.
+
+    Returns:
+        The rows that learn.
 
     Raises:
         InputError: a backbone that is missing, or that a row's settings do not fit.
     """
+    learning = []
     for row, config in {part.row: part.config for part in parts}.items():
         try:
-            load_method(config)
+            learning += [row] if load_method(config).learns else []
         except InputError as error:
             raise InputError(
                 f"row {row}: {error}. Or leave the row out of --config.rows"
             ) from None
+    return learning
+
+
+def _needed(parts: Sequence[Part], learning: Sequence[str], first: int) -> list[Part]:
+    """The runs without those that another seed would only repeat, aloud."""
+    needed = [part for part in parts if part.row in learning or part.seed == first]
+    if len(needed) < len(parts):
+        still = [row for row in {p.row: 0 for p in parts} if row not in learning]
+        print(
+            f"nothing is trained for {', '.join(still)}: one run serves all seeds there"
+        )
+    return needed
 
 
 def _say_what_rows_overrule(
@@ -257,94 +271,3 @@ def _changed(
             ) from None
         changed.update(own)
     return resolve(changed)
-
-
-def _summary(
-    config: FrozenConfigDict,
-    workdir: Path,
-    reports: Mapping[str, Mapping[int, Sequence[Mapping[str, Any]]]],
-    absent: Mapping[str, str],
-) -> dict[str, Any]:
-    """The top report: means over seeds of every row, those of the last row first."""
-    rows, results = {}, {}
-    for row, by_seed in reports.items():
-        merged = results[row] = [
-            {name: r for report in parts for name, r in report["datasets"].items()}
-            for parts in by_seed.values()
-        ]
-        # In the order asked for, whichever run they come from.
-        names = [name for name in config.eval.datasets if name in merged[0]]
-        statistics = {name: mean_and_std([m[name] for m in merged]) for name in names}
-        rows[row] = {
-            "datasets": {name: mean for name, (mean, _) in statistics.items()},
-            "std": {name: std for name, (_, std) in statistics.items()},
-            "runs": {str(seed): str(workdir / row / str(seed)) for seed in by_seed},
-            **_facts([report for parts in by_seed.values() for report in parts]),
-        }
-    every = [
-        r for by_seed in reports.values() for parts in by_seed.values() for r in parts
-    ]
-    last = rows[list(rows)[-1]]
-    summary = {
-        "datasets": last["datasets"],
-        "std": last["std"],
-        "rows": rows,
-        "average": averages(results),
-        "method": every[-1]["method"],
-        "title": last["title"],
-        "parameters": last["parameters"],
-        "images_per_second": last["images_per_second"],
-        "checkpoint": None,
-        "clip": every[-1]["clip"],
-        "seconds": {
-            key: round(sum(report["seconds"][key] for report in every), 3)
-            for key in ("train", "eval")
-        },
-    }
-    return summary | ({"absent": dict(absent)} if absent else {})
-
-
-def _facts(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a row's runs say of their method; of its speed, the mean."""
-    rates = [r["images_per_second"] for r in reports if r["images_per_second"]]
-    return {
-        "title": reports[0]["title"],
-        "parameters": reports[0]["parameters"],
-        "images_per_second": round(float(np.mean(rates)), 2) if rates else None,
-    }
-
-
-def mean_and_std(
-    results: Sequence[Mapping[str, Any]],
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Mean and sample standard deviation of one dataset's results over seeds.
-
-    A metric that one seed leaves undefined is undefined in both; of a single seed there
-    is no deviation. Counts and facts are those of the first.
-    """
-
-    def over(rows: Sequence[Mapping[str, Any]], spread: bool) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        for name, first in rows[0].items():
-            column = [row[name] for row in rows]
-            if name in ("normal", "anomalous"):
-                values[name] = first
-            elif None in column or (spread and len(column) < 2):
-                values[name] = None
-            else:
-                values[name] = float(
-                    np.std(column, ddof=1) if spread else np.mean(column)
-                )
-        return values
-
-    mean, std = (
-        {
-            "classes": {
-                name: over([result["classes"][name] for result in results], spread)
-                for name in results[0]["classes"]
-            },
-            "mean": over([result["mean"] for result in results], spread),
-        }
-        for spread in (False, True)
-    )
-    return mean | {key: results[0][key] for key in _FACTS if key in results[0]}, std

@@ -1,6 +1,10 @@
-"""The streams of a command: what file names hold reaches a terminal as text alone."""
+"""The streams of a command: what file names hold reaches a terminal as text alone.
+
+Warnings read as errors do.
+"""
 
 import io
+import logging
 import re
 from typing import TextIO
 
@@ -36,3 +40,18 @@ class Plain(io.TextIOWrapper):
             pieces[::2] = map(printable, pieces[::2])
             super().write("".join(pieces))
         return len(text)
+
+
+class _InWords(logging.Formatter):
+    """A line such as errors have: what it is, and what is said."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """`warning: …` and what else there is."""
+        return f"{record.levelname.lower()}: {super().format(record)}"
+
+
+def log_in_words() -> None:
+    """Say warnings as errors are said, unless somebody has set up logging already."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_InWords())
+    logging.basicConfig(handlers=[handler])

@@ -106,6 +106,8 @@ def run(config: FrozenConfigDict, workdir: Path) -> dict[str, Any]:
             targets,
             folder=workdir,
             checkpoint=training.checkpoint,
+            training=training.trained_on,
+            row=config.get("row", ""),
             train_seconds=training.seconds,
         )
         write_report(folder, report)
@@ -191,6 +193,18 @@ class Run:
             return None
         return self._folder.checkpoints / str(self._steps)
 
+    @property
+    def trained_on(self) -> dict[str, Any] | None:
+        """What a report says of it; None for a method that learns nothing."""
+        if self._checkpoints is None:
+            return None
+        train = self._config.train
+        return {
+            "dataset": train.dataset,
+            "epochs": train.epochs,
+            "seed": self._config.seed,
+        }
+
     def train(self) -> TrainState:
         """Run the steps that are left."""
         if self._checkpoints is None:
@@ -247,7 +261,7 @@ class Run:
         batches = train_batches(*read, cache, programs, frozen, devices, first=first)
         with contextlib.ExitStack() as stack:
             log = stack.enter_context(
-                Log(self._folder.path, first, self._steps, batch_size)
+                Log(self._folder.path, first, self._steps, batch_size, config.epochs)
             )
             for step, (features, batch) in enumerate(_read(batches), start=first + 1):
                 self._state, terms = programs.step(
@@ -257,7 +271,7 @@ class Run:
                     # From here on there is something to save; until here, programs may
                     # compile for minutes.
                     stack.enter_context(endings.patiently())
-                log.count(batch_size)
+                log.count(step)
                 if step % config.log_every == 0 or step == self._steps:
                     values = {name: float(value) for name, value in terms.items()}
                     check_finite(values, f"the loss of step {step}", _DIVERGED)

@@ -1,6 +1,7 @@
 """The log of a run: metrics.jsonl for scripts, TensorBoard events for eyes."""
 
 import contextlib
+import functools
 import json
 import time
 from collections.abc import Mapping
@@ -10,8 +11,8 @@ from typing import Self
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
-from tqdm import tqdm
 
+from kanoclip_jax.engine.bars import epoch_of, progress
 from kanoclip_jax.engine.sharding import is_first
 from kanoclip_jax.files import write_atomically
 from kanoclip_jax.models.base import Terms
@@ -69,16 +70,21 @@ class Log:
         workdir: the run's folder.
         first: the steps taken before,
         steps: of so many,
-        batch_size: of so many images.
+        batch_size: of so many images,
+        epochs: which are so many passes over the dataset.
     """
 
-    def __init__(self, workdir: Path, first: int, steps: int, batch_size: int) -> None:
+    def __init__(
+        self, workdir: Path, first: int, steps: int, batch_size: int, epochs: int
+    ) -> None:
         self._writer = MetricWriter(workdir, first) if is_first() else None
-        self._bar = tqdm(
-            total=steps * batch_size,
-            initial=first * batch_size,
-            desc="train",
-            unit="img",
+        self._batch_size = batch_size
+        self._where = functools.partial(epoch_of, steps=steps, epochs=epochs)
+        self._bar = progress(
+            self._where(first),
+            steps * batch_size,
+            done=first * batch_size,
+            compiles=True,
         )
 
     def __enter__(self) -> Self:
@@ -91,15 +97,15 @@ class Log:
             with contextlib.suppress(OSError):
                 self._writer.close()
 
-    def count(self, images: int) -> None:
-        """Some images have passed."""
-        self._bar.update(images)
+    def count(self, step: int) -> None:
+        """A step is done."""
+        self._bar.set_description_str(self._where(step), refresh=False)
+        self._bar.update(step * self._batch_size - self._bar.n)
 
     def write(self, step: int, terms: Terms) -> None:
-        """The terms of the objective, at a step."""
+        """The terms of the objective, at a step; of these, the bar has room for one."""
         values = {name: float(value) for name, value in terms.items()}
         if self._writer is not None:
             self._writer.write(step, values)
-        self._bar.set_postfix(
-            {k: f"{v:.3f}" for k, v in values.items() if "dist" not in k}
-        )
+        name = "loss" if "loss" in values else next(iter(values))
+        self._bar.set_postfix_str(f"{name} {values[name]:.3f}")

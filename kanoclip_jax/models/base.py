@@ -134,6 +134,12 @@ class Method(abc.ABC):
         """Whether there is anything to train."""
         return bool(jax.tree.leaves(self.abstract_params))
 
+    @property
+    def called(self) -> str:
+        """Its title, with a word before it where it could learn and is set not to."""
+        could = type(self).init is not Method.init
+        return f"untrained {self.title}" if could and not self.learns else self.title
+
     @classmethod
     def from_archive(cls, tensors: Mapping[str, Any]) -> Published | None:
         """What an authors' file of nested tensors holds; None for another's file."""

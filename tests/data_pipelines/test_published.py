@@ -35,6 +35,19 @@ def test_differences_are_warned_of(bottle, open_mvtec, caplog):
     assert pickle.loads(pickle.dumps(source)).differences == (FEW,)
 
 
+def test_a_dataset_is_warned_of_in_one_line(
+    bottle, open_mvtec, mvtec_class, put, caplog
+):
+    mvtec_class(bottle.parent, "cable", 1, 1)
+    put(bottle / "test/stray.png", b"")
+    open_mvtec()
+    (record,) = caplog.records
+    said = record.getMessage()
+    assert said.startswith(f"{FEW}; 1 more such difference; mvtec in ")
+    assert "lacks the classes capsule, carpet, grid and 10 more; mvtec: left " in said
+    assert said.endswith("layout: bottle/test/stray.png")
+
+
 def test_strict_counts_differences_missing_classes_and_skipped_files(
     bottle, open_mvtec, put
 ):

@@ -62,12 +62,20 @@ def test_a_checkpoint_alone_reproduces_the_report(trained, tmp_path, capsys):
     assert first["datasets"] == second["datasets"]
     assert first["checkpoint"] == second["checkpoint"]
     assert first["seconds"]["train"] == second["seconds"]["train"] > 0
+    trained_on = {"dataset": "mvtec", "epochs": 1, "seed": 111}
+    assert first["trained"] == second["trained"] == trained_on
+    assert first["image_size"] == second["image_size"] == 32
+    assert set(second["made"]) == {"date", "version", "commit", "device", "command"}
+    page = (tmp_path / "report.md").read_text()
+    assert "- trained on: `mvtec`, 1 epoch, seed 111\n" in page
+    assert "- image size: 32 × 32 pixels\n" in page
 
 
 def test_the_report_keeps_its_contract(trained, data_root):
     workdir, _ = trained
     report = json.loads((workdir / "report.json").read_text())
     facts = {"method", "title", "parameters", "images_per_second", "checkpoint"}
+    facts |= {"row", "trained", "image_size", "made"}
     assert set(report) == facts | {"datasets", "clip", "seconds", "digest"}
     assert report["title"] == "KAnoCLIP" and report["parameters"] > 1000
     assert set(report["clip"]) == {"name", "fingerprint"}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -154,8 +155,8 @@ def test_a_probe_trains_continues_and_predicts(
         engine.run("knowledge", inspect, tmp_path / "knowledge")
 
 
-def test_rows_of_several_methods_are_one_table(settings, tmp_path) -> None:
-    config = settings(rows="median,probe,none", train__epochs=1)
+def test_rows_of_several_methods_are_one_table(settings, tmp_path, capsys) -> None:
+    config = settings(rows="median,probe,none", seeds=2, train__epochs=1)
     config.row_settings.probe.train.epochs = 1
     config.row_settings.median.model.taps = "2,4"
     assert engine.run("train", config, tmp_path) == 0
@@ -169,7 +170,23 @@ def test_rows_of_several_methods_are_one_table(settings, tmp_path) -> None:
     assert own["median"]["model"] == {"taps": [2, 4], "sigma": 4.0}
     assert own["probe"]["train"]["learning_rate"] == 1e-3
     assert own["none"]["method"] == "kanoclip" and own["none"]["model"]["sigma"] == 4.0
-    assert "probe" in (tmp_path / "report.md").read_text()
+    # What learns nothing runs once, and says so.
+    once = "nothing is trained for median, none: one run serves all seeds there\n"
+    said = capsys.readouterr().out
+    assert once in said and "112: run 3 of 4" in said
+    runs = {row: list(content["runs"]) for row, content in report["rows"].items()}
+    assert runs == {"median": ["111"], "probe": ["111", "112"], "none": ["111"]}
+    page = re.sub(" +", " ", (tmp_path / "report.md").read_text())
+    assert page.startswith("# untrained KAnoCLIP\n")
+    assert "- trained on: `mvtec`, 1 epoch\n- seeds: 111, 112\n" in page
+    assert "patch median, untrained KAnoCLIP: none: nothing is trained, so one" in page
+    lines = {line.split(" |")[0]: line for line in page.splitlines()}
+    assert "±" in lines["| linear probe"] and "±" not in lines["| patch median"]
+    # Class by class there is a column for each row, and on the page a table.
+    assert "| image / pixel AUROC | patch median | linear probe |" in page
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<details>") == 2
+    assert "<summary>linear probe, class by class</summary>" in page
 
 
 def test_a_row_of_another_method_has_no_other_keys(settings, tmp_path) -> None:

@@ -46,6 +46,7 @@ def test_a_row_changes_what_stands_behind_its_name() -> None:
         ("x:train.learning_rate=fast", "type float is expected"),
         ("x:train.epoch=2", "train.epoch, which is no setting of a row"),
         ("x:train=2", "train, which is no setting of a row"),
+        ("x:row=y", "row, which is no setting of a row"),
         ("x:seed=2", "seed, which is no setting of a row"),
         ("x:train.dataset=visa", "train.dataset, which is no setting of a row"),
         ("x:model.sigma", "is not understood"),

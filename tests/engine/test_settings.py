@@ -2,8 +2,16 @@
 
 import pytest
 
+from data_pipelines.errors import DataError
+from kanoclip_jax import engine
 from kanoclip_jax.configs import ablation, base, demo, mvtec, visa
-from kanoclip_jax.engine.settings import adopt, differing_keys, resolve, to_dict
+from kanoclip_jax.engine.settings import (
+    adopt,
+    differing_keys,
+    folder_class_names,
+    resolve,
+    to_dict,
+)
 from kanoclip_jax.errors import InputError
 
 
@@ -37,6 +45,31 @@ def test_lists_are_split_at_commas():
     assert resolved.model.normal_states == ("normal", "perfect")
 
 
+def test_names_of_folders_classes_are_a_setting_that_matters():
+    config = base.get_config()
+    before = to_dict(resolve(config))
+    config.data.folder_class_names = "pcb_01=printed circuit board, pcb_02 = driver"
+    after = resolve(config)
+    assert folder_class_names(after) == {
+        "pcb_01": "printed circuit board",
+        "pcb_02": "driver",
+    }
+    assert differing_keys(before, to_dict(after)) == ["data.folder_class_names"]
+    # Runs that are older than the setting, and the row's name, go on.
+    del before["data"]["folder_class_names"], before["row"]
+    config.data.folder_class_names, config.row = "", "none"
+    assert differing_keys(before, to_dict(resolve(config))) == []
+
+
+def test_a_name_of_no_folder_s_class_ends_a_run_before_it_begins(tmp_path):
+    config = base.get_config()
+    config.data.prepared = str(tmp_path)
+    config.data.folder_class_names = "pcb_01=printed circuit board"
+    config.eval.datasets = f"mpdd,folder:{tmp_path}"
+    with pytest.raises(DataError, match="has 'pcb_01', which is no class of a folder"):
+        engine.run("eval", config, tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("section", "key", "value", "words"),
     [
@@ -46,6 +79,8 @@ def test_lists_are_split_at_commas():
         ("data", "mask_values", "white", "auto, nonzero, half, ids"),
         ("data", "orientation", "left", "allowed: upright, stored"),
         ("data", "mask_orientation", "left", "allowed: auto, upright, stored"),
+        ("data", "folder_class_names", "pcb_01", "'pcb_01'; each class once as CLASS="),
+        ("data", "folder_class_names", "a=b,a=c", "'a=c'; each class once"),
         ("knowledge", "action", "show", "build, inspect"),
         ("knowledge", "weighting", "most", "count, balanced"),
         ("eval", "resolution", "full", "eval.resolution is 'full'.*model, original"),

@@ -10,7 +10,7 @@ from kanoclip_jax import engine
 from kanoclip_jax.configs import ablation, industrial, medical
 from kanoclip_jax.engine import train
 from kanoclip_jax.engine.settings import resolve
-from kanoclip_jax.engine.suite import mean_and_std
+from kanoclip_jax.engine.summary import mean_and_std
 from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
 
@@ -58,8 +58,10 @@ def test_rows_and_seeds_of_two_trainings(both, tmp_path, capsys, monkeypatch) ->
     assert mean == pytest.approx((first + second) / 2)
     spread = report["std"][mine]["mean"]["pixel_auroc"]
     assert spread == pytest.approx(abs(first - second) / 2**0.5)
-    # What learns nothing does not depend on the seed.
-    assert report["rows"]["clip"]["std"][mine]["mean"]["pixel_auroc"] == 0
+    # What learns nothing does not depend on the seed: one run, no deviation.
+    assert report["rows"]["clip"]["std"][mine]["mean"]["pixel_auroc"] is None
+    assert list(report["rows"]["clip"]["runs"]) == ["111"]
+    assert not (tmp_path / "clip" / "112").exists()
 
     # Again: the report, and no step.
     def refuse(*_: object) -> None:

@@ -1,8 +1,9 @@
 """The report as one self-contained page: tables, charts, curves and cases.
 
 What it holds is bounded: `DETAILED` classes with drawings of a few thousand characters
-and their share of `PICTURES`, the charts of `comparison.MOST` datasets, and a line or two
-of tables for every class. That is less than 8 MB up to a thousand classes.
+and their share of `PICTURES`, the charts of `comparison.MOST` datasets, and some lines of
+tables for every class, of a suite's other rows at most `sections.MOST_LINES`. That is less
+than 8 MB up to a thousand classes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,15 +17,9 @@ from markupsafe import Markup
 from data_pipelines.names import printable
 from kanoclip_jax.engine.reporting.cases import KINDS
 from kanoclip_jax.engine.reporting.comparison import Chart
-from kanoclip_jax.engine.reporting.sections import (
-    Report,
-    Section,
-    backbones,
-    origin,
-    sections,
-    title_of,
-)
-from kanoclip_jax.engine.reporting.tables import COLUMNS, Table, percent
+from kanoclip_jax.engine.reporting.header import NOT_MEDICAL, Report, facts, title_of
+from kanoclip_jax.engine.reporting.sections import Block, Section, sections
+from kanoclip_jax.engine.reporting.tables import COLUMNS, percent
 from kanoclip_jax.metrics.pixel import AUPRO_LIMIT
 from kanoclip_jax.viz.bar import number
 from kanoclip_jax.viz.plots import plot_curves, plot_histograms
@@ -69,11 +64,15 @@ class Grid(NamedTuple):
     """A table as the page shows it: sortable but for its last lines.
 
     Attributes:
+        title: what it is about, empty where its section says so.
+        folded: whether it is shown to those who open it.
         head: titles of the columns.
         rows: each with a link from its first cell, which may be empty.
         foot: the mean, if there is one.
     """
 
+    title: str
+    folded: bool
     head: Sequence[str]
     rows: Sequence[tuple[str, Sequence[str]]]
     foot: Sequence[Sequence[str]]
@@ -136,15 +135,11 @@ def render(report: Report, seen: Mapping[str, Seen], runs: Sequence[str] = ()) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    seconds = report["seconds"]
     return environment.get_template("page.html").render(
         title=f"{title_of(report)}: {', '.join(report['datasets'])}",
         method=title_of(report),
-        facts=(
-            backbones(report),
-            origin(report),
-            f"training {seconds['train']:.0f} s, evaluation {seconds['eval']:.0f} s",
-        ),
+        facts=facts(report),
+        foot=NOT_MEDICAL,
         parts=parts,
         runs=[(run, f"{quote(run)}/report.html") for run in runs],
         detailed=len(chosen),
@@ -186,7 +181,7 @@ def _part(
 ) -> Part:
     result = report["datasets"].get(section.title)
     if result is None:
-        grids = [_grid(table) for table in section.tables]
+        grids = [_grid(block) for block in section.blocks]
         charts = [(title, list(_charts(drawn))) for title, drawn in section.groups]
         return Part(anchor, section, grids, [], ".", charts)
     links = {
@@ -194,8 +189,8 @@ def _part(
         for number, name in enumerate(result["classes"])
         if (section.title, name) in chosen
     }
-    *others, by_class = section.tables
-    grids = [*map(_grid, others), _grid(by_class, links, foot=1)]
+    own = next(block for block in section.blocks if block.by_class)
+    grids = [_grid(b, links if b is own else {}) for b in section.blocks]
     found = seen.get(section.title, Seen({}, "."))
     details = [
         Detail(
@@ -214,10 +209,11 @@ def _part(
     return Part(anchor, section, grids, details, found.run)
 
 
-def _grid(table: Table, links: Mapping[str, str] | None = None, foot: int = 0) -> Grid:
-    head, *rows = table
-    body, last = rows[: len(rows) - foot], rows[len(rows) - foot :]
-    return Grid(head, [((links or {}).get(row[0], ""), row) for row in body], last)
+def _grid(block: Block, links: Mapping[str, str] | None = None) -> Grid:
+    head, *rows = block.table
+    body = rows[:-1] if block.by_class else rows
+    linked = [((links or {}).get(row[0], ""), row) for row in body]
+    return Grid(block.title, block.place == "page", head, linked, rows[len(body) :])
 
 
 def _plots(evidence: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -8,14 +8,8 @@ from typing import Any
 from data_pipelines.digests import seal
 from data_pipelines.names import markdown, markdown_code, name_some, printable
 from kanoclip_jax.engine.reporting import evidence, page, paper, tables
-from kanoclip_jax.engine.reporting.sections import (
-    Report,
-    Section,
-    backbones,
-    origin,
-    sections,
-    title_of,
-)
+from kanoclip_jax.engine.reporting.header import NOT_MEDICAL, Report, facts, title_of
+from kanoclip_jax.engine.reporting.sections import Section, sections
 from kanoclip_jax.engine.sharding import is_first
 from kanoclip_jax.engine.workdir import Workdir
 
@@ -33,6 +27,8 @@ def make_report(
     train_seconds: float,
     eval_seconds: float,
     absent: Mapping[str, str],
+    row: str = "",
+    **circumstances: Any,
 ) -> dict[str, Any]:
     """Assemble `report.json`; fractions in [0, 1], None where undefined.
 
@@ -48,11 +44,16 @@ def make_report(
         train_seconds: wall time,
         eval_seconds: likewise.
         absent: datasets that were asked for and are not there, with what to do.
+        row: of a configuration's table that was asked for, empty where none was.
+        **circumstances: of the run: `trained` on what, `image_size`, `made` when and
+            by what; see `header.facts`.
     """
     report = {
         "datasets": dict(datasets),
         "method": method,
         "title": title,
+        "row": row,
+        **circumstances,
         "parameters": parameters,
         "images_per_second": images_per_second,
         "checkpoint": checkpoint,
@@ -136,17 +137,12 @@ def write_report(workdir: Workdir, report: Report, runs: Sequence[Path] = ()) ->
 
 def to_markdown(report: Report) -> str:
     """The report as a page: beside the paper's figures first, then class by class."""
-    seconds = report["seconds"]
-    lines = [
-        f"# {markdown(title_of(report))}",
-        "",
-        f"{backbones(report, markdown_code)}  ",
-        f"{origin(report, markdown_code)}  ",
-        f"training {seconds['train']:.0f} s, evaluation {seconds['eval']:.0f} s",
-    ]
+    lines = [f"# {markdown(title_of(report))}", ""]
+    lines += [f"- {fact.label}: {fact.text}" for fact in facts(report, markdown_code)]
     for section in sections(report):
-        lines += ["", f"## {markdown(section.title)}", *_lines(section, markdown)]
-    return "\n".join(lines) + "\n"
+        lines += ["", f"## {markdown(section.title)}"]
+        lines += _lines(section, markdown, ("all", "file"))
+    return "\n".join([*lines, "", NOT_MEDICAL]) + "\n"
 
 
 def to_terminal(report: Report) -> str:
@@ -154,13 +150,19 @@ def to_terminal(report: Report) -> str:
     return "\n".join(
         line
         for section in sections(report)
-        for line in ("", printable(section.title), *_lines(section, printable)[1:])
+        for line in (
+            *("", printable(section.title)),
+            *_lines(section, printable, ("all",))[1:],
+        )
     )
 
 
-def _lines(section: Section, shown: tables.Shown) -> list[str]:
+def _lines(section: Section, shown: tables.Shown, places: Sequence[str]) -> list[str]:
     """A section's body in Markdown, each block after an empty line."""
     blocks = [[f"- {shown(note)}" for note in section.notes]]
-    blocks += [tables.to_markdown(table, shown) for table in section.tables]
+    for block in section.blocks:
+        if block.place in places:
+            blocks.append([f"{shown(block.title)}:"] if block.title else [])
+            blocks.append(tables.to_markdown(block.table, shown))
     blocks.append([shown(section.about)] if section.about else [])
     return [line for block in blocks if block for line in ("", *block)]

@@ -1,12 +1,32 @@
 """The parts of a report in reading order, for Markdown, the terminal and the page."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from data_pipelines.catalog import CATALOG
 from kanoclip_jax.engine.reporting import comparison, paper, tables
-from kanoclip_jax.engine.reporting.tables import Table
+from kanoclip_jax.engine.reporting.header import NOT_MEDICAL, Report, title_of
+from kanoclip_jax.engine.reporting.tables import Table, named
 
-Report = Mapping[str, Any]
+# Lines of the class tables of all rows but the last: some hundred characters each.
+MOST_LINES = 1500
+
+
+class Block(NamedTuple):
+    """A table of a section.
+
+    Attributes:
+        table: of cells.
+        title: what it is about, where the section's title does not say it.
+        place: `all`; `file` is not for terminals, which have no room; `page` is for
+            those who open it there.
+        by_class: whether it is a class in each line, and the mean in the last.
+    """
+
+    table: Table
+    title: str = ""
+    place: Literal["all", "file", "page"] = "all"
+    by_class: bool = False
 
 
 class Section(NamedTuple):
@@ -15,94 +35,114 @@ class Section(NamedTuple):
     Attributes:
         title: a dataset's id, or what it is about.
         notes: what to know before reading the tables.
-        tables: of cells; a dataset's last one is class by class.
+        blocks: the tables; of a dataset's that are by class, the first is of what the
+            report is about.
         about: what to know of them.
         groups: charts, where there is a page to draw them on.
     """
 
     title: str
     notes: Sequence[str] = ()
-    tables: Sequence[Table] = ()
+    blocks: Sequence[Block] = ()
     about: str = ""
     groups: Sequence[comparison.Group] = ()
-
-
-def title_of(report: Report) -> str:
-    """The method as tables have it; an older report says its name alone."""
-    return report.get("title", report["method"])
-
-
-def origin(report: Report, shown: tables.Shown = str) -> str:
-    """Where the figures come from: a checkpoint, or rows and seeds.
-
-    Args:
-        report: of a run or a suite.
-        shown: how a name is shown.
-    """
-    if "rows" not in report:
-        checkpoint = report["checkpoint"] or "none: nothing was trained"
-        return f"checkpoint {shown(checkpoint)}"
-    seeds = {seed for row in report["rows"].values() for seed in row["runs"]}
-    return (
-        f"rows {', '.join(report['rows'])}; seeds {', '.join(sorted(seeds, key=int))}"
-    )
-
-
-def backbones(report: Report, shown: tables.Shown = str) -> str:
-    """What was frozen: CLIP, and the guide of a method that has one.
-
-    Args:
-        report: of a run or a suite.
-        shown: how a name is shown.
-    """
-    named = {"CLIP": report["clip"], "guide": report.get("guide")}
-    return "; ".join(
-        f"{title} {shown(found['name'])}, weights {shown(found['fingerprint'][:16])}"
-        for title, found in named.items()
-        if found
-    )
 
 
 def sections(report: Report) -> list[Section]:
     """The report's parts, in reading order; those of datasets bear their ids."""
     datasets, rows = report["datasets"], report.get("rows", {})
     found = []
-    table = tables.as_in_paper(datasets, title_of(report))
+    title = report.get("title", report["method"])
+    table = tables.as_in_paper(datasets, title, title_of(report))
     if table:
         about = f"{paper.source()}. Δ is ours less the paper's own."
-        found.append(Section("Beside the paper", tables=[table], about=about))
+        found.append(Section("Beside the paper", blocks=[Block(table)], about=about))
     if len(rows) > 1:
         cited = any(paper.ablation(row, name) for row in rows for name in datasets)
         about = [paper.ablation_note()] if cited else []
-        about += _sources_of_rows(rows, datasets)
-        table = tables.ablation(rows)
-        found.append(Section("Row by row", tables=[table], about=" ".join(about)))
+        about += [*_sources_of_rows(rows, datasets), *_without_deviation(rows)]
+        blocks = [Block(tables.ablation(rows)), Block(tables.beyond_auroc(rows))]
+        found.append(Section("Row by row", blocks=blocks, about=" ".join(about)))
     if "average" in report and comparison.compares_methods(rows):
         average = report["average"]
         found.append(
             Section(
                 "Methods compared",
-                tables=[comparison.table(rows, average)],
+                blocks=[Block(comparison.table(rows, average))],
                 about=comparison.about(average),
                 groups=comparison.groups(rows, average),
             )
         )
-    for name, result in datasets.items():
-        own, sources = [], []
-        ours, titles = _rows_of(report, name)
-        if "published" in result:
-            own.append(tables.beside_paper(ours, titles, result["published"]))
-        for called, other in result.get("published_elsewhere", {}).items():
-            # Of methods that are not here, KAnoCLIP's own paper says enough.
-            if set(titles.values()) & set(other["methods"]):
-                own.append(tables.beside_other(ours, titles, other["methods"], called))
-                sources.append(f"{called}'s paper: {other['source']}.")
-        own.append(tables.by_class(result, report.get("std", {}).get(name)))
-        found.append(Section(name, result.get("notes", ()), own, " ".join(sources)))
+    room = MOST_LINES
+    for name in datasets:
+        section = _of_dataset(report, name, room)
+        room -= sum(len(b.table) for b in section.blocks if b.place == "page")
+        found.append(section)
     if report.get("absent"):
         notes = [f"{name}: {why}" for name, why in report["absent"].items()]
         found.append(Section("Not evaluated", notes))
     return found
+
+
+def _of_dataset(report: Report, dataset: str, room: int) -> Section:
+    """A dataset's part; of other rows, class tables of `room` lines at most."""
+    result = report["datasets"][dataset]
+    notes = [*result.get("notes", ()), *([NOT_MEDICAL] if _medical(dataset) else [])]
+    blocks, sources = [], []
+    ours, titles = _rows_of(report, dataset)
+    if "published" in result:
+        blocks.append(Block(tables.beside_paper(ours, titles, result["published"])))
+    for called, other in result.get("published_elsewhere", {}).items():
+        # Of methods that are not here, KAnoCLIP's own paper says enough.
+        if set(titles.values()) & set(other["methods"]):
+            table = tables.beside_other(ours, titles, other["methods"], called)
+            blocks.append(Block(table))
+            sources.append(f"{called}'s paper: {other['source']}.")
+    table = tables.by_class(result, report.get("std", {}).get(dataset))
+    if len(ours) < 2:
+        blocks.append(Block(table, by_class=True))
+        return Section(dataset, notes, blocks, " ".join(sources))
+    last = list(ours)[-1]
+    title = f"{named(last, titles[last])}, class by class"
+    blocks.append(Block(table, title, by_class=True))
+    others = list(_of_other_rows(report["rows"], dataset, room))
+    if sum(block.place == "page" for block in others) < len(ours) - 1:
+        sources.append("More class tables of other rows are in report.json.")
+    return Section(dataset, notes, [*blocks, *others], " ".join(sources))
+
+
+def _of_other_rows(rows: Mapping[str, Any], dataset: str, room: int) -> Iterator[Block]:
+    """The classes of a dataset by row, and each row's own table but the last's."""
+    having = {row: own for row, own in rows.items() if dataset in own["datasets"]}
+    classes = max(len(own["datasets"][dataset]["classes"]) for own in having.values())
+    if classes > 1:
+        table = tables.class_by_row(having, dataset)
+        yield Block(table, "Class by class, all rows", "file", by_class=True)
+    for row, own in list(having.items())[:-1]:
+        room -= classes + 2
+        if room >= 0:
+            table = tables.by_class(own["datasets"][dataset], own["std"][dataset])
+            title = f"{named(row, own['title'])}, class by class"
+            yield Block(table, title, "page", by_class=True)
+
+
+def _medical(dataset: str) -> bool:
+    return dataset in CATALOG and CATALOG[dataset].domain == "medical"
+
+
+def _without_deviation(rows: Mapping[str, Any]) -> Iterator[str]:
+    """Which rows ran once for all seeds, since nothing in them is drawn."""
+    seeds = max(len(content["runs"]) for content in rows.values())
+    once = [
+        named(row, content["title"])
+        for row, content in rows.items()
+        if len(content["runs"]) < seeds and not content.get("parameters", 0)
+    ]
+    if once:
+        yield (
+            f"{', '.join(once)}: nothing is trained, so one run serves all {seeds} "
+            "seeds and there is no deviation."
+        )
 
 
 def _sources_of_rows(rows: Mapping[str, Any], datasets: Iterable[str]) -> Iterator[str]:
@@ -128,7 +168,11 @@ def _rows_of(
         for row, content in rows.items()
         if dataset in content["datasets"]
     }
-    if ours:
+    if len(ours) > 1:
         return ours, {row: rows[row]["title"] for row in ours}
-    method = report["method"]
-    return {method: report["datasets"][dataset]}, {method: title_of(report)}
+    # By the row that it was configured with, where there is no table of rows.
+    (own,) = ours or [report["method"]]
+    title = report.get("title", report["method"])
+    return {report.get("row") or own: report["datasets"][dataset]}, {
+        report.get("row") or own: title
+    }

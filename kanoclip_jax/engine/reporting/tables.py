@@ -16,8 +16,10 @@ COLUMNS = {
     "pixel_aupro": "AUPRO@0.3",
     "pixel_aupro_200": "AUPRO (200)",
 }
-# What the paper reports.
+# What the paper reports,
 PAPER = ("image_auroc", "pixel_auroc")
+# and what tells rows apart besides.
+BEYOND = ("image_ap", "pixel_ap", "pixel_aupro")
 Result = Mapping[str, Any]
 Values = Mapping[str, float | int | None]
 # Rows of cells, the head first.
@@ -107,7 +109,7 @@ def named(row: str, title: str) -> str:
     return title if own else f"{title}: {row}"
 
 
-def as_in_paper(datasets: Mapping[str, Result], title: str) -> Table:
+def as_in_paper(datasets: Mapping[str, Result], title: str, called: str = "") -> Table:
     """The paper's Tables 1 and 2: a line a dataset, a column a method, image / pixel.
 
     Empty where no dataset is one of the paper's.
@@ -115,12 +117,13 @@ def as_in_paper(datasets: Mapping[str, Result], title: str) -> Table:
     Args:
         datasets: our results.
         title: of our method, with whose column it is compared.
+        called: the name of our column, where it is not the title.
     """
     known = {name: r for name, r in datasets.items() if "published" in r}
     if not known:
         return []
     methods = list(next(iter(known.values()))["published"])
-    rows = [["image / pixel AUROC", *methods, f"{title}, here", "Δ"]]
+    rows = [["image / pixel AUROC", *methods, f"{called or title}, here", "Δ"]]
     for name, result in known.items():
         theirs, mean = result["published"], result["mean"]
         own = theirs.get(title, {})
@@ -145,9 +148,7 @@ def ablation(rows: Mapping[str, Any]) -> Table:
 
     Images per second and trained parameters close a line.
     """
-    names = list(
-        dict.fromkeys(name for row in rows.values() for name in row["datasets"])
-    )
+    names = _datasets_of(rows)
     cited = {n for n in names if any(_published(row, rows[row], n) for row in rows)}
     head = ["image / pixel AUROC"]
     for name in names:
@@ -156,9 +157,7 @@ def ablation(rows: Mapping[str, Any]) -> Table:
     for row, content in rows.items():
         line = [named(row, content["title"])]
         for name in names:
-            result = content["datasets"].get(name)
-            mean = {} if result is None else result["mean"]
-            spread = {} if result is None else content["std"][name]["mean"]
+            mean, spread = _mean_of(content, name)
             line.append(_pair(percent(mean.get(k), spread.get(k)) for k in PAPER))
             if name in cited:
                 figures = _published(row, content, name)
@@ -172,6 +171,56 @@ def ablation(rows: Mapping[str, Any]) -> Table:
         line.append(f"{content.get('parameters', 0):,}")
         table.append(line)
     return table
+
+
+def beyond_auroc(rows: Mapping[str, Any]) -> Table:
+    """A line for each row of a suite, AP and AUPRO for each dataset.
+
+    Args:
+        rows: as of `ablation`.
+    """
+    names = _datasets_of(rows)
+    table = [[" / ".join(COLUMNS[key] for key in BEYOND), *names]]
+    for row, content in rows.items():
+        line = [named(row, content["title"])]
+        for name in names:
+            result, spread = _mean_of(content, name)
+            line.append(_pair(percent(result.get(k), spread.get(k)) for k in BEYOND))
+        table.append(line)
+    return table
+
+
+def class_by_row(rows: Mapping[str, Any], dataset: str) -> Table:
+    """A line for each class of a dataset and their mean, image / pixel AUROC by row.
+
+    Args:
+        rows: as of `ablation`, those that have the dataset.
+        dataset: its id.
+    """
+    results = {row: content["datasets"][dataset] for row, content in rows.items()}
+    head = [named(row, rows[row]["title"]) for row in rows]
+    table = [["image / pixel AUROC", *head]]
+    for name in dict.fromkeys(
+        c for result in results.values() for c in result["classes"]
+    ):
+        found = [result["classes"].get(name, {}) for result in results.values()]
+        table.append([name, *(_pair(percent(f.get(k)) for k in PAPER) for f in found)])
+    means = [result["mean"] for result in results.values()]
+    return [*table, ["mean", *(_pair(percent(m[k]) for k in PAPER) for m in means)]]
+
+
+def _datasets_of(rows: Mapping[str, Any]) -> list[str]:
+    return list(
+        dict.fromkeys(name for row in rows.values() for name in row["datasets"])
+    )
+
+
+def _mean_of(content: Mapping[str, Any], dataset: str) -> tuple[Values, Values]:
+    """A row's mean of a dataset and its deviation, empty where it lacks it."""
+    if dataset not in content["datasets"]:
+        return {}, {}
+    spread = content["std"][dataset]["mean"]
+    return content["datasets"][dataset]["mean"], spread
 
 
 def _published(

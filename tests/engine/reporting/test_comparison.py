@@ -6,7 +6,7 @@ from kanoclip_jax.engine.reporting import comparison, page, report
 from kanoclip_jax.engine.reporting.comparison import averages
 from kanoclip_jax.engine.reporting.sections import sections
 from kanoclip_jax.engine.reporting.tables import named
-from kanoclip_jax.engine.suite import mean_and_std
+from kanoclip_jax.engine.summary import mean_and_std
 
 
 def result(image: float, pixel: float | None) -> dict:
@@ -85,7 +85,7 @@ def test_a_dataset_that_one_row_lacks_counts_for_none() -> None:
 def test_the_table_has_cost_and_averages() -> None:
     section = next(s for s in sections(made(SEEDS, FACTS)) if s.groups)
     assert section.title == "Methods compared"
-    ((head, clip, mvfa),) = section.tables
+    (((head, clip, mvfa), *_),) = section.blocks
     assert head[3:] == [
         "image AUROC",
         "image AP",

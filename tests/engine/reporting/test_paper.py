@@ -154,7 +154,8 @@ def test_ours_stand_beside_another_paper_s() -> None:
             [cell.strip() for cell in line.strip("|").split("|")]
             for line in shown.splitlines()
         ]
-        cells = {line[0]: line[1:] for line in lines}
+        # The first table of a row is of AUROC.
+        cells = {line[0]: line[1:] for line in reversed(lines)}
         assert cells["Crane+ (Crane's paper)"] == [*"–––", "88.3", "74.5", "47.9"]
         assert cells["Crane+ (here)"] == [*"–––", "90.0", "–", "–"]
         assert cells["Crane+, Δ"] == [*"–––", "+1.7", "–", "–"]
@@ -163,6 +164,27 @@ def test_ours_stand_beside_another_paper_s() -> None:
     assert "Crane's figures: Crane, arXiv" in shown
     # Of a method that the paper does not have, nothing is shown.
     assert "Crane" not in report.to_markdown(made | {"title": "KAnoCLIP"})
+
+
+def test_medical_figures_are_no_diagnosis() -> None:
+    def page(dataset: str) -> list[str]:
+        made = report.make_report(
+            {dataset: report.with_facts(dataset, result(0.8, 0.9), [])},
+            method="kanoclip",
+            title="KAnoCLIP",
+            parameters=1234,
+            images_per_second=None,
+            checkpoint=None,
+            clip={"name": "demo", "fingerprint": "f" * 64},
+            train_seconds=1,
+            eval_seconds=1,
+            absent={},
+        )
+        return report.to_markdown(made).splitlines()
+
+    (foot,) = [line for line in page("mpdd") if "not a medical device" in line]
+    assert page("mpdd")[-1] == page("brainmri")[-1] == foot
+    assert f"- {foot}" in page("brainmri")
 
 
 def test_medical_tables_say_that_protocols_are_mixed() -> None:
