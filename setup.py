@@ -56,6 +56,7 @@ setup(
         "cuda12": ["jax[cuda12]"],
         "export": _EXPORT,
         "formats": _FORMATS,
+        "int8": [*_EXPORT, "nncf>=2.14"],
         "knowledge": ["openai>=1.56"],
         "test": [
             *_EXPORT,
