@@ -116,6 +116,9 @@ def into_onnx(model: Any, said: Inside) -> None:
 
 def into_openvino(model: Any, said: Inside) -> None:
     """Write it into an OpenVINO model's `rt_info`, where Model API looks."""
+    if "framework" in model.rt_info:
+        # What OpenVINO took over from ONNX, the same once more.
+        del model.rt_info["framework"]
     for key, value in (said.plain | {DOCUMENT: said.document}).items():
         model.set_rt_info(value, [SECTION, key])
 

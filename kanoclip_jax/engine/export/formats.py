@@ -124,20 +124,24 @@ def write_stablehlo(
     """
     batch = batch_size or jax.export.symbolic_shape(_BATCH)[0]
     weights, call = program.apart()
-    inputs = program.arguments(batch)
 
-    def export(names: Iterable[str], platforms: tuple[str, ...]) -> jax.export.Exported:
+    def export(
+        names: Iterable[str], batch: Any, platforms: tuple[str, ...]
+    ) -> jax.export.Exported:
         types = {
             name: jax.ShapeDtypeStruct(weights[name].shape, weights[name].dtype)
             for name in names
         }
-        return jax.export.export(jax.jit(call), platforms=platforms)(types, *inputs)
+        return jax.export.export(jax.jit(call), platforms=platforms)(
+            types, *program.arguments(batch)
+        )
 
     with lowering.tracing_for("any"):
-        # Prompts are baked in, so that the text tower among others is never read.
-        kept = set(export(weights, PLATFORMS[:1]).module_kept_var_idx)
+        # Prompts are baked in, so that the text tower among others is never read. A
+        # program of any batch says that it keeps all of its arguments.
+        kept = set(export(weights, 1, PLATFORMS[:1]).module_kept_var_idx)
         names = [name for i, name in enumerate(sorted(weights)) if i in kept]
-        exported = export(names, PLATFORMS)
+        exported = export(names, batch, PLATFORMS)
     (folder / STABLEHLO).write_bytes(exported.serialize())
     tensors = {name: np.asarray(weights[name], order="C") for name in names}
     # Its own `save_file` would leave a file that its owner alone may read.
