@@ -274,6 +274,11 @@ def get_config(row: str = "") -> ConfigDict:
     config.export.batch_size = 0  # the only one that the model takes; 0 takes any
     # Pictures on which the exported is compared with JAX; empty is embedded textures.
     config.export.input = ""
+    # Pictures (a folder) to quantize OpenVINO's model on, in 8-bit integers beside the
+    # others; kept if it says the same of every second one of them.
+    config.export.int8 = ""
+    # Also a model repository for OpenVINO Model Server and Triton: WORKDIR/export/serving.
+    config.export.serving = False
 
     config.save = ConfigDict()
     # Where --mode=save puts the head; empty is WORKDIR/pretrained.

@@ -160,10 +160,14 @@ _FOUND = {
 PREDICTED = _KNOWN | _FOUND | {"score": _SHARE}
 FAILED = _KNOWN | _FOUND | {"error": str}
 # What an export says of its formats.
-FORMATS = {"formats": {...: {"files": {...: str}}}}
+FORMATS = {
+    "formats": {...: {"files": {...: str}}},
+    "serving?": {"files": [str]},
+}
 _SIDE = Span(1, 2**20, whole=True)
-# And of all else that its runner reads.
-MANIFEST = FORMATS | {
+# What stands inside a model's file, too: all else that its runner reads.
+INSIDE = {
+    "precision?": str,
     "v": Choice((2,)),
     "image_size": _SIDE,
     "patch_px": _SIDE,
@@ -178,3 +182,5 @@ MANIFEST = FORMATS | {
     },
     "tiles": str,
 }
+# The manifest.
+MANIFEST = FORMATS | INSIDE

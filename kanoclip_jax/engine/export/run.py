@@ -1,18 +1,17 @@
 """The command: write each format, run it again, compare, and only then keep it."""
 
-import dataclasses
-import datetime
-import importlib.metadata
 import json
 import math
-import platform
 import shutil
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
+from jaxtyping import UInt8
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from data_pipelines.digests import of_file, seal
@@ -26,8 +25,13 @@ from kanoclip_jax.engine.export.agreement import (
     compare,
     take_sample,
 )
+from kanoclip_jax.engine.export.contents import MANIFEST
+from kanoclip_jax.engine.export.description import describe, inside
 from kanoclip_jax.engine.export.formats import FORMATS, check_formats
-from kanoclip_jax.engine.export.program import INPUTS, OUTPUTS, Program, make_program
+from kanoclip_jax.engine.export.program import Program, make_program
+from kanoclip_jax.engine.export.quantized import export_int8, find_pictures
+from kanoclip_jax.engine.export.runtimes import INT8
+from kanoclip_jax.engine.export.serving import check_serving, lay_out
 from kanoclip_jax.engine.export.standalone import standalone
 from kanoclip_jax.engine.prediction.calibration import Calibration, find_calibrations
 from kanoclip_jax.engine.prediction.own import read_own
@@ -40,18 +44,15 @@ from kanoclip_jax.errors import InputError
 from kanoclip_jax.files import reason
 from kanoclip_jax.verdict import Thresholds
 
-MANIFEST = "manifest.json"
-# 2: pictures are read as the manifest says.
-_VERSION = 2
-_PACKAGES = ("kanoclip-jax", "jax", "jaxlib", "flax", "transformers", "numpy", "Pillow")
-
 
 def main(
     config: FrozenConfigDict, workdir: Path, overrides: frozenset[str] = frozenset()
 ) -> int:
-    """Export the checkpoint to `WORKDIR/export`."""
-    names = config.export.formats
-    check_formats(names)
+    """Export the checkpoint to `WORKDIR/export`; returns 1 where a part is not kept."""
+    export = config.export
+    check_formats(export.formats)
+    if export.serving:
+        check_serving(export.formats)
     if "clip.dtype" in overrides and config.clip.dtype == "bfloat16":
         raise InputError(
             "clip.dtype is 'bfloat16'; exported models are float32, and OpenVINO "
@@ -65,15 +66,35 @@ def main(
         calibrations = _calibrations(trained, workdir)
         calibrated = tuple(found.class_name for found in calibrations.values())
         program, sample = _prepare(trained, calibrated)
+    images = None
+    if export.int8:
+        size, reading = program.image_size, reading_of(trained.config)
+        images = find_pictures(export.int8, size, reading)
     limits = _thresholds(program.class_names, calibrations, config)
-    batch_size = config.export.batch_size or None
-    manifest = _describe(trained, program, batch_size, limits, calibrations)
-    _write(names, program, sample, workdir, manifest)
+    manifest = describe(
+        trained,
+        program,
+        export.batch_size or None,
+        limits,
+        {name: found.scale for name, found in calibrations.items() if found.scale},
+        [p for name in export.formats for p in FORMATS[name].packages]
+        + ["nncf", "openvino"] * bool(export.int8),
+    )
+    refused = _write(config.export, program, Given(sample, images), workdir, manifest)
     for name in program.class_names:
         if name not in limits:
             print(f"no thresholds for {name!r}: see --mode=calibrate")
     print(f"exported: {workdir / 'export'} ({', '.join(program.class_names)})")
-    return 0
+    if refused:
+        print(f"error: {refused}", file=sys.stderr)
+    return 1 if refused else 0
+
+
+class Given(NamedTuple):
+    """Pictures: with JAX's answers, and to quantize on where that is asked for."""
+
+    sample: Sample
+    images: UInt8[np.ndarray, "b s s 3"] | None
 
 
 def _prepare(trained: Trained, calibrated: tuple[str, ...]) -> tuple[Program, Sample]:
@@ -122,27 +143,34 @@ def _thresholds(
 
 
 def _write(
-    names: tuple[str, ...],
+    export: Any,
     program: Program,
-    sample: Sample,
+    given: Given,
     workdir: Path,
     manifest: dict[str, Any],
-) -> None:
+) -> str:
     """Write the formats, the manifest and the runner beside their place, then into it.
+
+    Returns:
+        Why 8-bit integers are left out; empty where they were not asked for, or kept.
 
     Raises:
         InputError: a format says something else than JAX, or the folder cannot be
             written to.
     """
     partial = workdir / "export.partial"
+    refused = ""
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         manifest["formats"] = {
-            name: _export(name, program, sample, manifest["batch_size"], partial)
-            for name in names
+            name: _export(name, program, given.sample, manifest, partial)
+            for name in export.formats
         }
-        manifest["versions"] = _versions(names)
+        if given.images is not None:
+            refused = _quantize(program, given.images, manifest, partial)
+        if export.serving:
+            manifest["serving"] = lay_out(partial, manifest)
         (partial / "runner.py").write_text(standalone(), encoding="utf-8")
         _keep(partial, workdir / "export", manifest)
     except OSError as error:
@@ -151,6 +179,23 @@ def _write(
         ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    return refused
+
+
+def _quantize(
+    program: Program, images: np.ndarray, manifest: dict[str, Any], folder: Path
+) -> str:
+    """Add 8-bit integers to the formats; returns why they are left out, if they are."""
+    print(f"{INT8}: quantizing on {len(images[::2])} pictures …", flush=True)
+    entry, drift = export_int8(program, images, folder, manifest)
+    print(f"{INT8}: {drift}")
+    if entry:
+        manifest["formats"][INT8] = entry
+        return ""
+    return (
+        f"{INT8} moves {', '.join(drift.excess)}, so it is not kept; the rest is. Name "
+        "more pictures like those to come with --config.export.int8, or leave it out"
+    )
 
 
 def _in_float32(config: FrozenConfigDict) -> FrozenConfigDict:
@@ -172,18 +217,22 @@ def _calibrations(trained: Trained, workdir: Path) -> dict[str, Calibration]:
 
 
 def _export(
-    name: str, program: Program, sample: Sample, batch_size: int | None, folder: Path
+    name: str,
+    program: Program,
+    sample: Sample,
+    manifest: Mapping[str, Any],
+    folder: Path,
 ) -> dict[str, Any]:
     """Write one format and compare it; returns what the manifest says of it.
 
     Raises:
         InputError: what was written says something else than JAX.
     """
-    format_ = FORMATS[name]
+    format_, batch_size = FORMATS[name], manifest["batch_size"]
     print(f"{name}: writing …", flush=True)
     before = set(folder.iterdir())
     started = time.monotonic()
-    format_.write(program, folder, batch_size)
+    format_.write(program, folder, batch_size, inside(manifest))
     files = sorted(set(folder.iterdir()) - before)
     took = time.monotonic() - started
     size = sum(file.stat().st_size for file in files) / 2**20
@@ -214,61 +263,6 @@ def _say(name: str, found: Agreement) -> str:
     )
 
 
-def _describe(
-    trained: Trained,
-    program: Program,
-    batch_size: int | None,
-    limits: Mapping[str, Thresholds],
-    calibrations: Mapping[str, Calibration],
-) -> dict[str, Any]:
-    """What the manifest says of the model, whatever its format."""
-    side = program.image_size
-    batch = batch_size or "batch"
-    return {
-        "v": _VERSION,
-        "created": datetime.date.today().isoformat(),
-        "image_size": side,
-        "patch_px": trained.method.clip.patch,
-        "tiles": trained.config.predict.tiles,
-        "batch_size": batch_size,
-        "class_names": list(program.class_names),
-        "thresholds": {
-            name: thresholds._asdict() for name, thresholds in limits.items()
-        },
-        # Of pictures, where colours begin and end.
-        "scales": {
-            name: found.scale
-            for name in program.class_names
-            if (found := calibrations.get(canonical(name))) and found.scale
-        },
-        "inputs": dict(
-            zip(
-                INPUTS, (["uint8", batch, side, side, 3], ["int32", batch]), strict=True
-            )
-        ),
-        "outputs": dict(
-            zip(
-                OUTPUTS,
-                (["float32", batch, side, side], ["float32", batch]),
-                strict=True,
-            )
-        ),
-        "checkpoint": str(trained.checkpoint) if trained.checkpoint else None,
-        "clip": trained.method.clip.name,
-        "identity": trained.identity(trained.config.predict.tiles),
-        # What the runner reads pictures with, unless it is told otherwise.
-        "reading": dataclasses.asdict(reading_of(trained.config)),
-    }
-
-
-def _versions(names: tuple[str, ...]) -> dict[str, str]:
-    packages = [*_PACKAGES, *(p for name in names for p in FORMATS[name].packages)]
-    return {"python": platform.python_version()} | {
-        package: importlib.metadata.version(package)
-        for package in dict.fromkeys(packages)
-    }
-
-
 def _keep(partial: Path, folder: Path, manifest: Mapping[str, Any]) -> None:
     """Move what is complete into its folder, the manifest last.
 
@@ -276,20 +270,34 @@ def _keep(partial: Path, folder: Path, manifest: Mapping[str, Any]) -> None:
     """
     folder.mkdir(exist_ok=True)
     old = folder / MANIFEST
-    try:
-        formats = documents.read(old, shapes.FORMATS, "")["formats"]
-        stale = {file for entry in formats.values() for file in entry["files"]}
-    except InputError:
-        stale = set()
     sealed = seal({**manifest, "runner": of_file(partial / "runner.py")})
     (partial / MANIFEST).write_text(
         json.dumps(sealed, indent=2) + "\n", encoding="utf-8"
     )
+    stale = _stale(old)
     # Without a manifest a folder is no export, so that no half of one is taken for it.
     old.unlink(missing_ok=True)
     for name in stale:
-        file = folder / Path(name).name
-        if file.is_file():
-            file.unlink()
-    for file in sorted(partial.iterdir(), key=lambda file: file.name == MANIFEST):
-        file.replace(folder / file.name)
+        if (folder / name).is_file():
+            (folder / name).unlink()
+    files = [path for path in partial.rglob("*") if path.is_file()]
+    for file in sorted(files, key=lambda file: file == partial / MANIFEST):
+        target = folder / file.relative_to(partial)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file.replace(target)
+
+
+def _stale(manifest: Path) -> set[str]:
+    """The files of an earlier export, relative to its folder, and none outside."""
+    try:
+        said = documents.read(manifest, shapes.FORMATS, "")
+    except InputError:
+        return set()
+    files = {
+        Path(name).name for one in said["formats"].values() for name in one["files"]
+    }
+    served = said.get("serving", {}).get("files", [])
+    inner = (Path(name) for name in served)
+    return files | {
+        str(path) for path in inner if not path.is_absolute() and ".." not in path.parts
+    }

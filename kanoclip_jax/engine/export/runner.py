@@ -13,35 +13,38 @@ HEIC pillow-heif. From Python, beside `manifest.json` and the model's files:
     found.score, found.label, found.boxes, found.anomaly_map
 
 From the command line: `python runner.py photos/ --class-name="metal nut"`; `--help`
-lists the options.
+lists the options. A model's file says what it is, so that one alone will do, too:
+`Detector("model.onnx")`, `--model=model.xml`.
 """
 
 import argparse
 import contextlib
 import dataclasses
-import hashlib
 import io
 import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_pipelines.digests import is_whole
 from data_pipelines.errors import DataError
 from data_pipelines.names import canonical, printable, readable
 from data_pipelines.pictures.reading import ORIENTATIONS, Reading
-from kanoclip_jax import documents
-from kanoclip_jax.engine import shapes
+from kanoclip_jax.engine.export.contents import (
+    own_precision,
+    read_document,
+    read_manifest,
+)
+from kanoclip_jax.engine.export.progress import Progress
 from kanoclip_jax.engine.export.runtimes import (
     BACKENDS,
+    INT8,
     STARTS,
+    backend_of,
     check_files,
     choose_backend,
     listed,
@@ -68,11 +71,6 @@ except ImportError:
     # Windows: nothing keeps two commands from writing into one folder.
     fcntl = None
 
-MANIFEST = "manifest.json"
-_AGAIN = (
-    "use the runner.py that lies beside it, export again, or name the folder of an "
-    "export"
-)
 # The same as the package's own, which takes no other either.
 _LOCK = ".lock"
 
@@ -104,12 +102,14 @@ class Detector(Detecting):
     """Scores pictures; any number of threads may share one.
 
     Args:
-        folder: of the export; the one that this file is in where None.
+        folder: of the export, or one of its models' files alone (`model.xml` beside its
+            `model.bin`, `model.onnx`); the folder that this file is in where None.
         backend: `openvino`, `onnxruntime`, or `auto`: the first of them that is
             installed and has its files here.
         device: what computes: `CPU`; with OpenVINO `GPU`, `NPU` or `AUTO`, with ONNX
             Runtime `CUDA` or `TENSORRT`.
-        precision: `float32`, or `bfloat16` with OpenVINO.
+        precision: `float32`; with OpenVINO `bfloat16`, or `int8` where the export has
+            it.
         batch_size: pictures, or windows of them, that pass at once; a model that was
             exported for a fixed number takes that, and others 1, where None.
         min_area: regions of fewer pixels are left out.
@@ -147,7 +147,15 @@ class Detector(Detecting):
         tiles: str | int | None = None,
     ) -> None:
         folder = Path(__file__).parent if folder is None else Path(folder).expanduser()
-        manifest, digest = _read_manifest(folder)
+        device = device.upper()
+        started = None
+        alone = backend_of(folder, backend, precision)
+        if alone:
+            started = STARTS[alone](folder, device, precision)
+            manifest, digest = read_document(folder, started.document)
+            precision = own_precision(folder, manifest, precision)
+        else:
+            manifest, digest = read_manifest(folder)
         self.class_names = tuple(map(readable, manifest["class_names"]))
         self.image_size, self.patch = manifest["image_size"], manifest["patch_px"]
         self.min_area = min_area
@@ -158,14 +166,18 @@ class Detector(Detecting):
             raise InputError(f"batch_size is {batch_size}; allowed: {allowed}")
         given = {"value_range": value_range, "max_pixels": max_pixels}
         self._set(manifest, given | {"orientation": orientation}, tiles)
-        formats = manifest["formats"]
-        self.backend = choose_backend(backend, folder, formats)
-        model = check_files(folder, formats[BACKENDS[self.backend]]["files"])
-        self._run = STARTS[self.backend](model, device.upper(), precision)
+        self.backend = alone
+        if started is None:
+            formats = manifest["formats"]
+            self.backend = choose_backend(backend, folder, formats, precision)
+            kind = INT8 if precision == "int8" else BACKENDS[self.backend]
+            model = check_files(folder, formats[kind]["files"])
+            started = STARTS[self.backend](model, device, precision)
+        self._run = started
         self.identity = {
             "model": digest,
             "backend": self.backend,
-            "device": device.upper(),
+            "device": device,
             "precision": precision,
             "predict.tiles": self.tiles,
             **self.reading.identity(),
@@ -257,18 +269,6 @@ class Detector(Detecting):
         return known.index(canonical(class_name))
 
 
-def _read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
-    """The manifest, and the SHA-256 of its file."""
-    file = folder / MANIFEST
-    data = documents.read_bytes(file, "name the folder of an export")
-    manifest = documents.parse(data, str(file), shapes.MANIFEST, _AGAIN)
-    if not is_whole(manifest):
-        raise InputError(
-            f"{file} is not what was exported: it was damaged or edited; {_AGAIN}"
-        )
-    return manifest, hashlib.sha256(data).hexdigest()
-
-
 @contextlib.contextmanager
 def _held(folder: Path) -> Iterator[None]:
     """Keep other processes from predicting into a folder; make it if need be."""
@@ -304,35 +304,6 @@ def _take(lock: int, folder: Path) -> None:
         pass
 
 
-class _Progress:
-    """How far a command is, on stderr: one line of a terminal, or one each 30 s."""
-
-    def __init__(self, total: int) -> None:
-        self._total, self._done = total, 0
-        self._terminal = sys.stderr.isatty()
-        self._start = self._said = time.monotonic()
-
-    def step(self) -> None:
-        self._done += 1
-        now = time.monotonic()
-        last = self._terminal and self._done == self._total
-        if now - self._said < (0.1 if self._terminal else 30) and not last:
-            return
-        self._said = now
-        # Some clocks tick seldom.
-        rate = self._done / max(now - self._start, 1e-3)
-        left = timedelta(seconds=round((self._total - self._done) / rate))
-        text = f"{self._done}/{self._total}, {rate:.2f}/s, {left} left"
-        self._print(text, "\n" if last else "")
-
-    def say(self, message: str) -> None:
-        self._print(message, "\n")
-
-    def _print(self, text: str, end: str) -> None:
-        text, end = (f"\r{text:<50}", end) if self._terminal else (text, "\n")
-        print(text, end=end, file=sys.stderr, flush=True)
-
-
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:
         raise InputError(f"{message}; see --help")
@@ -340,11 +311,16 @@ class _Parser(argparse.ArgumentParser):
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(
-        description="Say how anomalous pictures are, and where.", allow_abbrev=False
+        description="Say how anomalous pictures are, and where.",
+        epilog="As in: %(prog)s photos/ --class-name='metal nut' --output=results. "
+        "The same command goes on where an earlier one ended; its exit status is 0, 1 "
+        "where pictures failed, and 2 where it could not begin.",
+        allow_abbrev=False,
     )
     add = parser.add_argument
     add("input", metavar="INPUT", help="an image, a folder, a glob or a list file")
-    add("--model", metavar="DIR", help="folder of the export (default: this file's)")
+    place = "folder of the export, or a model's file (default: this file's folder)"
+    add("--model", metavar="PATH", help=place)
     add("--class-name", metavar="NAME", help="what the pictures show")
     add("--output", metavar="DIR", default="predictions", help="where results go")
     add("--backend", default="auto", help="auto, openvino or onnxruntime")
@@ -353,7 +329,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default="CPU",
         help="CPU; OpenVINO: GPU, NPU, AUTO; ONNX Runtime: CUDA, TENSORRT",
     )
-    add("--precision", default="float32", help="float32, or bfloat16 with OpenVINO")
+    exact = "float32; with OpenVINO bfloat16, or int8 where it was exported"
+    add("--precision", default="float32", help=exact)
     add("--batch-size", type=int, metavar="N", help="pictures that pass at once")
     both = "of images and pixels, or of each (default: the exported ones)"
     add("--threshold", type=_threshold, metavar="T[,T]", help=both)
@@ -383,6 +360,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=POLYGONS,
         help="regions in coco.json: polygons, rle, or never (default: polygons)",
     )
+    add("--quiet", action="store_true", help="draw no bar of progress")
     return parser.parse_args(arguments)
 
 
@@ -433,8 +411,7 @@ def run(options: argparse.Namespace) -> int:
             for said in results.label_again():
                 print(said, flush=True)
             todo = results.log.begin(paths)
-            if todo:
-                _predict(detector, name, limits, results, todo)
+            _predict(detector, name, limits, results, todo, options.quiet)
     for remark in results.remarks():
         print(remark)
     print("\n".join(results.summary(len(paths) - len(todo))))
@@ -447,9 +424,10 @@ def _predict(
     limits: Thresholds | None,
     results: Results,
     todo: Mapping[Path, Stamp | None],
+    quiet: bool = False,
 ) -> None:
     """Write a line for each picture."""
-    progress = _Progress(len(todo))
+    progress = Progress(len(todo), quiet)
     for scored in detector.score(name, read_all(todo, detector.reading)):
         path = scored.key
         outcome = detector.outcome(scored, name, limits)

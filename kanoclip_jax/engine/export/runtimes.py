@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,14 @@ from kanoclip_jax.errors import InputError
 
 # The first that can be used is what `auto` takes.
 BACKENDS = {"openvino": "openvino", "onnxruntime": "onnx"}
-PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
+# The format of 8-bit integers, and what OpenVINO is told of what is not.
+INT8 = "openvino-int8"
+PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
+# By the ending of a model's file, who runs it.
+_RUN_BY = {".xml": "openvino", ".onnx": "onnxruntime"}
+# Where a model's file says what it is: the key of its metadata, and OpenVINO's section.
+DOCUMENT = "kanoclip"
+SECTION = "model_info"
 # ONNX Runtime's own names of what computes.
 _PROVIDERS = {
     "CPU": "CPUExecutionProvider",
@@ -31,26 +38,51 @@ _PROVIDERS = {
 Run = Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
 
 
+class Started(NamedTuple):
+    """A model that a runtime has loaded.
+
+    Attributes:
+        run: it.
+        inputs: the names of what it takes.
+        document: what its file says of it, as JSON; empty where it says nothing.
+    """
+
+    run: Run
+    inputs: tuple[str, ...]
+    document: str
+
+    def __call__(self, given: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+        """Run it on those of the inputs that it takes."""
+        return self.run({name: given[name] for name in self.inputs})
+
+
 def listed(names: Iterable[str]) -> str:
     """Names in a message."""
     return ", ".join(map(repr, names))
 
 
-def choose_backend(given: str, folder: Path, formats: Mapping[str, Any]) -> str:
+def choose_backend(
+    given: str, folder: Path, formats: Mapping[str, Any], precision: str = "float32"
+) -> str:
     """The runtime to take.
 
     Args:
         given: its name, or `auto` for the first that is installed and has its files.
         folder: of the export.
         formats: what its manifest says of them.
+        precision: one of `PRECISIONS`.
 
     Raises:
         InputError: there is none, or not the one that was asked for.
     """
-    if given not in ("auto", *BACKENDS):
-        raise InputError(
-            f"backend is {given!r}; allowed: {listed(('auto', *BACKENDS))}"
-        )
+    _check(given, precision)
+    if precision == "int8":
+        if INT8 not in formats:
+            raise InputError(
+                f"precision is 'int8', and {folder} holds {listed(formats)}; export "
+                "with --config.export.int8=FOLDER of pictures, or take another"
+            )
+        return "openvino" if given == "auto" else given
     if given != "auto":
         if BACKENDS[given] not in formats:
             raise InputError(
@@ -68,6 +100,32 @@ def choose_backend(given: str, folder: Path, formats: Mapping[str, Any]) -> str:
         f"nothing that runs {folder} is installed, or its files are gone; "
         f"pip install {' or '.join(usable)}"
     )
+
+
+def backend_of(model: Path, given: str, precision: str) -> str | None:
+    """The runtime of a model's file; None where something is no such file.
+
+    Raises:
+        InputError: another was asked for.
+    """
+    own = _RUN_BY.get(model.suffix.lower())
+    if own is None or model.is_dir():
+        return None
+    _check(given, precision)
+    if given not in ("auto", own):
+        raise InputError(
+            f"backend is {given!r}, and {model} is for {own!r}; take that, or 'auto'"
+        )
+    return own
+
+
+def _check(backend: str, precision: str) -> None:
+    for name, given, allowed in (
+        ("backend", backend, ("auto", *BACKENDS)),
+        ("precision", precision, PRECISIONS),
+    ):
+        if given not in allowed:
+            raise InputError(f"{name} is {given!r}; allowed: {listed(allowed)}")
 
 
 def check_files(folder: Path, files: Mapping[str, str]) -> Path:
@@ -92,10 +150,12 @@ def check_files(folder: Path, files: Mapping[str, str]) -> Path:
                 f"{folder / name} is not what was exported (its SHA-256 begins "
                 f"{digest.hexdigest()[:12]}, not {expected[:12]}); copy the export again"
             )
-    return folder / next(name for name in files if name.endswith((".onnx", ".xml")))
+    return folder / next(name for name in files if name.endswith(tuple(_RUN_BY)))
 
 
-def start_openvino(model: Path, device: str = "CPU", precision: str = "float32") -> Run:
+def start_openvino(
+    model: Path, device: str = "CPU", precision: str = "float32"
+) -> Started:
     """A model in OpenVINO; any number of threads may share it.
 
     Args:
@@ -106,8 +166,6 @@ def start_openvino(model: Path, device: str = "CPU", precision: str = "float32")
     Raises:
         InputError: it is not installed, or cannot load the model, or a wrong option.
     """
-    if precision not in PRECISIONS:
-        raise InputError(f"precision is {precision!r}; allowed: {listed(PRECISIONS)}")
     openvino = import_openvino()
     core = openvino.Core()
     there = [*core.available_devices, "AUTO"]
@@ -125,7 +183,10 @@ def start_openvino(model: Path, device: str = "CPU", precision: str = "float32")
                 "precision is 'bfloat16', which this processor lacks; take 'float32'"
             )
     with _loading(model, openvino, device):
-        compiled = core.compile_model(core.read_model(str(model)), device, options)
+        read = core.read_model(str(model))
+        place = [SECTION, DOCUMENT]
+        said = read.get_rt_info(place).value if read.has_rt_info(place) else ""
+        compiled = core.compile_model(read, device, options)
     # A request must not be shared between threads.
     own = threading.local()
 
@@ -136,15 +197,13 @@ def start_openvino(model: Path, device: str = "CPU", precision: str = "float32")
         # The request's own memory, which its next call writes into.
         return np.array(found[0]), np.array(found[1])
 
-    return run
+    return Started(run, tuple(one.any_name for one in compiled.inputs), str(said))
 
 
 def start_onnxruntime(
     model: Path, device: str = "CPU", precision: str = "float32"
-) -> Run:
+) -> Started:
     """A model in ONNX Runtime; see `start_openvino`."""
-    if precision not in PRECISIONS:
-        raise InputError(f"precision is {precision!r}; allowed: {listed(PRECISIONS)}")
     if precision != "float32":
         raise InputError(
             f"precision is {precision!r}, and ONNX Runtime takes 'float32' alone; take "
@@ -168,7 +227,11 @@ def start_onnxruntime(
             f"device is {device!r}, which ONNX Runtime could not start (its log says "
             "why); take 'CPU'"
         )
-    return lambda inputs: session.run(None, inputs)
+    return Started(
+        lambda inputs: session.run(None, inputs),
+        tuple(one.name for one in session.get_inputs()),
+        session.get_modelmeta().custom_metadata_map.get(DOCUMENT, ""),
+    )
 
 
 def import_openvino() -> Any:

@@ -232,7 +232,7 @@ def test_what_differs_from_jax_is_not_kept(
 
         return run
 
-    def write(program, folder: Path, batch_size: int | None) -> None:
+    def write(program, folder: Path, batch_size: int | None, said) -> None:
         (folder / "model.onnx").write_text("")
 
     fake = formats.FORMATS["onnx"]._replace(write=write, load=off)

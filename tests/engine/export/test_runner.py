@@ -381,7 +381,8 @@ def test_exports_that_cannot_be_used_are_named(runner, copied, tmp_path):
         runner.Detector(tmp_path)
     for options, words in (
         ({"backend": "torch"}, "allowed: 'auto', 'openvino', 'onnxruntime'"),
-        ({"precision": "int8"}, "allowed: 'float32', 'bfloat16'"),
+        ({"precision": "int4"}, "allowed: 'float32', 'bfloat16', 'int8'"),
+        ({"precision": "int8"}, "holds 'onnx', 'openvino'; export with --config.exp"),
         ({"batch_size": 0}, "allowed: 1 and above"),
     ):
         with pytest.raises(runner.InputError, match=words):

@@ -1,0 +1,239 @@
+"""8-bit integers: OpenVINO's model quantized on pictures, kept if it says the same.
+
+NNCF's post-training quantization [1] with its settings for transformers: weights
+symmetric, activations asymmetric, and SmoothQuant on products.
+
+[1] Kozlov et al., "Neural Network Compression Framework for fast model inference", 2020
+"""
+
+import contextlib
+import importlib.util
+import io
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from data_pipelines.digests import of_file
+from data_pipelines.pictures import Reading
+from data_pipelines.transforms import read_image
+from kanoclip_jax.engine.export.description import inside, into_openvino
+from kanoclip_jax.engine.export.formats import IR, load_openvino, write_openvino
+from kanoclip_jax.engine.export.program import INPUTS, Program
+from kanoclip_jax.engine.export.runtimes import import_openvino
+from kanoclip_jax.engine.prediction.inputs import find_inputs
+from kanoclip_jax.errors import InputError
+from kanoclip_jax.verdict import is_above
+
+IR_INT8 = "model-int8.xml"
+# Fewer say little of what activations are like; NNCF looks at no more than 300.
+_FEWEST, _MOST = 10, 300
+
+
+class Drift(NamedTuple):
+    """How far a model's answers moved, on pictures that it was not calibrated on.
+
+    Attributes:
+        maps: the largest difference of any pixel,
+        mean: and the mean one.
+        scores: the largest difference of any score.
+        turned: the share of verdicts that are others; None where there are no
+            thresholds.
+        pictures: how many were compared.
+    """
+
+    maps: float
+    mean: float
+    scores: float
+    turned: float | None
+    pictures: int
+
+    @property
+    def excess(self) -> list[str]:
+        """What lies outside its bounds, with them; empty where nothing does."""
+        return [
+            f"{what} by {getattr(self, key):.2g} (allowed is {BOUNDS[key]:g})"
+            for key, what in _WORDS.items()
+            if getattr(self, key) is not None and not getattr(self, key) <= BOUNDS[key]
+        ]
+
+    def __str__(self) -> str:
+        turned = "no thresholds, so no verdicts were compared"
+        if self.turned is not None:
+            turned = f"{self.turned:.1%} of verdicts turned"
+        return (
+            f"maps within {self.maps:.2g} (mean {self.mean:.2g}), scores within "
+            f"{self.scores:.2g} of float32's, {turned} ({self.pictures} pictures)"
+        )
+
+
+# Absolute, of what lies in [0, 1]; `turned` is a share.
+BOUNDS = {"maps": 0.15, "mean": 0.01, "scores": 0.05, "turned": 0.05}
+_WORDS = {
+    "maps": "a map's pixel",
+    "mean": "maps in the mean",
+    "scores": "a score",
+    "turned": "verdicts (a share)",
+}
+
+
+def find_pictures(
+    given: str, size: int, reading: Reading
+) -> UInt8[np.ndarray, "b s s 3"]:
+    """The pictures to quantize on, and to compare on.
+
+    Args:
+        given: as `find_inputs` takes them.
+        size: of the model.
+        reading: what the numbers of pictures mean.
+
+    Raises:
+        InputError, DataError: there are too few, one cannot be read, or packages are
+            missing.
+    """
+    missing = [n for n in ("nncf", "openvino") if not importlib.util.find_spec(n)]
+    if missing:
+        raise InputError(
+            f"export.int8 needs {', '.join(missing)}: pip install -e '.[int8]'"
+        )
+    paths = find_inputs(given, key="export.int8")
+    if len(paths) < _FEWEST:
+        raise InputError(
+            f"export.int8 {given!r} names {len(paths)} pictures; allowed are {_FEWEST} "
+            "and more, normal and anomalous ones of what the model will see"
+        )
+    # Evenly from all of a folder.
+    rows = np.unique(np.linspace(0, len(paths) - 1, min(len(paths), _MOST)).astype(int))
+    return np.stack([read_image(paths[row], size, reading)[0] for row in rows])
+
+
+def export_int8(
+    program: Program,
+    images: UInt8[np.ndarray, "b s s 3"],
+    folder: Path,
+    manifest: Mapping[str, Any],
+) -> tuple[dict[str, Any] | None, Drift]:
+    """Write `model-int8.xml` and `model-int8.bin`, and compare them with float32.
+
+    Every second picture is what it is quantized on, the others what it is compared on.
+
+    Args:
+        program: what is exported.
+        images: see `find_pictures`.
+        folder: to write to, which may hold the float32 model.
+        manifest: of the export.
+
+    Returns:
+        What the manifest says of it, None where it moved too far and nothing is kept;
+        and how far it moved.
+    """
+    batch_size = manifest["batch_size"]
+    with tempfile.TemporaryDirectory(dir=folder) as passing:
+        source = folder
+        if not (folder / IR).is_file():
+            source = Path(passing)
+            write_openvino(program, source, batch_size)
+        classes = np.arange(len(images), dtype=np.int32) % len(program.class_names)
+        _quantize(source, folder, images[::2], classes[::2], manifest)
+        rest = Pictures(images[1::2], classes[1::2], batch_size or 1)
+        drift = compare(source, folder, rest, manifest)
+    files = [folder / IR_INT8, (folder / IR_INT8).with_suffix(".bin")]
+    if drift.excess:
+        for file in files:
+            file.unlink()
+        return None, drift
+    said = {"drift": drift._asdict(), "bounds": BOUNDS}
+    return {"files": {file.name: of_file(file) for file in files}} | said, drift
+
+
+class Pictures(NamedTuple):
+    """Squares, the class that each passes for, and how many pass at once."""
+
+    images: UInt8[np.ndarray, "b s s 3"]
+    classes: Int[np.ndarray, " b"]
+    batch_size: int
+
+    def batches(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """The rows of each batch, the last one filled up with the first rows."""
+        for start in range(0, len(self.images), self.batch_size):
+            rows = np.arange(start, start + self.batch_size) % len(self.images)
+            yield (
+                slice(start, min(start + self.batch_size, len(self.images))),
+                self.images[rows],
+                self.classes[rows],
+            )
+
+
+def compare(
+    source: Path, folder: Path, given: Pictures, manifest: Mapping[str, Any]
+) -> Drift:
+    """How far the model of a folder is from the float32 one of another."""
+    exact, ours = load_openvino(source), load_openvino(folder, file=IR_INT8)
+    limits = [
+        manifest["thresholds"].get(name, {}).get("image")
+        for name in manifest["class_names"]
+    ]
+    maps = mean = scores = 0.0
+    turned: list[bool] = []
+    for rows, images, classes in given.batches():
+        count = rows.stop - rows.start
+        expected, found = exact(images, classes), ours(images, classes)
+        apart = np.abs(found[0][:count] - expected[0][:count])
+        # NaN is larger than whatever is allowed.
+        maps = max(maps, float(np.nan_to_num(apart, nan=np.inf).max()))
+        mean += float(apart.mean()) * count / len(given.images)
+        moved = np.abs(found[1][:count] - expected[1][:count])
+        scores = max(scores, float(np.nan_to_num(moved, nan=np.inf).max()))
+        for one, other, index in zip(expected[1], found[1], classes[:count]):
+            limit = limits[index]
+            if limit is not None:
+                turned.append(bool(is_above(one, limit) != is_above(other, limit)))
+    share = float(np.mean(turned)) if turned else None
+    return Drift(maps, mean, scores, share, len(given.images))
+
+
+def _quantize(
+    source: Path,
+    folder: Path,
+    images: np.ndarray,
+    classes: np.ndarray,
+    manifest: Mapping[str, Any],
+) -> None:
+    openvino = import_openvino()
+    with _quiet():
+        import nncf
+        from nncf.quantization.advanced_parameters import (
+            AdvancedQuantizationParameters,
+            OverflowFix,
+        )
+
+        model = openvino.Core().read_model(source / IR)
+        names = [one.any_name for one in model.inputs]
+        batches = Pictures(images, classes, manifest["batch_size"] or 1).batches()
+        feeds = [dict(zip(INPUTS, given)) for _, *given in batches]
+        data = nncf.Dataset([{name: feed[name] for name in names} for feed in feeds])
+        made = nncf.quantize(
+            model,
+            data,
+            subset_size=len(feeds),
+            model_type=nncf.ModelType.TRANSFORMER,
+            # Processors without VNNI add pairs of products in 16 bits, which 8-bit
+            # weights overflow: they are given 7.
+            advanced_parameters=AdvancedQuantizationParameters(
+                overflow_fix=OverflowFix.ENABLE
+            ),
+        )
+    into_openvino(made, inside(manifest, "int8"))
+    openvino.save_model(made, folder / IR_INT8, compress_to_fp16=False)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence NNCF's log and its bars of progress, which go to stdout."""
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
