@@ -52,6 +52,7 @@ MODES = {
     "export": Mode(
         "", "export", "ONNX, OpenVINO, StableHLO, with a runner without JAX", "base"
     ),
+    "save": Mode("", "save", "what was trained, as a folder to hand on", "base"),
     "prepare": Mode(
         "", "prepare [CONFIG]", "check, count and convert the datasets", "mvtec"
     ),
@@ -59,7 +60,7 @@ MODES = {
         "", "knowledge [CONFIG]", "build or inspect the knowledge base", "mvtec"
     ),
 }
-_TRAINED = ("eval", "predict", "calibrate", "watch", "export", "knowledge")
+_TRAINED = ("eval", "predict", "calibrate", "watch", "export", "save", "knowledge")
 _PICTURES = ("predict", "calibrate", "watch")
 _LABELS = ("predict", "watch", "export")
 
@@ -90,7 +91,7 @@ OPTIONS = (
     Option(
         "checkpoint",
         "checkpoint",
-        "what was trained: a run's checkpoints, a step, or authors' .pth",
+        "what was trained: a run's checkpoints, a step, a saved head, or a .pth",
         _TRAINED,
     ),
     Option("dataset", "train.dataset", "what is trained on", ("train",)),
@@ -157,6 +158,8 @@ OPTIONS = (
         "the classes that it shall know",
         ("export",),
     ),
+    Option("folder", "save.folder", "where the head goes", ("save",)),
+    Option("license", "save.license", "for the model's card", ("save",)),
 )
 
 
