@@ -15,7 +15,7 @@ from kanoclip_jax.errors import InputError
 
 # Of what a checkpoint recorded, what belongs to the machine, or to that one command.
 _PASSING = ("rows", "row_settings", "seeds", "checkpoint_mvtec", "checkpoint_visa")
-_PASSING_SECTIONS = ("predict", "calibrate", "export", "watch")
+_PASSING_SECTIONS = ("predict", "calibrate", "export", "save", "watch")
 _OF_THE_MACHINE = ("prepared", "workers")
 
 

@@ -52,7 +52,7 @@ MODES = {
     "export": Mode(
         "", "export", "ONNX, OpenVINO, StableHLO, with a runner without JAX", "base"
     ),
-    "save": Mode("", "save", "a folder to hand on, of what was trained", "base"),
+    "save": Mode("", "save", "what was trained, as a folder to hand on", "base"),
     "prepare": Mode(
         "", "prepare [CONFIG]", "check, count and convert the datasets", "mvtec"
     ),
@@ -91,7 +91,7 @@ OPTIONS = (
     Option(
         "checkpoint",
         "checkpoint",
-        "what was trained: a run's checkpoints, a step, or authors' .pth",
+        "what was trained: a run's checkpoints, a step, a saved head, or a .pth",
         _TRAINED,
     ),
     Option("dataset", "train.dataset", "what is trained on", ("train",)),
@@ -158,6 +158,8 @@ OPTIONS = (
         "the classes that it shall know",
         ("export",),
     ),
+    Option("folder", "save.folder", "where the head goes", ("save",)),
+    Option("license", "save.license", "for the model's card", ("save",)),
 )
 
 
