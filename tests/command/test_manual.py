@@ -59,7 +59,7 @@ def test_every_setting_is_in_the_full_help_in_order(capsys) -> None:
     words = said(capsys, "--helpfull")
     found = re.findall(r"^  --config\.([\w.]+)=", words, re.MULTILINE)
     assert sorted(found) == sorted(keys(base.get_config()))
-    assert found[:2] == ["method", "seed"]
+    assert found[:2] == ["method", "row"]
     meanings = {setting.key: setting.meaning for setting in settings()}
     assert meanings["model.sigma"] == "of the maps' Gaussian, in pixels"
     assert meanings["predict.highest"].endswith("0 is none")

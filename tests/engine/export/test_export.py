@@ -160,7 +160,9 @@ def test_the_manifest_says_what_is_there(folder, calibrated) -> None:
     assert is_whole(said)
     for entry in said["formats"].values():
         assert entry["agreement"]["pictures"] == 3
-        assert 0 < entry["agreement"]["maps"] < 1e-3
+        assert 0 <= entry["agreement"]["maps"] < 1e-3
+    # Another runtime's last bits are its own; StableHLO's may be JAX's.
+    assert said["formats"]["onnx"]["agreement"]["maps"] > 0
     assert {"jax", "jax2onnx", "onnxruntime", "openvino"} <= said["versions"].keys()
     assert not (folder.parent / "export.partial").exists()
 
