@@ -174,12 +174,7 @@ class Predictions:
 
     def highest(self, count: int) -> list[Line]:
         """The lines of the highest scores, the highest first."""
-        latest = {line["path"]: line.get("score") for line in self.lines()}
-        scored = (
-            line
-            for line in self.lines()
-            if "error" not in line and latest[line["path"]] == line["score"]
-        )
+        scored = (line for line in self.latest() if "error" not in line)
         return heapq.nlargest(count, scored, key=lambda line: line["score"])
 
     def write_table(self) -> None:

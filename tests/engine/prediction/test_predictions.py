@@ -88,6 +88,9 @@ def test_the_latest_of_several_lines_counts(workdir, pictures):
     record(log, pictures[:2])
     record(log, pictures[:1], score=0.25)
     assert [line["score"] for line in log.highest(5)] == [0.5, 0.25]
+    # Once, though an older line has the same score, as where it was labelled again.
+    record(log, pictures[:1], score=0.25)
+    assert [line["score"] for line in log.highest(5)] == [0.5, 0.25]
     log.write_table()
     table = (workdir.path / "predictions.csv").read_text().splitlines()
     assert len(table) == 3 and table[2].startswith(f"{pictures[0]},,0.25,")
