@@ -1,10 +1,11 @@
 """When, where and by what a result was computed: the clock, the package, its clone."""
 
 import os
+import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -51,6 +52,13 @@ def of_training(meta: Mapping[str, Any]) -> dict[str, Any] | None:
         "seed": meta.get("seed"),
     }
     return {key: value for key, value in said.items() if value is not None} or None
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Python's version and those of installed packages, each once."""
+    return {"python": platform.python_version()} | {
+        package: metadata.version(package) for package in packages
+    }
 
 
 def _version() -> str:

@@ -14,7 +14,7 @@ from ml_collections import FrozenConfigDict
 from data_pipelines.errors import DataError
 from data_pipelines.pipeline import steps_per_run
 from data_pipelines.sources import Source
-from kanoclip_jax.engine import endings
+from kanoclip_jax.engine import circumstances, endings
 from kanoclip_jax.engine.auxiliary import open_auxiliary, refuse_without_masks
 from kanoclip_jax.engine.batches import filled_cache, train_batches
 from kanoclip_jax.engine.build import (
@@ -198,10 +198,14 @@ class Run:
         """What a report says of it; None for a method that learns nothing."""
         if self._checkpoints is None:
             return None
-        train = self._config.train
+        return circumstances.of_training(self._about)
+
+    @property
+    def _about(self) -> dict[str, Any]:
+        """What a checkpoint and a report say of the training."""
         return {
-            "dataset": train.dataset,
-            "epochs": train.epochs,
+            "config": to_dict(self._config),
+            "dataset": self._config.train.dataset,
             "seed": self._config.seed,
         }
 
@@ -358,13 +362,11 @@ class Run:
     def _save(self, step: int) -> None:
         check_finite(self._state.params, f"what step {step} learned", _DIVERGED)
         meta: dict[str, Any] = {
-            "config": to_dict(self._config),
+            **self._about,
             **self._method.backbone_identity(),
-            "dataset": self._config.train.dataset,
             "classes": list(self._source.classes),
             "seconds": self.seconds,
             "data": {"next_index": step},
-            "seed": self._config.seed,
             "knowledge": self._sentences,
             "inputs": self._inputs,
         }

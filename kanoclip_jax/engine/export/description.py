@@ -2,14 +2,13 @@
 
 import dataclasses
 import datetime
-import importlib.metadata
 import json
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from data_pipelines.digests import seal
 from data_pipelines.names import canonical
+from kanoclip_jax.engine import circumstances
 from kanoclip_jax.engine.export.program import INPUTS, OUTPUTS, Program
 from kanoclip_jax.engine.export.runtimes import DOCUMENT, SECTION
 from kanoclip_jax.engine.restore import Trained
@@ -86,7 +85,7 @@ def describe(
         "identity": trained.identity(tiles),
         # What the runner reads pictures with, unless it is told otherwise.
         "reading": dataclasses.asdict(reading_of(trained.config)),
-        "versions": _versions(packages),
+        "versions": circumstances.versions((*_PACKAGES, *packages)),
     }
 
 
@@ -126,10 +125,3 @@ def into_openvino(model: Any, said: Inside) -> None:
         del model.rt_info["framework"]
     for key, value in (said.plain | {DOCUMENT: said.document}).items():
         model.set_rt_info(value, [SECTION, key])
-
-
-def _versions(packages: Iterable[str]) -> dict[str, str]:
-    return {"python": platform.python_version()} | {
-        package: importlib.metadata.version(package)
-        for package in dict.fromkeys((*_PACKAGES, *packages))
-    }

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from kanoclip_jax.files import reason, write_atomically
 from kanoclip_jax.verdict import Thresholds
 
 FILE = "calibration.json"
-VERSION = 1
+_VERSION = 1
 # Where the checkpoint's own is looked for, and where none is.
 AUTO, NEVER = "auto", "never"
 _LOCK = f".{FILE}.lock"
@@ -178,13 +178,17 @@ def _add(calibration: Calibration, file: Path) -> None:
         if canonical(other.class_name) != canonical(calibration.class_name)
         or other.misfits(calibration.identity)
     ]
-    content = {
-        "v": VERSION,
-        "calibrations": [_plain(entry) for entry in (*kept, calibration)],
-    }
-    write_atomically(file, (json.dumps(seal(content), indent=2) + "\n").encode())
+    write_atomically(file, to_document((*kept, calibration)))
 
 
-def _plain(calibration: Calibration) -> dict[str, Any]:
-    """As the file has it; what an older one does not say is left out."""
-    return {key: value for key, value in vars(calibration).items() if value is not None}
+def to_document(calibrations: Iterable[Calibration]) -> bytes:
+    """What a file of calibrations holds, sealed.
+
+    What an older one does not say is left out.
+    """
+    entries = [
+        {key: value for key, value in vars(calibration).items() if value is not None}
+        for calibration in calibrations
+    ]
+    content = seal({"v": _VERSION, "calibrations": entries})
+    return (json.dumps(content, indent=2) + "\n").encode()

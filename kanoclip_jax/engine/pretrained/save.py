@@ -2,9 +2,7 @@
 
 import dataclasses
 import datetime
-import importlib.metadata
 import json
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from safetensors.numpy import save as to_safetensors
 
 from data_pipelines.digests import of_bytes, seal
 from data_pipelines.names import canonical
+from kanoclip_jax.engine import circumstances
 from kanoclip_jax.engine.checkpoint import describe, digest_of
 from kanoclip_jax.engine.prediction import calibration
 from kanoclip_jax.engine.prediction.calibration import Calibration
@@ -120,17 +119,13 @@ def save_head(
         report = public.report(report, meta["origin"])
     if published:
         meta, calibrations = public.meta(meta), public.calibrations(calibrations)
-    content = {
-        "v": calibration.VERSION,
-        "calibrations": [vars(entry) for entry in calibrations],
-    }
     text = card.render(
         meta, report, calibrations, trained.method, name=folder.name, licence=licence
     )
     files = {
         WEIGHTS: weights,
         REPORT: report and _json(report),
-        CALIBRATION: calibrations and _json(content),
+        CALIBRATION: calibrations and calibration.to_document(calibrations),
         CARD: text.encode(),
         CONFIG: _json(meta),
     }
@@ -205,8 +200,7 @@ def _describe(
         "calibrated": [found.class_name for found in calibrations],
         "files": {WEIGHTS: weights},
         "saved": datetime.date.today().isoformat(),
-        "saved_with": {"python": platform.python_version()}
-        | {package: importlib.metadata.version(package) for package in _PACKAGES},
+        "saved_with": circumstances.versions(_PACKAGES),
     }
 
 
