@@ -169,24 +169,25 @@ def test_regions_may_fill_all_the_room_there_is():
         assert together.regions == count
 
 
-def test_a_class_has_the_row_of_its_single_images():
+def both_ways(has_masks: bool) -> tuple[ClassMetrics, ClassMetrics]:
+    """A class's metrics of single images, and of the same as one batch."""
     scores = np.linspace(0.1, 0.9, COUNT, dtype=np.float32)
     labels = (REGION_COUNT > 0).astype(np.int32)
-    alone, together = (ClassMetrics(has_masks=True) for _ in range(2))
+    alone, together = (ClassMetrics(has_masks=has_masks) for _ in range(2))
     for row in range(COUNT):
         alone.update(float(scores[row]), int(labels[row]), MAPS[row], REGIONS[row])
     together.update_rows(scores, labels, batch_of(), np.arange(COUNT))
+    return alone, together
+
+
+def test_a_class_has_the_row_of_its_single_images():
+    alone, together = both_ways(has_masks=True)
     assert together.compute() == alone.compute()
     assert together.compute()["anomalous"] == 3
 
 
 def test_without_masks_normal_images_alone_say_where_colour_begins():
-    scores = np.linspace(0.1, 0.9, COUNT, dtype=np.float32)
-    labels = (REGION_COUNT > 0).astype(np.int32)
-    alone, together = (ClassMetrics(has_masks=False) for _ in range(2))
-    for row in range(COUNT):
-        alone.update(float(scores[row]), int(labels[row]), MAPS[row], REGIONS[row])
-    together.update_rows(scores, labels, batch_of(), np.arange(COUNT))
+    alone, together = both_ways(has_masks=False)
     assert together.compute()["pixel_auroc"] is None
     assert together.colour_range() == alone.colour_range()
     below = np.quantile(MAPS[::2], 0.99, method="higher")

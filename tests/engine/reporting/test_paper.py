@@ -98,18 +98,28 @@ def result(image: float | None, pixel: float | None) -> dict:
     return {"classes": {"tubes": row}, "mean": row}
 
 
-def test_ours_stand_beside_the_paper_s() -> None:
-    full = report.with_facts("mpdd", result(0.8, 0.98), ["tubes: 1 / 2, not 32 / 69"])
-    made = report.make_report(
-        {"mpdd": full},
-        method="kanoclip",
-        title="KAnoCLIP",
+def made_of(datasets: dict, method: str, title: str, **changes: object) -> dict:
+    """A report of which only what a test is about differs."""
+    return report.make_report(
+        datasets,
+        method=method,
+        title=title,
         parameters=1234,
-        images_per_second=5.678,
         checkpoint=None,
         clip={"name": "demo", "fingerprint": "f" * 64},
         train_seconds=1,
         eval_seconds=1,
+        **{"images_per_second": None, "absent": {}} | changes,
+    )
+
+
+def test_ours_stand_beside_the_paper_s() -> None:
+    full = report.with_facts("mpdd", result(0.8, 0.98), ["tubes: 1 / 2, not 32 / 69"])
+    made = made_of(
+        {"mpdd": full},
+        "kanoclip",
+        "KAnoCLIP",
+        images_per_second=5.678,
         absent={"btad": "BTAD is not there"},
     )
     lines = report.to_markdown(made).splitlines()
@@ -135,18 +145,7 @@ def test_ours_stand_beside_another_paper_s() -> None:
         "parameters": 1234,
         "images_per_second": None,
     }
-    made = report.make_report(
-        {"clinicdb": facts},
-        method="crane_plus",
-        title="Crane+",
-        parameters=1234,
-        images_per_second=None,
-        checkpoint=None,
-        clip={"name": "demo", "fingerprint": "f" * 64},
-        train_seconds=1,
-        eval_seconds=1,
-        absent={},
-    )
+    made = made_of({"clinicdb": facts}, "crane_plus", "Crane+")
     rows = {"crane": row | {"title": "Crane"}, "crane_plus": row}
     for content in (made, made | {"rows": rows, "std": row["std"]}):
         shown = report.to_markdown(content)
@@ -168,18 +167,8 @@ def test_ours_stand_beside_another_paper_s() -> None:
 
 def test_medical_figures_are_no_diagnosis() -> None:
     def page(dataset: str) -> list[str]:
-        made = report.make_report(
-            {dataset: report.with_facts(dataset, result(0.8, 0.9), [])},
-            method="kanoclip",
-            title="KAnoCLIP",
-            parameters=1234,
-            images_per_second=None,
-            checkpoint=None,
-            clip={"name": "demo", "fingerprint": "f" * 64},
-            train_seconds=1,
-            eval_seconds=1,
-            absent={},
-        )
+        facts = report.with_facts(dataset, result(0.8, 0.9), [])
+        made = made_of({dataset: facts}, "kanoclip", "KAnoCLIP")
         return report.to_markdown(made).splitlines()
 
     (foot,) = [line for line in page("mpdd") if "not a medical device" in line]
