@@ -111,7 +111,8 @@ def save_head(
         return
     _refuse_foreign(folder)
     tensors = _flat(trained.params)
-    weights = to_safetensors(tensors, {"format": "flax", "library_name": LIBRARY})
+    # One entry: safetensors writes several in an order that changes from save to save.
+    weights = to_safetensors(tensors, {"library_name": LIBRARY})
     calibrations = _joined(calibrations, folder, trained.identity(tiles))
     meta = _describe(trained, tiles, calibrations, of_bytes(weights))
     report = _find_report(trained, reports)
