@@ -187,7 +187,7 @@ def load_clip(
 def resize_position_grid(
     embedding: Float[np.ndarray, "positions d"], grid: int, method: PositionGrid
 ) -> Float[np.ndarray, "_ d"]:
-    """Resize learned positions to another grid; the CLS row stays (METHOD: torch's way).
+    """Resize learned positions to another grid; the CLS row stays (torch's way).
 
     Args:
         embedding: CLS row, then a square grid of patch rows.

@@ -140,6 +140,12 @@ OPTIONS = (
         ("predict", "watch"),
     ),
     Option(
+        "coco",
+        "predict.coco",
+        "regions in coco.json: polygons, rle, or never",
+        ("predict", "watch"),
+    ),
+    Option(
         "rate",
         "calibrate.target_rate",
         "share of false alarms that you can live with",

@@ -1,4 +1,4 @@
-"""Image-specific sentences from masks: a VQA answer without a model (METHOD §3.3)."""
+"""Image-specific sentences from masks: a VQA answer without a model."""
 
 from collections.abc import Callable
 

@@ -16,7 +16,9 @@ def project(
     kernel: Float[Array, "l d joint"],
     epsilon: float,
 ) -> tuple[Float[Array, "b n joint"], ...]:
-    """`LN(tap) @ W` for each tap, with its own parameters (METHOD §4.3).
+    """`LN(tap) @ W` for each tap, with its own parameters.
+
+    The paper is silent on how taps come into the joint space; this is our reading.
 
     The affine part of the norm is multiplied into the projection, so that its gradient
     needs no pass over the patches; the taps stay apart, since stacking them would cost

@@ -118,7 +118,7 @@ class LayerScale(nn.Module):
 
 
 class BiCA(nn.Module):
-    """Bi-directional cross-modal attention at one tap (§2.4 of the paper, METHOD §4.3).
+    """Bi-directional cross-modal attention at one tap (section 2.4 of the paper).
 
     Text self-attention; deformable visual self-attention; then text-to-visual and
     visual-to-text cross-attention from the same inputs. All branches are residual.

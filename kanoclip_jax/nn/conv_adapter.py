@@ -8,7 +8,7 @@ class ConvAdapter(nn.Module):
     """`W_up · ReLU(depthwise(W_down · LN(I)))`, added to I by default.
 
     On one vector a depthwise convolution with zero padding keeps its centre weight
-    only, which is a factor for each channel (METHOD §5.1).
+    only, which is a factor for each channel.
 
     Attributes:
         reduction: width over bottleneck width.

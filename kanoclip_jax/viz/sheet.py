@@ -41,6 +41,7 @@ def contact_sheet(
     tile: int = 256,
     gap: int = 8,
     headings: Mapping[int, Heading] | None = None,
+    foot: str = "",
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Lays out rows of pictures on white, each centred in a square of one size.
 
@@ -51,6 +52,7 @@ def contact_sheet(
         gap: Space around and between tiles in pixels.
         headings: Lines above rows, by their numbers. Where there are some, the sheet is
             wide enough for a colour bar.
+        foot: A line under all rows; none where empty.
 
     Returns:
         RGB. A row has as many lines of text under its tiles as its longest caption; a
@@ -76,7 +78,8 @@ def contact_sheet(
     ]
     columns = max(len(row) for row in rows)
     width = max(gap + columns * (tile + gap), 42 * size if headings else 0)
-    sheet = Image.new("RGB", (width, gap + sum(heights) + gap * len(rows)), _PAPER)
+    tall = gap + sum(heights) + gap * len(rows) + (line + gap if foot else 0)
+    sheet = Image.new("RGB", (width, tall), _PAPER)
     draw = ImageDraw.Draw(sheet)
     top = gap
     for number, (row, height) in enumerate(zip(rows, heights, strict=True)):
@@ -92,6 +95,9 @@ def contact_sheet(
                 place = (left + tile / 2, top + tile + line * (below + 0.5))
                 draw.text(place, text, INK, font, anchor="mm")
         top = bottom + gap
+    if foot:
+        text = shorten(foot, font, width - 2 * gap)
+        draw.text((gap, tall - gap - line / 2), text, INK, font, anchor="lm")
     return np.asarray(sheet)
 
 

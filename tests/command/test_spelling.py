@@ -49,6 +49,13 @@ def test_switches_take_no_value_from_the_next_argument() -> None:
             ),
         ),
         (
+            "watch photos --checkpoint=D --coco=rle",
+            (
+                "--mode=watch --config.predict.input=photos --config.checkpoint=D "
+                "--config.predict.coco=rle"
+            ),
+        ),
+        (
             "predict photos --method=median --image-size=128",
             (
                 "--config=base:median --mode=predict --config.predict.input=photos "

@@ -87,6 +87,14 @@ def test_a_heading_carries_the_colour_bar():
     assert not colours[:, : tick - 1].any() and colours[:, tick + 3].any()
 
 
+def test_a_line_under_all_rows_moves_none_of_them():
+    plain = contact_sheet([[Panel(RED)] * 4], tile=64, gap=4)
+    sheet = contact_sheet([[Panel(RED)] * 4], tile=64, gap=4, foot="2 of 3 classes")
+    np.testing.assert_array_equal(sheet[: len(plain)], plain)
+    line = sheet[len(plain) :]
+    assert len(line) == 11 + 5 + 4 and (line < 100).any() and (line[-4:] == 255).all()
+
+
 def test_the_bar_of_the_absolute_scale_has_its_threshold_inside():
     assert Bar(None, 0.25).end == "1, threshold 0.25" and Bar(None, None).end == "1"
     assert Bar(None, 0.25).begin == "0"

@@ -16,7 +16,8 @@ from kanoclip_jax.engine.workdir import file_name
 from kanoclip_jax.files import replacing
 from kanoclip_jax.viz import Bar, Heading, Panel, Scale, compare, contact_sheet
 
-# A sheet is as wide as eight tiles and has so many rows at most: 1352 x 5528 pixels.
+# A sheet is as wide as eight tiles and has so many rows at most, 1352 x 5528 pixels; a
+# line under them says what it leaves out.
 _MOST = 24
 _TILE = 160
 # So many images of a class are looked at, evenly over it and so over its kinds of
@@ -103,10 +104,19 @@ class Examples:
         if not rows:
             return None
         path = folder / f"examples-{file_name(self._source.dataset)}.png"
-        sheet = contact_sheet(rows, tile=_TILE, headings=headings)
+        sheet = contact_sheet(
+            rows, tile=_TILE, headings=headings, foot=self._left_out()
+        )
         with replacing(path) as temporary:
             Image.fromarray(sheet).save(temporary, "PNG", optimize=True)
         return path
+
+    def _left_out(self) -> str:
+        """What the sheet has no rows of."""
+        every = len(self._source.classes)
+        if every <= _MOST:
+            return ""
+        return f"the first {_MOST} of {every} classes; figures of all are in the report"
 
     def _row(self, name: str, scale: Scale | None) -> list[Panel]:
         anomalous, normal = (

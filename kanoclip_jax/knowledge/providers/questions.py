@@ -2,7 +2,7 @@
 
 import hashlib
 
-# §2.2: n = 5 answers of a language model for each class.
+# Section 2.2 of the paper: n = 5 answers of a language model for each class.
 _ABOUT_CLASS = "Describe what an abnormal image of {} looks like?"
 # One answer of a vision model for each anomalous image; the paper's «(e.g., fabric)».
 _ABOUT_IMAGE = (

@@ -101,3 +101,21 @@ def test_of_few_images_none_is_shown_twice_and_of_none_there_is_no_sheet(
     examples.save(tmp_path, BARS)
     ((row,),) = drawn
     assert len(row) == 2
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(24, ""), (26, "the first 24 of 26 classes")]
+)
+def test_of_many_classes_the_sheet_says_how_many_it_shows(
+    count, said, monkeypatch, tmp_path
+):
+    feet: list[str] = []
+    sheet = module.contact_sheet
+    monkeypatch.setattr(
+        module, "contact_sheet", lambda r, **k: feet.append(k["foot"]) or sheet(r, **k)
+    )
+    names = tuple(f"class {i:02}" for i in range(count))
+    examples = Examples(source_of(0, 1, names))
+    fill(examples, count, [0.9] * count)
+    examples.save(tmp_path, {name: BARS["cup"] for name in names})
+    assert feet[0].partition(";")[0] == said
