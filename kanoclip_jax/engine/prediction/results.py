@@ -81,7 +81,7 @@ class Results:
         self.bar = Bar(
             scale,
             limits.pixel if limits else None,
-            "threshold" if limits else "not calibrated: from",
+            "pixel threshold" if limits else "not calibrated: from",
         )
         self._labelling = {
             "thresholds": limits._asdict() if limits else None,

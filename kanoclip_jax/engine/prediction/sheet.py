@@ -13,7 +13,7 @@ from data_pipelines.pictures import Reading, read_picture
 from kanoclip_jax.engine.prediction.pictures import save_picture
 from kanoclip_jax.engine.prediction.predictions import Line
 from kanoclip_jax.engine.prediction.results import common_folder
-from kanoclip_jax.viz.bar import Bar
+from kanoclip_jax.viz.bar import Bar, number
 from kanoclip_jax.viz.sheet import Heading, Panel, contact_sheet
 
 SHEET = "highest.png"
@@ -45,13 +45,17 @@ def write_sheet(
         for start in range(0, len(cells), _PER_ROW)
     ]
     coloured = any(len(cell) > 1 for cell in cells)
-    plural = "s" if len(cells) > 1 else ""
-    title = (
-        f"{printable(shown[0][0].get('class_name', 'pictures'))}: highest score{plural}"
-    )
-    heading = Heading(title, bar if coloured else None)
+    heading = Heading(_title(shown[0][0], len(cells) > 1), bar if coloured else None)
     sheet = contact_sheet(rows, tile=_TILE, headings={0: heading})
     save_picture(folder / SHEET, sheet)
+
+
+def _title(line: Line, several: bool) -> str:
+    """What the sheet shows, and above which score a picture is anomalous."""
+    title = printable(line.get("class_name", "pictures"))
+    title += ": highest scores" if several else ": highest score"
+    limits = line.get("thresholds")
+    return f"{title}; anomalous above {number(limits['image'])}" if limits else title
 
 
 def _names(lines: Sequence[Line]) -> list[str]:
