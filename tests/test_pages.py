@@ -50,7 +50,8 @@ def test_the_page_of_settings_has_all(monkeypatch: pytest.MonkeyPatch) -> None:
     told = {key: (default, meaning) for key, default, meaning in rows}
     known = {key for key in keys(base.get_config()) if not key.startswith("row_")}
     assert known <= set(told)
-    assert told["train.batch_size"] == ("`8`", "")
+    said = "pictures a step, of all devices together (`--batch-size`)"
+    assert told["train.batch_size"] == ("`8`", said)
     assert told["clip.name"][1].startswith("A Hugging Face id, a local directory")
     # Settings of other methods, with those that they share.
     assert told["model.clusters"] == ("`20`", "of five times as many patches,")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kanoclip_jax.command.described import Setting, settings
+from kanoclip_jax.command.options import OPTIONS
 
 _HEAD = ("", "| `--config.` | default | meaning |", "|---|---|---|")
 
@@ -43,7 +44,9 @@ def _row(setting: Setting) -> str:
         words = f"`{default}`" if default != "" else "empty"
     else:
         words = "none" if default is None else "see the file"
-    meaning = setting.meaning.replace("|", "\\|")
+    short = dict.fromkeys(o.word for o in OPTIONS if o.key == setting.key)
+    meaning = " ".join([setting.meaning, *(f"(`--{word}`)" for word in short)])
+    meaning = meaning.replace("|", "\\|").strip()
     return f"| `{setting.key}` | {words} | {meaning} |"
 
 

@@ -34,7 +34,7 @@ def get_config(row: str = "") -> ConfigDict:
     config.method = "kanoclip"
     # By which reports call the run: the ROW of configs/NAME.py:ROW, if it has one.
     config.row = ""
-    config.seed = 111
+    config.seed = 111  # of all that is drawn by chance
     # Repeat with the seeds from `seed` on; the report has means and deviations.
     config.seeds = 1
     # Rows of a table by name, each a run of its own in WORKDIR/ROW/SEED; empty is one
@@ -46,10 +46,10 @@ def get_config(row: str = "") -> ConfigDict:
     # --mode=save, or such a head on the hub (USER/NAME, USER/NAME@REVISION), for every
     # mode but train; empty means the working directory's own.
     config.checkpoint = ""
-    # Where there are rows: what was trained on MVTec AD and on VisA already, alone or
-    # with the others of its train.dataset.
+    # Where there are rows: what was trained already on MVTec AD, alone or with the others
+    # of its train.dataset,
     config.checkpoint_mvtec = ""
-    config.checkpoint_visa = ""
+    config.checkpoint_visa = ""  # on VisA
 
     config.clip = ConfigDict()
     # A Hugging Face id, a local directory in that format, or `demo`.
@@ -76,46 +76,45 @@ def get_config(row: str = "") -> ConfigDict:
 
     # The keywords of the method's constructor (kanoclip_jax/models/kanoclip.py).
     config.model = ConfigDict()
-    config.model.knpl = True
-    config.model.vv = True
-    config.model.cmci = True
-    config.model.adapter = True
+    config.model.knpl = True  # learned prompts; else hand-written ones
+    config.model.vv = True  # tokens of the V-V path; else plain CLIP's
+    config.model.cmci = True  # four taps and BiCA; else the last tap alone
+    config.model.adapter = True  # of the image feature; else it is CLIP's own
     config.model.vv_start = 0  # first V-V block, from 1; 0 is depth // 4
     config.model.paths = "vv"  # whose tokens are tapped; or both, plain CLIP's too
     config.model.taps = ""  # blocks, from 1; empty is depth · {1, 2, 3, 4} // 4
     config.model.image_feature = "post_layernorm"  # or plain (AnomalyCLIP), vv
-    config.model.temperature = 0.07
-    # Norm of eq. 9: what each tap gives a picture's own median patch, 0 for as it comes;
-    # then the mean over taps of probabilities, or of log-odds (logit).
+    config.model.temperature = 0.07  # τ of every softmax over the two states
+    # Norm of eq. 9: what each tap gives a picture's own median patch, 0 for as it comes.
     config.model.typical = 0.03
     config.model.spread = 0.0  # power of its patches' deviation; 1 for bare surfaces
-    config.model.combine = "probability"
+    config.model.combine = "probability"  # what taps are averaged as; or logit
     config.model.sigma = 4.0  # of the maps' Gaussian, in pixels
-    config.model.context_length = 12
-    config.model.deep_prompt_depth = 0  # AnomalyCLIP: 9
-    config.model.deep_prompt_length = 4
-    config.model.normal_states = "normal,perfect"
-    config.model.abnormal_states = "abnormal,defective"
-    config.model.class_aware = True
+    config.model.context_length = 12  # K of eq. 1, learned vectors in front of a prompt
+    config.model.deep_prompt_depth = 0  # blocks of the text tower; AnomalyCLIP: 9
+    config.model.deep_prompt_length = 4  # vectors in each of those blocks
+    config.model.normal_states = "normal,perfect"  # words of eq. 1
+    config.model.abnormal_states = "abnormal,defective"  # likewise
+    config.model.class_aware = True  # prompts name the class; else `object`
     config.model.template = "a photo of a {}"  # hand-written prompts, where knpl is off
-    config.model.bica_width = 256
-    config.model.bica_heads = 8
-    config.model.bica_groups = 4
-    config.model.bica_stride = 4
-    config.model.bica_kernel = 5
+    config.model.bica_width = 256  # of BiCA's attentions
+    config.model.bica_heads = 8  # of each
+    config.model.bica_groups = 4  # of offsets
+    config.model.bica_stride = 4  # of the windows that offsets come from, in patches
+    config.model.bica_kernel = 5  # their sides
     config.model.layer_scale = 0.0  # 0 is zero-initialised outputs; GroundingDINO: 1e-4
-    config.model.feed_forward = False
-    config.model.adapter_reduction = 4
+    config.model.feed_forward = False  # behind BiCA's attentions
+    config.model.adapter_reduction = 4  # the feature's width over the adapter's
     config.model.adapter_residual = True  # False is eq. 11 as printed
-    config.model.adapter_spatial = False
+    config.model.adapter_spatial = False  # it also looks at the last tap's patches
     config.model.knowledge_weight = 1.0  # α of eq. 13
-    config.model.global_weight = 1.0  # β
-    config.model.local_weight = 1.0  # γ
+    config.model.global_weight = 1.0  # β, of the image's loss
+    config.model.local_weight = 1.0  # γ, of the pixels'
     # Of the knowledge loss: it rests once abnormal prompts are nearer by this distance.
     config.model.margin = 0.0
     # class pulls each class to its own knowledge; global only their means, as one class.
     config.model.knowledge_scope = "class"
-    config.model.focal_gamma = 2.0
+    config.model.focal_gamma = 2.0  # exponent of the focal loss
     # Focal and dice on each tap's map; False is on the combined map.
     config.model.loss_per_tap = True
     # The cross-entropy is of the image's own probability, or of the whole score.
@@ -140,9 +139,9 @@ def get_config(row: str = "") -> ConfigDict:
     config.knowledge.provider = "bundled"
     # The server. Its key is read from the environment variable OPENAI_API_KEY alone.
     config.knowledge.base_url = "https://api.openai.com/v1"
-    # Models that answer about classes and about images; an empty one is not asked.
+    # A model that answers about classes; an empty one is not asked.
     config.knowledge.llm = ""
-    config.knowledge.vqa = ""
+    config.knowledge.vqa = ""  # about images
     config.knowledge.n = 5  # language answers for each class, seeded from `seed` on
     config.knowledge.image_size = 512  # longest side of the images that are sent
     config.knowledge.concurrency = 4  # questions at once
@@ -197,17 +196,17 @@ def get_config(row: str = "") -> ConfigDict:
     config.train.second_dataset = ""
     # Keep these only, of whichever dataset has them; empty keeps all.
     config.train.classes = ""
-    config.train.epochs = 4
+    config.train.epochs = 4  # how often each picture is seen
     # At full rates; then they halve with each further epoch. 0 is constant rates.
     config.train.full_epochs = 4
-    config.train.batch_size = 8
+    config.train.batch_size = 8  # pictures a step, of all devices together
     # Pieces of a batch whose gradients are summed: auto (as many as memory needs), or N.
     config.train.accumulate = "auto"
     # The share of pictures that are mosaics of four of their class (APRIL-GAN: 0.2).
     config.train.mosaic = 0.0
-    config.train.prompt_learning_rate = 1e-3
+    config.train.prompt_learning_rate = 1e-3  # of the prompts
     config.train.learning_rate = 1e-5  # of BiCA, projections and adapter
-    config.train.adam_betas = (0.5, 0.999)
+    config.train.adam_betas = (0.5, 0.999)  # decay of Adam's two means
     config.train.weight_decay = 0.0  # AdamW's, times the rate; 0 is Adam
     config.train.checkpoint_every = 200  # steps
     config.train.log_every = 10  # steps
@@ -215,9 +214,9 @@ def get_config(row: str = "") -> ConfigDict:
     config.train.cache_features = "auto"
 
     config.eval = ConfigDict()
-    config.eval.datasets = ""
-    config.eval.classes = ""
-    config.eval.batch_size = 8
+    config.eval.datasets = ""  # catalogue ids and folder:PATH
+    config.eval.classes = ""  # these alone, of whichever dataset has them
+    config.eval.batch_size = 8  # pictures at once
     # Of pixel metrics: model (maps and masks at the model's size, as published figures)
     # or original (at each image's own size, its mask untouched).
     config.eval.resolution = "model"
@@ -230,10 +229,10 @@ def get_config(row: str = "") -> ConfigDict:
     config.predict = ConfigDict()
     # An image, a folder (recursive), a glob or a list file.
     config.predict.input = ""
-    config.predict.class_name = "object"
-    config.predict.batch_size = 8
-    config.predict.maps = True
-    config.predict.overlays = True
+    config.predict.class_name = "object"  # what the pictures show, for the prompts
+    config.predict.batch_size = 8  # pictures at once
+    config.predict.maps = True  # keep each map, as maps/*.npy
+    config.predict.overlays = True  # draw each picture with its map over it
     config.predict.highest = (
         24  # pictures on the sheet of the highest scores; 0 is none
     )
@@ -246,11 +245,11 @@ def get_config(row: str = "") -> ConfigDict:
     # Thresholds: auto (those beside the checkpoint or in the working directory), never,
     # or a calibration.json.
     config.predict.calibration = "auto"
-    # Thresholds of your own, in [0, 1], of scores and of maps; empty is the calibrated
-    # one. Where nothing is calibrated, one serves for both. Of predict, watch and export;
+    # A threshold of your own, in [0, 1], of scores; empty is the calibrated one. Where
+    # nothing is calibrated, one serves for scores and maps. Of predict, watch and export;
     # an evaluation needs none: its figures are over all thresholds.
     config.predict.threshold = ""
-    config.predict.pixel_threshold = ""
+    config.predict.pixel_threshold = ""  # likewise of maps
     config.predict.min_area = 1  # pixels; smaller regions are left out
     # Large and elongated pictures in overlapping windows, of predict, watch, calibrate
     # and export: never (each is squashed to the model's size), auto (windows of that
@@ -263,7 +262,7 @@ def get_config(row: str = "") -> ConfigDict:
     # What the thresholds are for: rate (at most target_rate false alarms) or f1 (the
     # best F1, for which there must be anomalous pictures).
     config.calibrate.criterion = "rate"
-    config.calibrate.target_rate = 0.01
+    config.calibrate.target_rate = 0.01  # share of false alarms
 
     config.export = ConfigDict()
     # To WORKDIR/export: onnx, openvino, stablehlo.
