@@ -50,6 +50,8 @@ def test_the_page_of_settings_has_all(monkeypatch: pytest.MonkeyPatch) -> None:
     told = {key: (default, meaning) for key, default, meaning in rows}
     known = {key for key in keys(base.get_config()) if not key.startswith("row_")}
     assert known <= set(told)
+    # Of a second backbone there is no more to say than its section's own line.
+    assert {key for key in known if not told[key][1]} == {"guide.name"}
     said = "pictures a step, of all devices together (`--batch-size`)"
     assert told["train.batch_size"] == ("`8`", said)
     assert told["clip.name"][1].startswith("A Hugging Face id, a local directory")
