@@ -6,6 +6,7 @@ the site a link to a module leads to the reference, one to a file that is a page
 that page, and any other to the repository if `repo_url` says where that is.
 """
 
+import html
 import posixpath
 import re
 import sys
@@ -43,6 +44,10 @@ REFERENCE = (
 # What docs/reference/index.md shows by hand: the interface for users.
 PUBLIC = ("detecting", "detector")
 _LINK = re.compile(r"(!?\[(?:[^\[\]]|\[[^\]]*\])*\])\(([^)\s]+)\)")
+# A flag within a sentence, and how long it may be not to break on a phone.
+_CODE = re.compile(r"<code>([^<]*)</code>")
+_FLAG = re.compile(r"(?<!\S)--?[a-z]\S*")
+_ONE_LINE = 38
 _FENCE = re.compile(r"(^```.*?^```)", re.DOTALL | re.MULTILINE)
 
 
@@ -74,6 +79,11 @@ def on_page_markdown(
     return "".join(parts)
 
 
+def on_page_content(text: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Mark the flags in sentences, so that none breaks after its dashes."""
+    return _CODE.sub(lambda code: f"<code>{_FLAG.sub(_marked, code[1])}</code>", text)
+
+
 def reference_pages() -> list[tuple[str, str]]:
     """Names and texts of the reference's pages."""
     pages = []
@@ -85,6 +95,17 @@ def reference_pages() -> list[tuple[str, str]]:
         name = package.replace("/", ".")
         pages.append((name, "\n\n".join([f"# {name}", *blocks]) + "\n"))
     return pages
+
+
+def _marked(found: re.Match[str]) -> str:
+    """A flag that does not break; of one longer than a line that is its name alone."""
+    kept, value = found[0], ""
+    if len(html.unescape(kept)) > _ONE_LINE:
+        name, equals, value = kept.partition("=")
+        kept = name + equals
+    if len(html.unescape(kept)) > _ONE_LINE:
+        return found[0]
+    return f'<span class="flag">{kept}</span>{value}'
 
 
 def _module(file: Path) -> str:

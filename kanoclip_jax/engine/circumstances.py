@@ -94,7 +94,10 @@ def _device() -> str:
 
 
 def _command(argv: list[str]) -> str:
-    program = Path(argv[0]).name
-    python = ["python"] if program.endswith(".py") else []
-    command = shlex.join([*python, program, *argv[1:]])
+    program = Path(argv[0])
+    words = ["python"] if program.suffix == ".py" else []
+    # What `python -m PACKAGE` starts.
+    is_module = program.name == "__main__.py"
+    words += ["-m", program.parent.name] if is_module else [program.name]
+    command = shlex.join([*words, *argv[1:]])
     return command if len(command) <= _LONGEST else f"{command[:_LONGEST]}…"

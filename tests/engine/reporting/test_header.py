@@ -68,6 +68,8 @@ def test_circumstances(monkeypatch) -> None:
     assert made["date"].endswith(" UTC") and made["device"]
     monkeypatch.setattr("sys.argv", ["/usr/bin/kanoclip", "train"])
     assert of_now()["command"] == "kanoclip train"
+    monkeypatch.setattr("sys.argv", ["/x/kanoclip_jax/__main__.py", "train"])
+    assert of_now()["command"] == "python -m kanoclip_jax train"
     meta = {"dataset": "mvtec", "seed": 111, "config": {"train": {"epochs": 4}}}
     assert of_training(meta) == TRAINED
     assert of_training({}) is None
