@@ -51,7 +51,8 @@ def test_the_page_of_settings_has_all(monkeypatch: pytest.MonkeyPatch) -> None:
     known = {key for key in keys(base.get_config()) if not key.startswith("row_")}
     assert known <= set(told)
     # Of a second backbone there is no more to say than its section's own line.
-    assert {key for key in known if not told[key][1]} == {"guide.name"}
+    first = {key: meaning for key, _, meaning in reversed(rows)}
+    assert {key for key in known if not first[key]} == {"guide.name"}
     said = "pictures a step, of all devices together (`--batch-size`)"
     assert told["train.batch_size"] == ("`8`", said)
     assert told["clip.name"][1].startswith("A Hugging Face id, a local directory")

@@ -21,7 +21,8 @@ def render(methods: Path) -> str:
     lines = ["## Of a run", *_HEAD]
     section = ""
     meaning = ""
-    for setting in settings():
+    known = {setting.key: setting for setting in settings()}
+    for setting in known.values():
         if setting.key.endswith("."):
             meaning = setting.meaning
             continue
@@ -34,7 +35,16 @@ def render(methods: Path) -> str:
     for name, inherits, said, own_settings in _methods(methods.read_text("utf-8")):
         lines += ["", f"## `model` of `{name}`", "", said]
         lines += ["", f"Those of `{inherits}`, and:"] if inherits else []
-        lines += [*_HEAD, *map(_row, own_settings)]
+        # What several methods have means the same in each.
+        lines += [
+            *_HEAD,
+            *(
+                _row(one._replace(meaning=one.meaning or known[one.key].meaning))
+                if one.key in known
+                else _row(one)
+                for one in own_settings
+            ),
+        ]
     return "\n".join(lines) + "\n"
 
 

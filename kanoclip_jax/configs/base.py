@@ -90,7 +90,7 @@ def get_config(row: str = "") -> ConfigDict:
     config.model.spread = 0.0  # power of its patches' deviation; 1 for bare surfaces
     config.model.combine = "probability"  # what taps are averaged as; or logit
     config.model.sigma = 4.0  # of the maps' Gaussian, in pixels
-    config.model.context_length = 12  # K of eq. 1, learned vectors in front of a prompt
+    config.model.context_length = 12  # learned vectors of a prompt, K of eq. 1
     config.model.deep_prompt_depth = 0  # blocks of the text tower; AnomalyCLIP: 9
     config.model.deep_prompt_length = 4  # vectors in each of those blocks
     config.model.normal_states = "normal,perfect"  # words of eq. 1
@@ -107,9 +107,9 @@ def get_config(row: str = "") -> ConfigDict:
     config.model.adapter_reduction = 4  # the feature's width over the adapter's
     config.model.adapter_residual = True  # False is eq. 11 as printed
     config.model.adapter_spatial = False  # it also looks at the last tap's patches
-    config.model.knowledge_weight = 1.0  # α of eq. 13
-    config.model.global_weight = 1.0  # β, of the image's loss
-    config.model.local_weight = 1.0  # γ, of the pixels'
+    config.model.knowledge_weight = 1.0  # of the knowledge loss, α of eq. 13
+    config.model.global_weight = 1.0  # of the image's loss, β
+    config.model.local_weight = 1.0  # of the pixels' loss, γ
     # Of the knowledge loss: it rests once abnormal prompts are nearer by this distance.
     config.model.margin = 0.0
     # class pulls each class to its own knowledge; global only their means, as one class.

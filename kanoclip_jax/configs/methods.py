@@ -35,7 +35,7 @@ ANOMALYCLIP = {
     "context_length": 12,
     "deep_prompt_depth": 9,
     "deep_prompt_length": 4,
-    "word": "object",
+    "word": "object",  # stands for every class
     "temperature": 0.07,
     "sigma": 4.0,
     "local_weight": 4.0,
@@ -44,7 +44,7 @@ ANOMALYCLIP = {
 
 # Prompts in both towers, in part made from the image: kanoclip_jax/models/adaclip.py.
 ADACLIP = {
-    "prompt_length": 5,
+    "prompt_length": 5,  # vectors in each block
     "prompt_depth": 4,  # blocks of both towers
     "taps": "",
     "hsf": True,  # mix the image feature with the centre of abnormal patches,
@@ -71,9 +71,9 @@ CRANE = {
     "deep_prompt_depth": 9,
     "deep_prompt_length": 4,
     "round_deep": True,  # deep prompts to float16, as its weights were trained
-    "word": "object",
+    "word": "object",  # stands for every class
     "context_in_training": True,  # texts read the image's own feature
-    "context_at_test": False,
+    "context_at_test": False,  # also in evaluations
     "aggregation": "soft",  # mean of probabilities; logit: of logits
     "temperature": 0.07,
     "loss_temperature": 0.01,  # of the image's cross-entropy
@@ -86,8 +86,8 @@ CRANE = {
 CRANE_PLUS = CRANE | {
     "aggregation": "logit",  # soft for DAGM and medical datasets
     "local_weight": 2.0,  # of each of two taps
-    "beta": 1.2,
-    "gamma": 3.0,
+    "beta": 1.2,  # how far above their mean cosines of patches must be
+    "gamma": 3.0,  # how sharply those are weighed
     "centring": "image",  # batch as published, which cannot be trained with
 }
 
