@@ -139,11 +139,9 @@ def plot_histograms(
                 linewidth=1,
                 label=name,
             )
-        axes.set_ylim(bottom=floor)
-        if log:
-            # Room for the legend, above what it would cover.
-            highest = max(max(values) for values in shares.values())
-            axes.set_ylim(top=highest * (highest / floor) ** 0.4)
+        highest = max(max(values) for values in shares.values())
+        # Room for the legend, above what it would cover.
+        axes.set_ylim(floor, highest * ((highest / floor) ** 0.4 if log else 1.5))
         if mark is not None:
             look = {"color": INK, "linestyle": _DASHES[1], "linewidth": 1}
             axes.axvline(mark[1], label=mark[0], **look)
@@ -151,7 +149,9 @@ def plot_histograms(
             lambda share, _: f"{100 * share:g}%" if share <= 1 else ""
         )
         axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
-        axes.legend()
+        # There, on the side where the threshold is not.
+        is_left = mark is not None and mark[1] < (edges[0] + edges[-1]) / 2
+        axes.legend(loc="upper right" if is_left else "upper left")
         return inline(figure, f"share by {across}")
 
 
