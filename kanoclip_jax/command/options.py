@@ -91,7 +91,8 @@ OPTIONS = (
     Option(
         "checkpoint",
         "checkpoint",
-        "what was trained: a run's checkpoints, a step, a saved head, or a .pth",
+        "for all but train, what was trained: a run's checkpoints, a step, a "
+        "saved head, or a .pth",
         _TRAINED,
     ),
     Option("dataset", "train.dataset", "what is trained on", ("train",)),
