@@ -36,6 +36,10 @@ def test_switches_take_no_value_from_the_next_argument() -> None:
     )
     assert apart(*given, "c").words == ("a", "b", "c")
     assert apart("--config.train.epochs", "3", "-1").words == ("-1",)
+    # Numbers whose defaults are 1 and 0.
+    numbers = apart("--config.predict.min_area", "3", "--config.watch.limit", "9")
+    flags = [Flag("config.predict.min_area", "3"), Flag("config.watch.limit", "9")]
+    assert numbers == Arguments((), tuple(flags))
 
 
 @pytest.mark.parametrize(
