@@ -119,6 +119,14 @@ def test_pictures_are_read_as_they_were(own, detector, tmp_path):
     assert not (own / "calibration.json").exists()
 
 
+def test_a_head_says_how_pictures_are_read_and_nothing_else(own, tmp_path):
+    """Whoever wrote it names no place for native code, and no file of thresholds."""
+    pictures = json.loads((own / "config.json").read_text())["pictures"]
+    more = {"compiled_in": str(tmp_path / "theirs"), "calibration": "never"}
+    change(own / "config.json", pictures=pictures | more)
+    assert Detector.from_pretrained(own).calibrated == ("metal nut",)
+
+
 def of_one_tap(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())["config"]
     config["model"]["taps"] = [4]
