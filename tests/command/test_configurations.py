@@ -103,6 +103,9 @@ def test_a_checkpoint_brings_what_it_recorded(monkeypatch) -> None:
     saved.update({"seed": 5, "seeds": 3, "rows": "probe"})
     saved.data.update({"value_range": "12bit", "prepared": "/gone", "workers": 9})
     saved.predict.class_name = "screw"
+    saved.knowledge.update({"weighting": "balanced", "provider": "openai"})
+    saved.knowledge.base_url = "https://example.org/v1"
+    saved.eval.classes = "screw"
     saved = saved.to_dict()
     # As JSON has them, and without what is younger than the checkpoint.
     saved["eval"]["datasets"], saved["model"]["taps"] = ["visa", "mpdd"], [6, 12]
@@ -114,4 +117,9 @@ def test_a_checkpoint_brings_what_it_recorded(monkeypatch) -> None:
     plain = base.get_config("probe").to_dict()
     plain["seed"], plain["data"]["value_range"] = 5, "12bit"
     plain["eval"]["datasets"], plain["model"]["taps"] = "visa,mpdd", "6,12"
+    plain["eval"]["classes"], plain["knowledge"]["weighting"] = "screw", "balanced"
+    assert found.to_dict() == plain
+    # Of other datasets all classes are evaluated.
+    plain["eval"]["classes"] = ""
+    found = configurations.recorded("anywhere", {"eval.datasets"})
     assert found.to_dict() == plain
