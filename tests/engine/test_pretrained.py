@@ -394,6 +394,13 @@ def test_nothing_of_others_is_written_over(detector, tmp_path, own):
     (tmp_path / "c").write_text("")
     with pytest.raises(InputError, match="is no folder"):
         detector.save_pretrained(tmp_path / "c")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "README.md").write_text("my project")
+    with pytest.raises(InputError, match=r"holds a README.md of something else"):
+        detector.save_pretrained(tmp_path / "d")
+    (tmp_path / "e" / "7").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"holds the steps of a training"):
+        detector.save_pretrained(tmp_path / "e")
     # A save that was killed before its last file is done again.
     (own / "config.json").unlink()
     (own / "notes.txt").write_text("mine")
