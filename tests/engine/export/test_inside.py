@@ -309,6 +309,21 @@ def test_servers_are_told_what_the_model_takes(folder, said) -> None:
     }
 
 
+def test_no_folder_of_an_earlier_model_is_left_to_servers(tmp_path) -> None:
+    for name in ("cup", "nut"):
+        partial = tmp_path / "export.partial"
+        (partial / "serving" / name / "1").mkdir(parents=True)
+        (partial / "serving" / name / "1" / "model.onnx").write_text(name)
+        (partial / "runner.py").write_text("")
+        files = {"files": [f"serving/{name}/1/model.onnx"]}
+        manifest = {"formats": {"onnx": {"files": {}}}, "serving": files}
+        run._keep(partial, tmp_path / "export", manifest)
+        # A user's own.
+        (tmp_path / "export" / "serving" / "mine").mkdir(exist_ok=True)
+    served = [path.name for path in (tmp_path / "export" / "serving").iterdir()]
+    assert sorted(served) == ["mine", "nut"]
+
+
 def test_configurations_of_other_backends_and_batches() -> None:
     manifest = SAID | {"inputs": {"image": ["uint8", 4, 336, 336, 3]}}
     config = parse_pbtxt(serving.triton_config("n", "openvino", "model.xml", manifest))
