@@ -17,7 +17,7 @@ from kanoclip_jax.verdict import Thresholds
 
 # 2: pictures are read as the manifest says.
 _VERSION = 2
-_PACKAGES = ("kanoclip-jax", "jax", "jaxlib", "flax", "transformers", "numpy", "Pillow")
+_PACKAGES = ("jax", "jaxlib", "flax", "transformers", "numpy", "Pillow")
 # Of the exporting machine alone.
 _NOT_INSIDE = ("checkpoint", "formats", "runner")
 
@@ -98,7 +98,7 @@ def inside(manifest: Mapping[str, Any], precision: str = "float32") -> Inside:
         "image_size": str(manifest["image_size"]),
         "precision": precision,
         "created": manifest["created"],
-        "version": manifest["versions"]["kanoclip-jax"],
+        "version": manifest["versions"][circumstances.PACKAGE],
         # OpenVINO Model API's words.
         "model_type": "AnomalyDetection",
         "task": "segmentation",
