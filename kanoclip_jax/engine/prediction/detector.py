@@ -20,7 +20,11 @@ from data_pipelines.pictures import (
 from data_pipelines.pipeline import Batch
 from kanoclip_jax.engine import compiled, forks
 from kanoclip_jax.engine.prediction.calibration import AUTO, find_calibrations
-from kanoclip_jax.engine.prediction.detecting import Detecting, Prediction
+from kanoclip_jax.engine.prediction.detecting import (
+    Detecting,
+    Prediction,
+    check_min_area,
+)
 from kanoclip_jax.engine.prediction.own import Own
 from kanoclip_jax.engine.prediction.tiles import NEVER
 from kanoclip_jax.engine.pretrained import hub
@@ -99,7 +103,7 @@ class Detector(Detecting):
         self.reading = reading_of(trained.config)
         self.dtype = np.dtype(trained.method.clip.module.dtype).name
         self.patch = trained.method.clip.patch
-        self.batch_size, self.min_area = batch_size, min_area
+        self.batch_size, self.min_area = batch_size, check_min_area(min_area)
         self.own = own or Own()
         # A command counts pictures and says it once itself.
         self.silent = silent
