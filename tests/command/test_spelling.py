@@ -128,6 +128,13 @@ def test_results_go_where_model_and_pictures_say(given: str, workdir: str) -> No
     assert spelt(*given.split()).workdir == Path("runs", workdir)
 
 
+def test_results_go_where_the_folders_above_say(tmp_path, monkeypatch) -> None:
+    (tmp_path / "mvtec" / "in").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "mvtec" / "in")
+    found = spelt("predict", "..", "--checkpoint=../checkpoints").workdir
+    assert found == Path("runs", "mvtec", "mvtec")
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
