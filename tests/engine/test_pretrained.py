@@ -378,6 +378,13 @@ def test_places_are_called_by_their_last_names(tmp_path):
         public.place("openai/clip-vit-base-patch16") == "openai/clip-vit-base-patch16"
     )
     assert public.dataset("mvtec,folder:/home/me/plates") == "mvtec,folder:plates"
+    datasets = {"folder:/cap/test": {}, "visa": {}, "folder:/nut/test": {"mean": {}}}
+    report = {"datasets": datasets, "clip": {"name": "demo"}}
+    assert public.report(report, "7")["datasets"] == {
+        "folder:test": {},
+        "visa": {},
+        "folder:test (2)": {"mean": {}},
+    }
 
 
 def test_nothing_of_others_is_written_over(detector, tmp_path, own):
