@@ -11,6 +11,7 @@ from data_pipelines.names import canonical
 from kanoclip_jax.engine import circumstances
 from kanoclip_jax.engine.export.program import INPUTS, OUTPUTS, Program
 from kanoclip_jax.engine.export.runtimes import DOCUMENT, SECTION
+from kanoclip_jax.engine.pretrained import public
 from kanoclip_jax.engine.restore import Trained
 from kanoclip_jax.engine.settings import reading_of
 from kanoclip_jax.verdict import Thresholds
@@ -92,6 +93,8 @@ def describe(
 def inside(manifest: Mapping[str, Any], precision: str = "float32") -> Inside:
     """What of a manifest stands in a model's file."""
     content = {key: value for key, value in manifest.items() if key not in _NOT_INSIDE}
+    if "clip" in content:
+        content["clip"] = public.place(content["clip"])
     plain = {
         "method": manifest["method"],
         "class_names": json.dumps(manifest["class_names"]),

@@ -136,6 +136,12 @@ PLAIN = {
 }
 
 
+def test_a_file_names_no_folder_of_the_machine(tmp_path) -> None:
+    document = json.loads(inside(SAID | {"clip": str(tmp_path)}).document)
+    assert document["clip"] == tmp_path.name
+    assert "/home/me" not in json.dumps(document)
+
+
 def test_thresholds_stand_in_plain_words_where_one_class_has_them() -> None:
     document, plain = inside(SAID, "int8")
     assert json.loads(document)["precision"] == plain["precision"] == "int8"
