@@ -15,7 +15,7 @@ from kanoclip_jax.errors import InputError
 
 # Of what a checkpoint recorded, what belongs to the machine, or to that one command.
 _PASSING = ("rows", "row_settings", "seeds", "checkpoint_mvtec", "checkpoint_visa")
-_PASSING_SECTIONS = ("predict", "calibrate", "export", "save", "watch")
+_PASSING_SECTIONS = ("calibrate", "export", "save", "watch")
 _OF_THE_MACHINE = ("prepared", "workers")
 # Of the section `knowledge`, what was trained with. The rest asks servers, with a key: a
 # head that others made must not say which.
@@ -110,6 +110,8 @@ def recorded(checkpoint: str, given: Collection[str] = ()) -> ConfigDict:
         without = {
             "": {*_PASSING, *_PASSING_SECTIONS},
             "data": {*_OF_THE_MACHINE},
+            # Thresholds belong to how pictures are cut.
+            "predict": {*config.predict} - {"tiles"},
             "knowledge": {*config.knowledge} - {*_OF_TRAINING},
             # The recorded classes are those of the recorded datasets.
             "eval": {"classes"} if "eval.datasets" in given else set(),

@@ -102,7 +102,7 @@ def test_a_checkpoint_brings_what_it_recorded(monkeypatch) -> None:
     saved = base.get_config("probe")
     saved.update({"seed": 5, "seeds": 3, "rows": "probe"})
     saved.data.update({"value_range": "12bit", "prepared": "/gone", "workers": 9})
-    saved.predict.class_name = "screw"
+    saved.predict.update({"class_name": "screw", "tiles": "auto"})
     saved.knowledge.update({"weighting": "balanced", "provider": "openai"})
     saved.knowledge.base_url = "https://example.org/v1"
     saved.eval.classes = "screw"
@@ -116,6 +116,7 @@ def test_a_checkpoint_brings_what_it_recorded(monkeypatch) -> None:
     found = configurations.recorded("anywhere")
     plain = base.get_config("probe").to_dict()
     plain["seed"], plain["data"]["value_range"] = 5, "12bit"
+    plain["predict"]["tiles"] = "auto"
     plain["eval"]["datasets"], plain["model"]["taps"] = "visa,mpdd", "6,12"
     plain["eval"]["classes"], plain["knowledge"]["weighting"] = "screw", "balanced"
     assert found.to_dict() == plain

@@ -18,6 +18,7 @@ from sample_documents import REPORT, THRESHOLD
 
 from data_pipelines.digests import seal
 from kanoclip_jax import Detector, engine
+from kanoclip_jax.command import configurations
 from kanoclip_jax.engine import restore
 from kanoclip_jax.engine.prediction.calibration import Calibration, save_calibration
 from kanoclip_jax.engine.pretrained import hub, public
@@ -115,6 +116,8 @@ def test_pictures_are_read_as_they_were(own, detector, tmp_path):
     save_head(trained, own, tiles="auto")
     assert Detector.from_pretrained(own).tiles == "auto"
     assert Detector.from_pretrained(own, tiles="never").tiles == "never"
+    # For commands, too, that are given it and no configuration.
+    assert configurations.recorded(str(own)).predict.tiles == "auto"
     # Those that lay there were chosen on squashed pictures.
     assert not (own / "calibration.json").exists()
 
