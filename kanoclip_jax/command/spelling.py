@@ -137,10 +137,13 @@ def _subject(mode: str, words: list[str]) -> str:
             f"{_FOLDER}{word}" if _is_folder(word) else word for word in words
         )
     if len(words) > 1:
-        raise InputError(
-            f"{_surplus(words[1])}. {mode} takes one image, folder, glob or list; put "
-            f"a glob in quotes, as in `kanoclip {mode} '*.jpg'`"
-        )
+        takes = f"{mode} takes one folder"
+        if mode == "predict":
+            takes = (
+                "predict takes one image, folder, glob or list; put a glob in quotes, "
+                "as in `kanoclip predict '*.jpg'`"
+            )
+        raise InputError(f"{_surplus(words[1])}. {takes}")
     return words[0]
 
 

@@ -87,6 +87,7 @@ def test_settings_are_set_by_their_type() -> None:
             "a whole number is expected, as in --config.train.epochs=4",
         ),
         ("train.epochs", "lacks its value"),
+        ("seed[0]=3", "'int'> does not support integer indexing"),
         ("predict.maps=maybe", "true or false is expected"),
         ("predict=a", "predict is a section; set one of batch_size"),
     ],

@@ -140,6 +140,7 @@ def test_results_go_where_the_folders_above_say(tmp_path, monkeypatch) -> None:
     [
         ("predict photos", "--checkpoint=DIR, or a method without training"),
         ("predict a.jpg b.jpg --checkpoint=D", "put a glob in quotes"),
+        ("watch a b --checkpoint=D", "'b' is not understood. watch takes one folder"),
         ("predict a --checkpoint=D --rate=1", "--rate is a flag of calibrate"),
         ("predikt a", "Did you mean predict?"),
         ("--mode=fly --config=demo", "Allowed: train, eval, predict"),
