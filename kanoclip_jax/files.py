@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import re
+import stat
 import time
 import uuid
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """A place beside `path` to write to, which becomes `path` when all went well.
 
     A reader never sees a part, and a failure leaves what was there. The folder is made.
+    Who may read the file is as the umask says, also where a library thinks otherwise.
 
     Yields:
         The temporary file's name; nobody else uses it.
@@ -32,7 +34,12 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         yield temporary
+        # safetensors puts a file of its own there, which its owner alone may read.
+        if temporary.stat().st_mode != mode:
+            temporary.chmod(stat.S_IMODE(mode))
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -5,7 +5,9 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from kanoclip_jax import files
 from kanoclip_jax.files import (
@@ -46,9 +48,12 @@ def test_others_may_read_what_the_umask_allows(tmp_path: Path) -> None:
     former = os.umask(0o022)
     try:
         write_atomically(tmp_path / "report.json", b"{}")
+        with replacing(tmp_path / "head.safetensors") as temporary:
+            save_file({"a": np.zeros(2)}, temporary)
     finally:
         os.umask(former)
-    assert (tmp_path / "report.json").stat().st_mode & 0o777 == 0o644
+    modes = {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {0o644}
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from kanoclip_jax.backbones.locate import (
     locate,
     weights_file,
 )
+from kanoclip_jax.files import replacing
 
 
 def to_safetensors(name: str, folder: Path) -> Path:
@@ -54,7 +55,8 @@ def _write(directory: Path, source: Path, temporary: Path, weights: str) -> None
         key: np.require(tensor, requirements="C")
         for key, tensor in read_torch_archive(source).items()
     }
-    save_file(tensors, temporary / weights, {"format": "pt"})
+    with replacing(temporary / weights) as file:
+        save_file(tensors, file, {"format": "pt"})
     for file in directory.iterdir():
         if file.suffix in (".json", ".txt") and "index" not in file.name:
             shutil.copy(file, temporary)

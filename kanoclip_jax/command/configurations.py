@@ -2,7 +2,7 @@
 
 import importlib.util
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,11 @@ from kanoclip_jax.errors import InputError
 
 # Of what a checkpoint recorded, what belongs to the machine, or to that one command.
 _PASSING = ("rows", "row_settings", "seeds", "checkpoint_mvtec", "checkpoint_visa")
-_PASSING_SECTIONS = ("predict", "calibrate", "export", "save", "watch")
+_PASSING_SECTIONS = ("calibrate", "export", "save", "watch")
 _OF_THE_MACHINE = ("prepared", "workers")
+# Of the section `knowledge`, what was trained with. The rest asks servers, with a key: a
+# head that others made must not say which.
+_OF_TRAINING = ("path", "weighting", "normalize_each")
 
 
 def names() -> list[str]:
@@ -82,11 +85,12 @@ def load(given: str) -> ConfigDict:
     return config
 
 
-def recorded(checkpoint: str) -> ConfigDict:
+def recorded(checkpoint: str, given: Collection[str] = ()) -> ConfigDict:
     """The settings that a checkpoint was trained with, for what is done with it now.
 
     Args:
         checkpoint: see `engine.restore.saved_settings`.
+        given: the keys that the command line sets.
 
     Raises:
         InputError: there is none.
@@ -103,21 +107,32 @@ def recorded(checkpoint: str) -> ConfigDict:
     with config.unlocked(), config.ignore_type():
         if config.method != method:
             config.method, config.model = method, ConfigDict(_plain(saved["model"], {}))
-        _update(config, saved, (*_PASSING, *_PASSING_SECTIONS))
+        without = {
+            "": {*_PASSING, *_PASSING_SECTIONS},
+            "data": {*_OF_THE_MACHINE},
+            # Thresholds belong to how pictures are cut.
+            "predict": {*config.predict} - {"tiles"},
+            "knowledge": {*config.knowledge} - {*_OF_TRAINING},
+            # The recorded classes are those of the recorded datasets.
+            "eval": {"classes"} if "eval.datasets" in given else set(),
+        }
+        _update(config, saved, without)
     return config
 
 
 def _update(
-    config: ConfigDict, saved: Mapping[str, Any], passing: tuple[str, ...]
+    config: ConfigDict,
+    saved: Mapping[str, Any],
+    without: Mapping[str, Collection[str]],
+    section: str = "",
 ) -> None:
-    """Take what was recorded of the settings that there are."""
+    """Take what was recorded of the settings that there are, without some by section."""
     for key in config:
-        if key in passing or key not in saved:
+        if key in without.get(section, ()) or key not in saved:
             continue
         if isinstance(config[key], ConfigDict):
             if isinstance(saved[key], Mapping):
-                without = _OF_THE_MACHINE if key == "data" else ()
-                _update(config[key], saved[key], without)
+                _update(config[key], saved[key], without, key)
         else:
             config[key] = _plain({key: saved[key]}, config)[key]
 

@@ -120,8 +120,9 @@ def everything() -> str:
 @functools.cache
 def _switches() -> frozenset[str]:
     config = base.get_config()
+    # Not by comparison: 0 and 1 are equal to them.
     return frozenset(
-        key for key in keys(config) if _default(config, key) in (True, False)
+        key for key in keys(config) if isinstance(_default(config, key), bool)
     )
 
 

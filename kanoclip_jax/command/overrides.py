@@ -36,7 +36,8 @@ def override(config: ConfigDict, given: Sequence[Flag]) -> frozenset[str]:
             _NAME, config, flag_values=values, sys_argv=argv, lock_config=True
         )
         values(argv)
-    except flags.Error as error:
+    # The latter of a key that ends in an index, where there is none such.
+    except (flags.Error, IndexError) as error:
         raise InputError(_said(config, str(error))) from error
     return frozenset(config_flags.get_override_values(values[_NAME]))
 

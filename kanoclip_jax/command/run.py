@@ -61,7 +61,8 @@ def _perform(program: str, command: Command) -> int:
     if command.config:
         config = configurations.load(command.config)
     else:
-        config = configurations.recorded(command.value("checkpoint"))
+        given = {flag.name.removeprefix("config.") for flag in command.settings}
+        config = configurations.recorded(command.value("checkpoint"), given)
     overrides = override(config, command.settings)
     if DISTRIBUTED.value or COORDINATOR.value:
         engine.join(COORDINATOR.value, PROCESSES.value, PROCESS.value)

@@ -137,10 +137,13 @@ def _subject(mode: str, words: list[str]) -> str:
             f"{_FOLDER}{word}" if _is_folder(word) else word for word in words
         )
     if len(words) > 1:
-        raise InputError(
-            f"{_surplus(words[1])}. {mode} takes one image, folder, glob or list; put "
-            f"a glob in quotes, as in `kanoclip {mode} '*.jpg'`"
-        )
+        takes = f"{mode} takes one folder"
+        if mode == "predict":
+            takes = (
+                "predict takes one image, folder, glob or list; put a glob in quotes, "
+                "as in `kanoclip predict '*.jpg'`"
+            )
+        raise InputError(f"{_surplus(words[1])}. {takes}")
     return words[0]
 
 
@@ -154,7 +157,7 @@ def _surplus(word: str) -> str:
 
 def _name_of_run(checkpoint: str) -> str:
     """What a model is called by where it lies: the folder around `checkpoints`."""
-    parts = [part for part in Path(checkpoint).expanduser().absolute().parts[1:]]
+    parts = _parts(checkpoint)
     if parts and parts[-1].isdigit():
         parts.pop()
     if len(parts) > 1 and parts[-1] == "checkpoints":
@@ -167,6 +170,11 @@ def _name_of_run(checkpoint: str) -> str:
 
 def _name_of_input(given: str) -> str:
     """What pictures are called by where they lie; of a glob, its folder."""
-    path = Path(given.removeprefix(_FOLDER).partition(",")[0]).expanduser().absolute()
-    parts = [part for part in path.parts[1:] if not set(part) & set("*?[")]
+    parts = _parts(given.removeprefix(_FOLDER).partition(",")[0])
+    parts = [part for part in parts if not set(part) & set("*?[")]
     return Path(parts[-1]).stem if parts else "pictures"
+
+
+def _parts(place: str) -> list[str]:
+    """A path's folders from the root on; none of them is `..`, which is no name."""
+    return list(Path(os.path.abspath(Path(place).expanduser())).parts[1:])

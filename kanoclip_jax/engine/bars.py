@@ -18,7 +18,7 @@ class _Bar(tqdm):
 
     def update(self, n: float | None = 1) -> bool | None:
         """So many more are done."""
-        if self.postfix == _COMPILING:
+        if not self.disable and self.postfix == _COMPILING:
             self.set_postfix_str("", refresh=False)
         return super().update(n)
 
@@ -30,6 +30,7 @@ def progress(
     done: int = 0,
     unit: str = "img",
     compiles: bool = False,
+    in_logs: bool = True,
 ) -> tqdm:
     """A bar that fits its terminal; where there is none, 80 columns.
 
@@ -39,6 +40,7 @@ def progress(
         done: and of them those that are done already.
         unit: of what is counted.
         compiles: whether the first waits for the compiler, which is said until then.
+        in_logs: whether there is one where stderr is no terminal.
     """
     columns = shutil.get_terminal_size((_COLUMNS, 24)).columns
     bar = _Bar(
@@ -47,6 +49,7 @@ def progress(
         initial=done,
         unit=unit,
         ncols=min(columns, _COLUMNS),
+        disable=False if in_logs else None,
     )
     if compiles:
         bar.set_postfix_str(_COMPILING)

@@ -13,7 +13,9 @@ from typing import Any
 
 import jax
 
-_PACKAGE = "kanoclip-jax"
+import kanoclip_jax
+
+PACKAGE = "kanoclip-jax"
 _CLONE = Path(__file__).parents[2]
 _SECONDS = 10
 # A command may be as long as a system allows; a report says its beginning.
@@ -30,7 +32,7 @@ def of_now() -> dict[str, str]:
     """
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "version": _version(),
+        "version": kanoclip_jax.__version__,
         "commit": _commit(),
         "device": _device(),
         "command": _command(sys.argv),
@@ -55,17 +57,11 @@ def of_training(meta: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Python's version and those of installed packages, each once."""
-    return {"python": platform.python_version()} | {
+    """Python's version, this package's, and those of installed packages, each once."""
+    # A clone's own may be installed nowhere, or as it was when it was.
+    return {"python": platform.python_version(), PACKAGE: kanoclip_jax.__version__} | {
         package: metadata.version(package) for package in packages
     }
-
-
-def _version() -> str:
-    try:
-        return metadata.version(_PACKAGE)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def _commit() -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ AUTO, NEVER = "auto", "never"
 _MOST_BYTES = 2 * 2**30
 # Seconds that nobody is told of; small programs take less, kept or not.
 _SILENT = 2.0
+# What JAX calls a program's file, by its name and a SHA-256.
+_PROGRAM = re.compile(r".+-[0-9a-f]{64}-cache")
 _LOG = logging.getLogger("kanoclip_jax")
 
 
@@ -58,7 +61,9 @@ def _forget_half_written(folder: Path) -> None:
     A killed process leaves them, and a cache that had no limit.
     """
     for program in folder.glob("*-cache"):
-        if not program.with_name(f"{program.name.removesuffix('cache')}atime").exists():
+        times = program.with_name(f"{program.name.removesuffix('cache')}atime")
+        # By JAX's own names alone: the folder may be a user's, with files of theirs.
+        if _PROGRAM.fullmatch(program.name) and not times.exists():
             program.unlink(missing_ok=True)
 
 

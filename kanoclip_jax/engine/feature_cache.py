@@ -19,7 +19,6 @@ import jax
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
-from tqdm import tqdm
 
 from data_pipelines.pictures import DEFAULT_READING, Reading
 from data_pipelines.pipeline import eval_stream
@@ -195,16 +194,12 @@ class FeatureCache:
         paths = sorted({self._rows[key][0] for key in keys if key in self})
         if not paths:
             return
-        with ThreadPoolExecutor(_CHECKERS) as pool:
-            found = list(
-                tqdm(
-                    pool.map(self._fault, paths),
-                    total=len(paths),
-                    desc="checking features",
-                    unit="shard",
-                    disable=None,
-                )
-            )
+        found = []
+        bar = progress("checking features", len(paths), unit="shard", in_logs=False)
+        with bar, ThreadPoolExecutor(_CHECKERS) as pool:
+            for fault in pool.map(self._fault, paths):
+                found.append(fault)
+                bar.update()
         for path, fault in zip(paths, found, strict=True):
             if fault:
                 print(f"{path} is damaged ({fault}); what it held is computed again")

@@ -137,8 +137,12 @@ def saved_settings(checkpoint: str | os.PathLike) -> ConfigDict:
         saved = {"method": "", "model": {}, "clip": _PUBLISHED_CLIP}
     elif head := hub.find(os.fspath(checkpoint)):
         place = str(head)
-        saved = read_head(head).meta["config"]
+        meta = read_head(head).meta
+        saved, pictures = meta["config"], meta["pictures"]
         documents.check(saved, shapes.READING_OF_CLIP, place, "save it anew")
+        # By name: others may have written the file.
+        reading = {key: pictures[key] for key in ("value_range", "orientation")}
+        saved = {**saved, "data": reading, "predict": {"tiles": pictures["tiles"]}}
     else:
         place = str(Path(checkpoint).expanduser().absolute())
         saved = _settings_of(Path(place))

@@ -61,6 +61,8 @@ _POSITIVE = (
 _NOT_NEGATIVE = (
     "seed",
     "train.full_epochs",
+    "train.learning_rate",
+    "train.prompt_learning_rate",
     "train.weight_decay",
     "knowledge.retries",
     "predict.highest",
@@ -168,7 +170,8 @@ def resolve(
             cores = os.cpu_count() or 1
             config.data.workers = 0 if cores <= 4 else cores // 2
     for key in _POSITIVE:
-        if get(config, key) <= 0:
+        # So written, no number is none of these.
+        if not get(config, key) > 0:
             raise InputError(
                 f"{key} is {get(config, key)}; it must be positive, as in "
                 f"--config.{key}=8"
@@ -190,8 +193,15 @@ def resolve(
             "0 and 1 is expected, as in --config.calibrate.target_rate=0.01"
         )
     for key in _NOT_NEGATIVE:
-        if get(config, key) < 0:
+        if not get(config, key) >= 0:
             raise InputError(f"{key} is {get(config, key)}; it must not be negative")
+    betas = config.train.adam_betas
+    numbers = all(isinstance(beta, (int, float)) and 0 <= beta < 1 for beta in betas)
+    if len(betas) != 2 or not numbers:
+        raise InputError(
+            f"train.adam_betas is {betas}; a pair of numbers from 0 to below 1 is "
+            "expected, as in --config.train.adam_betas=0.5,0.999"
+        )
     read_own(config)
     _check_url(config.knowledge.base_url)
     folder_class_names(config)

@@ -87,6 +87,7 @@ def test_settings_are_set_by_their_type() -> None:
             "a whole number is expected, as in --config.train.epochs=4",
         ),
         ("train.epochs", "lacks its value"),
+        ("seed[0]=3", "'int'> does not support integer indexing"),
         ("predict.maps=maybe", "true or false is expected"),
         ("predict=a", "predict is a section; set one of batch_size"),
     ],
@@ -102,7 +103,10 @@ def test_a_checkpoint_brings_what_it_recorded(monkeypatch) -> None:
     saved = base.get_config("probe")
     saved.update({"seed": 5, "seeds": 3, "rows": "probe"})
     saved.data.update({"value_range": "12bit", "prepared": "/gone", "workers": 9})
-    saved.predict.class_name = "screw"
+    saved.predict.update({"class_name": "screw", "tiles": "auto"})
+    saved.knowledge.update({"weighting": "balanced", "provider": "openai"})
+    saved.knowledge.base_url = "https://example.org/v1"
+    saved.eval.classes = "screw"
     saved = saved.to_dict()
     # As JSON has them, and without what is younger than the checkpoint.
     saved["eval"]["datasets"], saved["model"]["taps"] = ["visa", "mpdd"], [6, 12]
@@ -113,5 +117,11 @@ def test_a_checkpoint_brings_what_it_recorded(monkeypatch) -> None:
     found = configurations.recorded("anywhere")
     plain = base.get_config("probe").to_dict()
     plain["seed"], plain["data"]["value_range"] = 5, "12bit"
+    plain["predict"]["tiles"] = "auto"
     plain["eval"]["datasets"], plain["model"]["taps"] = "visa,mpdd", "6,12"
+    plain["eval"]["classes"], plain["knowledge"]["weighting"] = "screw", "balanced"
+    assert found.to_dict() == plain
+    # Of other datasets all classes are evaluated.
+    plain["eval"]["classes"] = ""
+    found = configurations.recorded("anywhere", {"eval.datasets"})
     assert found.to_dict() == plain

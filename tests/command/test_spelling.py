@@ -36,6 +36,10 @@ def test_switches_take_no_value_from_the_next_argument() -> None:
     )
     assert apart(*given, "c").words == ("a", "b", "c")
     assert apart("--config.train.epochs", "3", "-1").words == ("-1",)
+    # Numbers whose defaults are 1 and 0.
+    numbers = apart("--config.predict.min_area", "3", "--config.watch.limit", "9")
+    flags = [Flag("config.predict.min_area", "3"), Flag("config.watch.limit", "9")]
+    assert numbers == Arguments((), tuple(flags))
 
 
 @pytest.mark.parametrize(
@@ -131,11 +135,19 @@ def test_results_go_where_model_and_pictures_say(given: str, workdir: str) -> No
     assert spelt(*given.split()).workdir == Path("runs", workdir)
 
 
+def test_results_go_where_the_folders_above_say(tmp_path, monkeypatch) -> None:
+    (tmp_path / "mvtec" / "in").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "mvtec" / "in")
+    found = spelt("predict", "..", "--checkpoint=../checkpoints").workdir
+    assert found == Path("runs", "mvtec", "mvtec")
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
         ("predict photos", "--checkpoint=DIR, or a method without training"),
         ("predict a.jpg b.jpg --checkpoint=D", "put a glob in quotes"),
+        ("watch a b --checkpoint=D", "'b' is not understood. watch takes one folder"),
         ("predict a --checkpoint=D --rate=1", "--rate is a flag of calibrate"),
         ("predikt a", "Did you mean predict?"),
         ("--mode=fly --config=demo", "Allowed: train, eval, predict"),

@@ -28,6 +28,9 @@ def test_the_longest_line_has_80_columns(monkeypatch, tmp_path):
         for step in range(1, 11):
             log.count(step)
             log.write(step, {"dice": 1.0, "focal": 2.0, "loss": 1234.5678})
+    with bars.progress("checking features", 2, in_logs=False) as bar:
+        bar.update(2)
+    assert "checking features" not in shown.getvalue()
     lines = shown.getvalue().replace("\n", "\r").split("\r")
     assert max(map(len, lines)) <= 80
     assert any(line.startswith("…ody/pictures/of/parts: 100%") for line in lines)

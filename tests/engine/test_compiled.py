@@ -38,6 +38,16 @@ def test_a_library_keeps_programs_as_it_is_asked(untold, tmp_path, caplog):
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "cache")
 
 
+def test_of_a_folder_only_programs_cut_short_are_removed(untold, tmp_path):
+    whole, cut = (f"jit_step-{digit * 64}" for digit in "ab")
+    for name in (f"{whole}-cache", f"{whole}-atime", f"{cut}-cache", "my-cache"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "folder-cache").mkdir()
+    compiled.keep(tmp_path)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {f"{whole}-cache", f"{whole}-atime", "my-cache", "folder-cache"}
+
+
 def test_it_is_said_once_that_something_compiles(monkeypatch, caplog):
     monkeypatch.setattr(compiled, "_SILENT", 0.02)
     said = []

@@ -103,6 +103,8 @@ def test_flags_that_cannot_be_meant(refused_here, flags, words):
         ("model.windows=2", "--config.model.windows is no setting"),
         ("model.sigm=2", "Did you mean --config.model.sigma?"),
         ("predict.threshold=1.5", "a number from 0 to 1"),
+        ("train.adam_betas=0.5", "a pair of numbers from 0 to below 1"),
+        ("train.learning_rate=nan", "must not be negative"),
         ("predict.pixel_threshold=high", "a number from 0 to 1"),
     ],
 )

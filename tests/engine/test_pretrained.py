@@ -18,6 +18,7 @@ from sample_documents import REPORT, THRESHOLD
 
 from data_pipelines.digests import seal
 from kanoclip_jax import Detector, engine
+from kanoclip_jax.command import configurations
 from kanoclip_jax.engine import restore
 from kanoclip_jax.engine.prediction.calibration import Calibration, save_calibration
 from kanoclip_jax.engine.pretrained import hub, public
@@ -115,8 +116,18 @@ def test_pictures_are_read_as_they_were(own, detector, tmp_path):
     save_head(trained, own, tiles="auto")
     assert Detector.from_pretrained(own).tiles == "auto"
     assert Detector.from_pretrained(own, tiles="never").tiles == "never"
+    # For commands, too, that are given it and no configuration.
+    assert configurations.recorded(str(own)).predict.tiles == "auto"
     # Those that lay there were chosen on squashed pictures.
     assert not (own / "calibration.json").exists()
+
+
+def test_a_head_says_how_pictures_are_read_and_nothing_else(own, tmp_path):
+    """Whoever wrote it names no place for native code, and no file of thresholds."""
+    pictures = json.loads((own / "config.json").read_text())["pictures"]
+    more = {"compiled_in": str(tmp_path / "theirs"), "calibration": "never"}
+    change(own / "config.json", pictures=pictures | more)
+    assert Detector.from_pretrained(own).calibrated == ("metal nut",)
 
 
 def of_one_tap(folder: Path) -> None:
@@ -370,6 +381,13 @@ def test_places_are_called_by_their_last_names(tmp_path):
         public.place("openai/clip-vit-base-patch16") == "openai/clip-vit-base-patch16"
     )
     assert public.dataset("mvtec,folder:/home/me/plates") == "mvtec,folder:plates"
+    datasets = {"folder:/cap/test": {}, "visa": {}, "folder:/nut/test": {"mean": {}}}
+    report = {"datasets": datasets, "clip": {"name": "demo"}}
+    assert public.report(report, "7")["datasets"] == {
+        "folder:test": {},
+        "visa": {},
+        "folder:test (2)": {"mean": {}},
+    }
 
 
 def test_nothing_of_others_is_written_over(detector, tmp_path, own):
@@ -386,6 +404,13 @@ def test_nothing_of_others_is_written_over(detector, tmp_path, own):
     (tmp_path / "c").write_text("")
     with pytest.raises(InputError, match="is no folder"):
         detector.save_pretrained(tmp_path / "c")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "README.md").write_text("my project")
+    with pytest.raises(InputError, match=r"holds a README.md of something else"):
+        detector.save_pretrained(tmp_path / "d")
+    (tmp_path / "e" / "7").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"holds the steps of a training"):
+        detector.save_pretrained(tmp_path / "e")
     # A save that was killed before its last file is done again.
     (own / "config.json").unlink()
     (own / "notes.txt").write_text("mine")

@@ -111,14 +111,15 @@ def test_the_cache_is_bounded_and_keeps_small_programs(
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "prepared" / "compiled"
     folder.mkdir(parents=True)
-    for name in ("jit_old-1-cache", "jit_new-2-cache", "jit_new-2-atime"):
+    old, new = (f"jit_step-{digit * 64}" for digit in "12")
+    for name in (f"{old}-cache", f"{new}-cache", f"{new}-atime"):
         (folder / name).write_bytes(b"x")
     use_compilation_cache(resolve(settings(data__prepared="prepared")))
     assert jax.config.jax_compilation_cache_dir == str(folder)
     assert jax.config.jax_compilation_cache_max_size == 2 * 2**30
     assert jax.config.jax_persistent_cache_min_compile_time_secs == 0
     left = sorted(path.name for path in folder.iterdir())
-    assert left == ["jit_new-2-atime", "jit_new-2-cache"]
+    assert left == [f"{new}-atime", f"{new}-cache"]
 
 
 def test_a_place_that_jax_was_told_is_left_alone(settings, tmp_path, no_cache_yet):

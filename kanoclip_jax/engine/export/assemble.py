@@ -53,7 +53,8 @@ def assemble(
         licence: lines of comment for its head.
 
     Raises:
-        AssemblyError: some module imports what the file must do without.
+        AssemblyError: some module imports what the file must do without, or words
+            that are to be replaced are not there.
     """
     modules = collect(name, root)
     kept = _prune(modules)
@@ -70,6 +71,8 @@ def assemble(
     ]
     text = "\n\n\n".join(["\n\n".join(head), *sections]) + "\n"
     for old, new in (words or {}).items():
+        if old not in text:
+            raise AssemblyError(f"{old!r} stands nowhere in the file; say it no more")
         text = text.replace(old, new)
     compile(text, f"{name}.py", "exec", dont_inherit=True)
     return text

@@ -11,13 +11,14 @@ from data_pipelines.names import canonical
 from kanoclip_jax.engine import circumstances
 from kanoclip_jax.engine.export.program import INPUTS, OUTPUTS, Program
 from kanoclip_jax.engine.export.runtimes import DOCUMENT, SECTION
+from kanoclip_jax.engine.pretrained import public
 from kanoclip_jax.engine.restore import Trained
 from kanoclip_jax.engine.settings import reading_of
 from kanoclip_jax.verdict import Thresholds
 
 # 2: pictures are read as the manifest says.
 _VERSION = 2
-_PACKAGES = ("kanoclip-jax", "jax", "jaxlib", "flax", "transformers", "numpy", "Pillow")
+_PACKAGES = ("jax", "jaxlib", "flax", "transformers", "numpy", "Pillow")
 # Of the exporting machine alone.
 _NOT_INSIDE = ("checkpoint", "formats", "runner")
 
@@ -92,13 +93,15 @@ def describe(
 def inside(manifest: Mapping[str, Any], precision: str = "float32") -> Inside:
     """What of a manifest stands in a model's file."""
     content = {key: value for key, value in manifest.items() if key not in _NOT_INSIDE}
+    if "clip" in content:
+        content["clip"] = public.place(content["clip"])
     plain = {
         "method": manifest["method"],
         "class_names": json.dumps(manifest["class_names"]),
         "image_size": str(manifest["image_size"]),
         "precision": precision,
         "created": manifest["created"],
-        "version": manifest["versions"]["kanoclip-jax"],
+        "version": manifest["versions"][circumstances.PACKAGE],
         # OpenVINO Model API's words.
         "model_type": "AnomalyDetection",
         "task": "segmentation",

@@ -177,15 +177,16 @@ FORMATS = {
 
 
 def check_formats(names: tuple[str, ...]) -> None:
-    """Refuse formats that are unknown or whose packages are not installed.
+    """Refuse formats that are unknown, come twice or lack a package.
 
     Raises:
         InputError: names them.
     """
-    if not names or set(names) - set(FORMATS):
+    # One that comes again would find its files there, and the manifest none.
+    if not names or set(names) - set(FORMATS) or len(set(names)) < len(names):
         raise InputError(
             f"export.formats is {','.join(names)!r}; allowed is a list of "
-            f"{', '.join(FORMATS)}"
+            f"{', '.join(FORMATS)}, each once"
         )
     missing = sorted(
         {
@@ -198,7 +199,7 @@ def check_formats(names: tuple[str, ...]) -> None:
     if missing:
         raise InputError(
             f"export.formats {','.join(names)} needs {', '.join(missing)}: "
-            "pip install -e '.[export]'"
+            "pip install 'kanoclip-jax[export]'"
         )
 
 

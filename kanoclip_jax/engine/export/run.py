@@ -1,5 +1,6 @@
 """The command: write each format, run it again, compare, and only then keep it."""
 
+import contextlib
 import json
 import math
 import shutil
@@ -15,7 +16,7 @@ from jaxtyping import UInt8
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from data_pipelines.digests import of_file, seal
-from data_pipelines.names import canonical, printable, readable
+from data_pipelines.names import canonical
 from kanoclip_jax import documents
 from kanoclip_jax.engine import shapes
 from kanoclip_jax.engine.export.agreement import (
@@ -101,7 +102,8 @@ def _prepare(trained: Trained, calibrated: tuple[str, ...]) -> tuple[Program, Sa
     """What is exported, and what JAX says of a few pictures."""
     export = trained.config.export
     given = export.class_names or calibrated or ("object",)
-    names = tuple(distinct(given).values())
+    # As the detector has them: two spellings of a name make the same prompts.
+    names = tuple(dict.fromkeys(map(canonical, given)))
     method, params = trained.method, trained.params
     inference = Inference(method, Devices(1, "batch_size"), params)
     program = make_program(method, params, inference, names)
@@ -112,19 +114,6 @@ def _prepare(trained: Trained, calibrated: tuple[str, ...]) -> tuple[Program, Sa
         method.image_size,
         reading_of(trained.config),
     )
-
-
-def distinct(names: Iterable[str]) -> dict[str, str]:
-    """Class names as prompts have them, by what makes two the same; those are told."""
-    found: dict[str, str] = {}
-    for name in names:
-        first = found.setdefault(canonical(name), readable(name))
-        if first != readable(name):
-            print(
-                f"{printable(readable(name))!r} and {printable(first)!r} make the same "
-                "prompts: exported is the latter alone, and answers to both"
-            )
-    return found
 
 
 def _thresholds(
@@ -277,14 +266,27 @@ def _keep(partial: Path, folder: Path, manifest: Mapping[str, Any]) -> None:
     stale = _stale(old)
     # Without a manifest a folder is no export, so that no half of one is taken for it.
     old.unlink(missing_ok=True)
-    for name in stale:
-        if (folder / name).is_file():
-            (folder / name).unlink()
+    _remove(folder, stale)
     files = [path for path in partial.rglob("*") if path.is_file()]
     for file in sorted(files, key=lambda file: file == partial / MANIFEST):
         target = folder / file.relative_to(partial)
         target.parent.mkdir(parents=True, exist_ok=True)
         file.replace(target)
+
+
+def _remove(folder: Path, names: Iterable[str]) -> None:
+    """Remove files, and the folders that held nothing else.
+
+    A folder without its model, which servers take for one, keeps Triton from starting.
+    """
+    inner = [Path(name) for name in names]
+    for path in inner:
+        if (folder / path).is_file():
+            (folder / path).unlink()
+    parents = {parent for path in inner for parent in path.parents} - {Path()}
+    for parent in sorted(parents, key=lambda path: -len(path.parts)):
+        with contextlib.suppress(OSError):
+            (folder / parent).rmdir()
 
 
 def _stale(manifest: Path) -> set[str]:

@@ -50,7 +50,7 @@ from kanoclip_jax.engine.export.runtimes import (
     listed,
 )
 from kanoclip_jax.engine.prediction.coco import KINDS, POLYGONS
-from kanoclip_jax.engine.prediction.detecting import Detecting
+from kanoclip_jax.engine.prediction.detecting import Detecting, check_min_area
 from kanoclip_jax.engine.prediction.inputs import (
     absolute,
     describe_inputs,
@@ -158,7 +158,7 @@ class Detector(Detecting):
             manifest, digest = read_manifest(folder)
         self.class_names = tuple(map(readable, manifest["class_names"]))
         self.image_size, self.patch = manifest["image_size"], manifest["patch_px"]
-        self.min_area = min_area
+        self.min_area = check_min_area(min_area)
         self._fixed = manifest["batch_size"]
         self.batch_size = (self._fixed or 1) if batch_size is None else batch_size
         if self.batch_size < 1 or self._fixed not in (None, self.batch_size):

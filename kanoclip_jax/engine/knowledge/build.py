@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 import jax
 from ml_collections import FrozenConfigDict
-from tqdm import tqdm
 
 from data_pipelines.names import printable
 from kanoclip_jax.engine.auxiliary import open_auxiliary
+from kanoclip_jax.engine.bars import progress
 from kanoclip_jax.engine.build import refuse_evaluation_dataset
 from kanoclip_jax.engine.knowledge.asking import Asking, Outcome
 from kanoclip_jax.engine.knowledge.training import topics_of
@@ -134,9 +134,7 @@ def _ask(
     outcomes = asking.outcomes(left, ask, config.knowledge.concurrency if remote else 1)
     failed: list[Outcome] = []
     asked = in_a_row = 0
-    bar = tqdm(
-        desc=ledger.path.stem, total=total, initial=total - len(left), unit="question"
-    )
+    bar = progress(ledger.path.stem, total, done=total - len(left), unit="question")
     with bar, contextlib.closing(outcomes):
         for outcome in outcomes:
             asked += 1

@@ -10,13 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 from ml_collections import FrozenConfigDict
-from tqdm import tqdm
 
 from data_pipelines.masks import decode_mask
 from data_pipelines.records import AS_PUBLISHED
 from data_pipelines.sources import JoinedSource, Source
 from data_pipelines.transforms import decode_image, decode_within
 from kanoclip_jax.backbones import Clip
+from kanoclip_jax.engine.bars import progress
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.knowledge.means import CachedEncoder, knowledge_means
 from kanoclip_jax.knowledge.providers.base import Topic
@@ -194,9 +194,11 @@ def template_records(source: Source, folder: Path) -> list[Record]:
             if len(records) == len(questions):
                 return records
             print(f"{path} lacks sentences; computed again")
-    records = [
-        dataclasses.replace(question.draft, text=provider.answer(question))
-        for question in tqdm(questions, desc="template knowledge", unit="img")
-    ]
+    records = []
+    with progress("template knowledge", len(questions)) as bar:
+        for question in questions:
+            text = provider.answer(question)
+            records.append(dataclasses.replace(question.draft, text=text))
+            bar.update()
     write_records(path, records)
     return records

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from ml_collections import FrozenConfigDict
-from tqdm import tqdm
 
 from data_pipelines.locks import holder_of
 from data_pipelines.names import canonical
@@ -15,6 +14,7 @@ from data_pipelines.pictures import read_size
 from data_pipelines.pipeline import eval_stream
 from data_pipelines.sources import Source
 from kanoclip_jax.engine import compiled
+from kanoclip_jax.engine.bars import progress
 from kanoclip_jax.engine.build import open_dataset
 from kanoclip_jax.engine.prediction import tiles
 from kanoclip_jax.engine.prediction.calibration import (
@@ -147,7 +147,7 @@ def take_sample(
     )
     remarked = Remarks(source.dataset).of(stream, source)
     found = detector.detections(config.predict.class_name, remarked)
-    with tqdm(total=len(source), desc="calibrate", unit="img") as bar:
+    with progress("calibrate", len(source)) as bar:
         for batch, seen in found:
             maps, score, *extremes = seen
             seen.check(

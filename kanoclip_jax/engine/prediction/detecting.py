@@ -274,6 +274,19 @@ class Detecting(abc.ABC):
         return Shrinkage(self.image_size, self.patch, self.tiles)
 
 
+def check_min_area(given: int) -> int:
+    """How small a region may be, in pixels.
+
+    Raises:
+        InputError: it is no whole number from 1 on.
+    """
+    if not isinstance(given, (int, np.integer)) or given < 1:
+        raise InputError(
+            f"min_area is {given!r}; allowed: whole numbers of pixels, 1 and above"
+        )
+    return given
+
+
 def _name(picture: Given, position: int) -> str:
     if isinstance(picture, (str, os.PathLike)):
         return os.fspath(picture)

@@ -20,7 +20,11 @@ from data_pipelines.pictures import (
 from data_pipelines.pipeline import Batch
 from kanoclip_jax.engine import compiled, forks
 from kanoclip_jax.engine.prediction.calibration import AUTO, find_calibrations
-from kanoclip_jax.engine.prediction.detecting import Detecting, Prediction
+from kanoclip_jax.engine.prediction.detecting import (
+    Detecting,
+    Prediction,
+    check_min_area,
+)
 from kanoclip_jax.engine.prediction.own import Own
 from kanoclip_jax.engine.prediction.tiles import NEVER
 from kanoclip_jax.engine.pretrained import hub
@@ -99,7 +103,7 @@ class Detector(Detecting):
         self.reading = reading_of(trained.config)
         self.dtype = np.dtype(trained.method.clip.module.dtype).name
         self.patch = trained.method.clip.patch
-        self.batch_size, self.min_area = batch_size, min_area
+        self.batch_size, self.min_area = batch_size, check_min_area(min_area)
         self.own = own or Own()
         # A command counts pictures and says it once itself.
         self.silent = silent
@@ -280,7 +284,10 @@ class Detector(Detecting):
                 force_download=force_download,
                 local_files_only=local_files_only,
             )
-        return cls.load(found, **{**read_head(found).meta["pictures"], **options})
+        # By name: others may have written the file, and it opens no folder here.
+        said = read_head(found).meta["pictures"]
+        own = {key: said[key] for key in ("tiles", "value_range", "orientation")}
+        return cls.load(found, **(own | options))
 
     def save_pretrained(
         self,

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from ml_collections import FrozenConfigDict
-from tqdm import tqdm
 
 from data_pipelines.names import printable
 from data_pipelines.pipeline import predict_stream
 from kanoclip_jax.engine import compiled
+from kanoclip_jax.engine.bars import progress
 from kanoclip_jax.engine.endings import end_if_asked
 from kanoclip_jax.engine.prediction.coco import POLYGONS
 from kanoclip_jax.engine.prediction.detector import Detector
@@ -129,7 +129,7 @@ def _predict(
     paths, name = list(todo), config.predict.class_name
     limits = detector.thresholds(name)
     score = _score_whole if detector.tiles == NEVER else _score_windows
-    with tqdm(total=len(paths), desc="predict", unit="img") as bar:
+    with progress("predict", len(paths)) as bar:
         for scored in score(detector, config, paths):
             path = scored.key
             outcome = detector.outcome(scored, name, limits)

@@ -6,11 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int32
 from ml_collections import FrozenConfigDict
-from tqdm import tqdm
 
 from data_pipelines.pictures import Picture, Reading, decode_picture
 from data_pipelines.pipeline import Batch, eval_stream
 from data_pipelines.sources import Source
+from kanoclip_jax.engine.bars import progress
 from kanoclip_jax.engine.prediction.detector import Detector
 from kanoclip_jax.engine.prediction.tiles import Shrinkage
 from kanoclip_jax.engine.remarks import Remarks
@@ -57,7 +57,7 @@ def take_sample_of_windows(
     )
     pictures = _pictures(source, detector.reading)
     found = detector.score(config.predict.class_name, pictures)
-    with tqdm(total=len(source), desc="calibrate", unit="img") as bar:
+    with progress("calibrate", len(source)) as bar:
         for scored, batch in zip(found, truth, strict=True):
             if scored.error:
                 raise InputError(scored.error)

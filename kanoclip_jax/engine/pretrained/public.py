@@ -66,11 +66,24 @@ def report(content: Mapping[str, Any], origin: str) -> dict[str, Any]:
     found = {
         **content,
         "checkpoint": origin,
-        "datasets": {dataset(k): v for k, v in content["datasets"].items()},
+        "datasets": _by_public_names(content["datasets"]),
         "clip": {**content["clip"], "name": place(content["clip"]["name"])},
     }
     # Why datasets are not there names where they were looked for.
     found.pop("absent", None)
     if found.get("guide"):
         found["guide"] = {**found["guide"], "name": place(found["guide"]["name"])}
+    return found
+
+
+def _by_public_names(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Results of datasets, those of folders that have one name numbered."""
+    found: dict[str, Any] = {}
+    for key, result in results.items():
+        name = numbered = dataset(key)
+        count = 1
+        while numbered in found:
+            count += 1
+            numbered = f"{name} ({count})"
+        found[numbered] = result
     return found

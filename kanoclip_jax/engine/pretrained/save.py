@@ -40,7 +40,7 @@ from kanoclip_jax.engine.workdir import Workdir
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.files import reason, write_atomically
 
-_PACKAGES = (LIBRARY, "jax", "jaxlib", "flax", "transformers", "numpy")
+_PACKAGES = ("jax", "jaxlib", "flax", "transformers", "numpy")
 # What a checkpoint says of its training, and a head goes on saying.
 _FACTS = (
     "dataset",
@@ -144,13 +144,22 @@ def save_head(
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Another library's `config.json` is not ours to replace, nor a checkpoint's place."""
+    """What is not ours is not ours to replace: a model, a project's files, checkpoints."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is no folder; {_ELSEWHERE}")
     for name, ours in ((CONFIG, is_ours), (WEIGHTS, is_ours_too)):
         file = folder / name
         if file.exists() and not ours(file):
             raise InputError(f"{folder} holds a {name} of something else; {_ELSEWHERE}")
+    if (folder / CONFIG).exists() or (folder / WEIGHTS).exists():
+        return
+    # Where there is no head, not even one that was cut short, these are of a project.
+    for name in (CARD, REPORT):
+        if (folder / name).exists():
+            raise InputError(f"{folder} holds a {name} of something else; {_ELSEWHERE}")
+    # The head would be taken for all of them, later ones too.
+    if folder.is_dir() and any(child.name.isdecimal() for child in folder.iterdir()):
+        raise InputError(f"{folder} holds the steps of a training; {_ELSEWHERE}")
 
 
 def _flat(params: Any) -> dict[str, np.ndarray]:

@@ -169,6 +169,14 @@ def test_modules_become_one_file(write):
         ''')
 
 
+def test_words_that_nobody_says_any_more_are_named(write):
+    root = write(main='"""1."""\nprint("--config.predict.tiles")\n')
+    with pytest.raises(AssemblyError, match="'--workdir' stands nowhere in the file"):
+        assemble(
+            "own.main", root, words={"--config.predict.tiles": "-t", "--workdir": ""}
+        )
+
+
 def run(text: str) -> dict:
     names = {"__name__": "assembled"}
     exec(compile(text, "assembled", "exec"), names)  # noqa: S102

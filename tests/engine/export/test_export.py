@@ -249,6 +249,7 @@ def test_what_cannot_be_exported_is_refused(settings, checkpoint, tmp_path) -> N
     for key, value, message in (
         ("export__formats", "onnx,tflite", "onnx,tflite.*onnx, openvino, stablehlo"),
         ("export__formats", "", "allowed is a list of"),
+        ("export__formats", "onnx,onnx", "'onnx,onnx'; .*, each once"),
         ("export__batch_size", -1, "export.batch_size is -1"),
         ("export__input", str(tmp_path / "none"), "export.input .* names no picture"),
     ):
@@ -269,7 +270,7 @@ def test_what_is_not_installed_is_named(monkeypatch) -> None:
     )
     formats.check_formats(("onnx", "stablehlo"))
     with pytest.raises(
-        InputError, match=r"needs openvino: pip install -e '.\[export\]'"
+        InputError, match=r"needs openvino: pip install 'kanoclip-jax\[export\]'"
     ):
         formats.check_formats(("onnx", "openvino"))
 

@@ -136,6 +136,12 @@ PLAIN = {
 }
 
 
+def test_a_file_names_no_folder_of_the_machine(tmp_path) -> None:
+    document = json.loads(inside(SAID | {"clip": str(tmp_path)}).document)
+    assert document["clip"] == tmp_path.name
+    assert "/home/me" not in json.dumps(document)
+
+
 def test_thresholds_stand_in_plain_words_where_one_class_has_them() -> None:
     document, plain = inside(SAID, "int8")
     assert json.loads(document)["precision"] == plain["precision"] == "int8"
@@ -307,6 +313,21 @@ def test_servers_are_told_what_the_model_takes(folder, said) -> None:
         "thresholds": {"metal nut": {"image": 0.25, "pixel": 0.5}},
         "image_size": 8,
     }
+
+
+def test_no_folder_of_an_earlier_model_is_left_to_servers(tmp_path) -> None:
+    for name in ("cup", "nut"):
+        partial = tmp_path / "export.partial"
+        (partial / "serving" / name / "1").mkdir(parents=True)
+        (partial / "serving" / name / "1" / "model.onnx").write_text(name)
+        (partial / "runner.py").write_text("")
+        files = {"files": [f"serving/{name}/1/model.onnx"]}
+        manifest = {"formats": {"onnx": {"files": {}}}, "serving": files}
+        run._keep(partial, tmp_path / "export", manifest)
+        # A user's own.
+        (tmp_path / "export" / "serving" / "mine").mkdir(exist_ok=True)
+    served = [path.name for path in (tmp_path / "export" / "serving").iterdir()]
+    assert sorted(served) == ["mine", "nut"]
 
 
 def test_configurations_of_other_backends_and_batches() -> None:

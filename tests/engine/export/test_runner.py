@@ -384,6 +384,7 @@ def test_exports_that_cannot_be_used_are_named(runner, copied, tmp_path):
         ({"precision": "int4"}, "allowed: 'float32', 'bfloat16', 'int8'"),
         ({"precision": "int8"}, "holds 'onnx', 'openvino'; export with --config.exp"),
         ({"batch_size": 0}, "allowed: 1 and above"),
+        ({"min_area": 0}, "min_area is 0; allowed: whole numbers of pixels"),
     ):
         with pytest.raises(runner.InputError, match=words):
             runner.Detector(copied, **options)

@@ -1,6 +1,11 @@
 """The head of a report: facts of new ones, of suites, and of those that lack some."""
 
-from kanoclip_jax.engine.circumstances import of_now, of_training
+from importlib import metadata
+
+import numpy as np
+
+import kanoclip_jax
+from kanoclip_jax.engine.circumstances import of_now, of_training, versions
 from kanoclip_jax.engine.reporting.header import facts, title_of
 
 OLD = {
@@ -74,3 +79,17 @@ def test_circumstances(monkeypatch) -> None:
     assert of_training(meta) == TRAINED
     assert of_training({}) is None
     assert of_training({"dataset": "mvtec"}) == {"dataset": "mvtec"}
+
+
+def test_a_clone_that_is_installed_nowhere_has_its_version(monkeypatch) -> None:
+    real = metadata.version
+
+    def version(name: str) -> str:
+        if name == "kanoclip-jax":
+            raise metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    found = versions(["numpy"])
+    assert found["kanoclip-jax"] == kanoclip_jax.__version__ == of_now()["version"]
+    assert found["numpy"] == np.__version__
