@@ -198,7 +198,7 @@ def check_formats(names: tuple[str, ...]) -> None:
     if missing:
         raise InputError(
             f"export.formats {','.join(names)} needs {', '.join(missing)}: "
-            "pip install -e '.[export]'"
+            "pip install 'kanoclip-jax[export]'"
         )
 
 

@@ -98,7 +98,7 @@ def find_pictures(
     missing = [n for n in ("nncf", "openvino") if not importlib.util.find_spec(n)]
     if missing:
         raise InputError(
-            f"export.int8 needs {', '.join(missing)}: pip install -e '.[int8]'"
+            f"export.int8 needs {', '.join(missing)}: pip install 'kanoclip-jax[int8]'"
         )
     paths = find_inputs(given, key="export.int8")
     if len(paths) < _FEWEST:

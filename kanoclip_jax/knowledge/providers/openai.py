@@ -242,6 +242,7 @@ def _import_openai() -> Any:
         import openai
     except ImportError:
         raise InputError(
-            "provider openai needs the package `openai`: pip install -e '.[knowledge]'"
+            "provider openai needs the package `openai`: "
+            "pip install 'kanoclip-jax[knowledge]'"
         ) from None
     return openai
