@@ -43,13 +43,13 @@ def asked_for(program: str, given: Sequence[str]) -> str | None:
     """
     if not given:
         return _WELCOME.format(called(program))
-    before = list(given)[: given.index("--")] if "--" in given else given
+    before = list(given)[: given.index("--") if "--" in given else None]
     asked = {argument.lstrip("-") for argument in before if is_flag(argument)}
-    if "version" in asked:
+    if asked & {"version", "V"} or before == ["version"]:
         return version()
     if "helpfull" in asked:
         return everything()
-    if asked & set(HELP):
+    if asked & set(HELP) or before[:1] == ["help"]:
         named = {argument.removeprefix("--mode=") for argument in before} & set(MODES)
         return help_of(named.pop()) if len(named) == 1 else help_of()
     return None

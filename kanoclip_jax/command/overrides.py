@@ -99,4 +99,5 @@ def _said(config: ConfigDict, message: str) -> str:
     if isinstance(value, ConfigDict):
         return f"{said}: {key} is a section; set one of {', '.join(sorted(value))}"
     kind = _WORDS.get(type(value), "a value")
-    return f"{said}: {kind} is expected, as in --config.{key}={value}"
+    example = "" if value in ("", None) else f", as in --config.{key}={value}"
+    return f"{said}: {kind} is expected{example}"

@@ -21,7 +21,7 @@ from kanoclip_jax.command.flags import (
     is_switch,
 )
 from kanoclip_jax.command.overrides import override
-from kanoclip_jax.command.refusals import refuse, said_of_flag
+from kanoclip_jax.command.refusals import refuse, refuse_flags, said_of_flag
 from kanoclip_jax.command.spelling import Command, spell
 from kanoclip_jax.errors import InputError
 
@@ -38,7 +38,9 @@ def main(argv: Sequence[str]) -> int:
         if words := manual.asked_for(argv[0], given):
             print(words)
             return 0
-        command = spell(take_apart(given, _takes_nothing))
+        arguments = take_apart(given, _takes_nothing)
+        refuse_flags(arguments, _takes_nothing)
+        command = spell(arguments)
         mode = command.mode
         return _perform(argv[0], command)
     except (*engine.BAD_INPUT, flags.Error) as error:
@@ -58,15 +60,16 @@ def _perform(program: str, command: Command) -> int:
     # Where they are installed, transformers would import them, for seconds.
     for unused in ("USE_TORCH", "USE_TF"):
         os.environ.setdefault(unused, "0")
-    if command.config:
-        config = configurations.load(command.config)
-    else:
-        given = {flag.name.removeprefix("config.") for flag in command.settings}
-        config = configurations.recorded(command.value("checkpoint"), given)
-    overrides = override(config, command.settings)
-    if DISTRIBUTED.value or COORDINATOR.value:
-        engine.join(COORDINATOR.value, PROCESSES.value, PROCESS.value)
     engine.install()
+    with engine.starting(command.mode):
+        if command.config:
+            config = configurations.load(command.config)
+        else:
+            given = {flag.name.removeprefix("config.") for flag in command.settings}
+            config = configurations.recorded(command.value("checkpoint"), given)
+        overrides = override(config, command.settings)
+        if DISTRIBUTED.value or COORDINATOR.value:
+            engine.join(COORDINATOR.value, PROCESSES.value, PROCESS.value)
     workdir = Path(WORKDIR.value or command.workdir)
     return engine.run(command.mode, config, workdir, overrides)
 

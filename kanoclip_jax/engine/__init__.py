@@ -12,11 +12,20 @@ from typing import TextIO
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from data_pipelines.errors import DataError
-from kanoclip_jax.engine.endings import describe, install, leave
+from kanoclip_jax.engine.endings import describe, install, leave, starting
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.files import out_of_space
 
-__all__ = ["BAD_INPUT", "MODES", "describe", "install", "join", "leave", "run"]
+__all__ = [
+    "BAD_INPUT",
+    "MODES",
+    "describe",
+    "install",
+    "join",
+    "leave",
+    "run",
+    "starting",
+]
 
 # What a user can mend; everything else is a defect of ours.
 BAD_INPUT = (InputError, DataError)
@@ -73,20 +82,22 @@ def run(
     Raises:
         InputError, DataError: bad input or configuration.
     """
-    from kanoclip_jax.engine.memory import out_of_memory
-    from kanoclip_jax.engine.settings import resolve, use_compilation_cache
-    from kanoclip_jax.engine.terminal import log_in_words
+    with starting(mode):
+        from kanoclip_jax.engine.memory import out_of_memory
+        from kanoclip_jax.engine.settings import resolve, use_compilation_cache
+        from kanoclip_jax.engine.terminal import log_in_words
 
-    log_in_words()
-    resolved = resolve(config, overrides)
-    use_compilation_cache(resolved)
+        log_in_words()
+        resolved = resolve(config, overrides)
+        use_compilation_cache(resolved)
+        main = _main(mode, resolved)
     try:
         if resolved.data.get("folder_class_names") and mode in _OPENS_DATASETS:
             from kanoclip_jax.engine.build import refuse_unknown_names
 
             refuse_unknown_names(resolved)
         with _held(mode, resolved, workdir):
-            return _main(mode, resolved)(resolved, workdir, overrides)
+            return main(resolved, workdir, overrides)
     except BAD_INPUT:
         raise
     except Exception as error:

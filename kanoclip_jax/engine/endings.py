@@ -19,6 +19,7 @@ _GRACE = 30.0
 
 _asked = 0
 _patient = 0
+_starting = ""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -56,8 +57,30 @@ def _hear(number: int, frame: FrameType | None) -> None:
     for other in _WORDS:
         signal.signal(other, signal.SIG_DFL)
     _asked = number
+    if _starting:
+        status, words = describe(Interrupted(number), _starting)
+        with contextlib.suppress(OSError):
+            os.write(2, f"{words}\n".encode())
+        os._exit(status)
     if not _patient:
         raise Interrupted(number)
+
+
+@contextlib.contextmanager
+def starting(mode: str) -> Iterator[None]:
+    """Signals end the process where they are heard: nothing has begun yet.
+
+    Imports run callbacks, and what is raised in one is lost.
+
+    Args:
+        mode: that begins.
+    """
+    global _starting
+    former, _starting = _starting, mode
+    try:
+        yield
+    finally:
+        _starting = former
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from kanoclip_jax.engine.build import (
     open_targets,
     refuse_training_dataset,
 )
+from kanoclip_jax.engine.endings import end_if_asked
 from kanoclip_jax.engine.remarks import Remarks
 from kanoclip_jax.engine.reporting import evidence
 from kanoclip_jax.engine.reporting.cases import Cases
@@ -200,6 +201,7 @@ def evaluate_source(
                 examples.add(batch, row, seen.maps[row], float(seen.score[row]))
                 cases.add(batch, row, seen.maps[row], float(seen.score[row]))
             bar.update(min(config.eval.batch_size, len(source) - bar.n))
+            end_if_asked()
     for theirs in gather((metrics, examples, cases))[1:]:
         metrics = {name: state + theirs[0][name] for name, state in metrics.items()}
         examples.merge(theirs[1])

@@ -88,6 +88,7 @@ def test_settings_are_set_by_their_type() -> None:
         ),
         ("train.epochs", "lacks its value"),
         ("seed[0]=3", "'int'> does not support integer indexing"),
+        ("predict.class_name", "lacks its value: a value is expected, as in"),
         ("predict.maps=maybe", "true or false is expected"),
         ("predict=a", "predict is a section; set one of batch_size"),
     ],
@@ -96,6 +97,13 @@ def test_settings_that_are_none_are_named_in_a_line(given: str, words: str) -> N
     with pytest.raises(InputError) as refused:
         override(base.get_config(), flags(given))
     assert words in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_an_empty_default_is_no_example() -> None:
+    with pytest.raises(
+        InputError, match="threshold lacks its value: a value is exp.*d$"
+    ):
+        override(base.get_config(), flags("predict.threshold"))
 
 
 def test_a_checkpoint_brings_what_it_recorded(monkeypatch) -> None:

@@ -52,6 +52,7 @@ def test_help_shows_the_real_defaults(capsys) -> None:
 def test_help_of_a_mode_is_its_own(capsys) -> None:
     words = said(capsys, "predict", "--help")
     assert words == said(capsys, "--mode=predict", "--help")
+    assert words == said(capsys, "help", "predict")
     assert "--threshold" in words and "--rate" not in words
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from kanoclip_jax.command.arguments import Arguments, Flag, nearest, take_apart
+from kanoclip_jax.command.refusals import refuse_flags
 from kanoclip_jax.command.run import _takes_nothing
 from kanoclip_jax.command.spelling import Command, spell
 from kanoclip_jax.errors import InputError
@@ -159,6 +160,34 @@ def test_what_cannot_be_meant_is_refused(given: str, words: str) -> None:
     with pytest.raises(InputError) as refused:
         spelt(*given.split())
     assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (
+            "predict a --ckeckpoint=D",
+            "--ckeckpoint is no flag. Did you mean --checkpoint? `kanoclip predict --h",
+        ),
+        ("--versoin", "Did you mean --version? `kanoclip --help`"),
+        (
+            "predict a --checkpoint=D --threshold",
+            "--threshold lacks its value: a score",
+        ),
+        ("predict a --config", "--config lacks its value: a configuration's name"),
+        ("predict a --workdir", "--workdir lacks its value: Where results go"),
+        ("-v", "-v lacks its value"),
+    ],
+)
+def test_flags_that_are_none_are_named_first(given: str, words: str) -> None:
+    with pytest.raises(InputError) as refused:
+        refuse_flags(apart(*given.split()), _takes_nothing)
+    assert words in str(refused.value)
+
+
+def test_flags_that_are_some_are_let_through() -> None:
+    given = "predict a --checkpoint=D --config.any=1 --noconfig.any --rate=1 --nodebug"
+    refuse_flags(apart(*given.split(), "--x=1", "--undefok=x"), _takes_nothing)
 
 
 def test_only_what_is_near_is_suggested() -> None:

@@ -100,6 +100,32 @@ def test_a_job_in_the_background_ignores_what_it_ignored():
         signal.signal(signal.SIGTERM, terminated)
 
 
+@pytest.mark.parametrize(("number", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_is_not_lost_in_a_callback_of_an_import(number, status):
+    """Raised there, it would be printed and forgotten."""
+    script = f"""
+import os, signal, weakref
+from kanoclip_jax.engine import endings
+endings.install()
+with endings.starting("predict"):
+    thing = type("Thing", (), {{}})()
+    heard = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.{number}))
+    del thing
+    print("went on")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (status, "")
+    word = {130: "interrupted", 143: "terminated"}[status]
+    assert done.stderr == f"{word}; the same command continues\n"
+
+
 def test_leaving_does_not_wait_for_threads_that_hang():
     script = (
         "import threading; from kanoclip_jax.engine import endings; "

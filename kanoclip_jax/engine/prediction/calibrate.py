@@ -16,6 +16,7 @@ from data_pipelines.sources import Source
 from kanoclip_jax.engine import compiled
 from kanoclip_jax.engine.bars import progress
 from kanoclip_jax.engine.build import open_dataset
+from kanoclip_jax.engine.endings import end_if_asked
 from kanoclip_jax.engine.prediction import tiles
 from kanoclip_jax.engine.prediction.calibration import (
     NEVER,
@@ -169,6 +170,7 @@ def take_sample(
                 counts.append(of_batch.coarse_counts()[rows])
                 chosen.append(label[rows])
             bar.update(int(real.sum()))
+            end_if_asked()
     return Sample(
         np.concatenate(scores).astype(np.float64),
         np.concatenate(labels),

@@ -53,8 +53,9 @@ def find_inputs(
     found = [path for path in dict.fromkeys(found) if not is_below(path, exclude)]
     if not found:
         left = _left_out(path, exclude) if os.path.isdir(path) else ""
+        lacks = "" if os.path.lexists(path) else ": nothing is there"
         raise InputError(
-            f"{key} {given!r} names no picture; allowed are an image, a folder with "
+            f"{key} {given!r} names no picture{lacks}; allowed are an image, a folder with "
             f"images ({', '.join(sorted(IMAGE_SUFFIXES))}), a glob or a list file "
             f"(.txt){f'. It holds {left}' if left else ''}"
         )

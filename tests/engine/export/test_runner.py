@@ -587,7 +587,7 @@ def test_a_folder_that_another_process_holds_is_refused(
     ("options", "words"),
     [
         ([], "the following arguments are required: INPUT; see --help"),
-        (["nowhere/"], "'nowhere/' names no picture; allowed are"),
+        (["nowhere/"], "'nowhere/' names no picture: nothing is there; allowed are"),
         (["PHOTOS"], "class_name is None; this model knows 'metal nut', 'cup'"),
         (["PHOTOS", "--class-name=mug"], "class_name is 'mug'; this model knows"),
         (["PHOTOS", "--class-name=cup", "--threshold=x"], "'x' is neither a number"),
