@@ -59,8 +59,8 @@ def settings() -> dict[str, Callable[[Any, Any], Any]]:
 
     smooth = AdvancedSmoothQuantParameters(matmul=-1)
     return {
-        "transformer, 7-bit weights": way(**transformer, advanced=seven),
         "transformer": way(**transformer),
+        "transformer, 7-bit weights": way(**transformer, advanced=seven),
         "transformer, 7-bit weights, no SmoothQuant": way(
             **transformer, advanced=seven | {"smooth_quant_alphas": smooth}
         ),

@@ -1,7 +1,7 @@
 """8-bit integers: OpenVINO's model quantized on pictures, kept if it says the same.
 
-NNCF's post-training quantization [1] with its settings for transformers: products with
-weights in 8 bits, SmoothQuant before them, and float32 for what attention multiplies,
+NNCF's post-training quantization [1] with its settings for transformers but without
+SmoothQuant: products with weights in 8 bits, and float32 for what attention multiplies,
 softmax, normalisation and the reading of pixels.
 
 [1] Kozlov et al., "Neural Network Compression Framework for fast model inference", 2020
@@ -259,6 +259,7 @@ def _quantize(
         import nncf
         from nncf.quantization.advanced_parameters import (
             AdvancedQuantizationParameters,
+            AdvancedSmoothQuantParameters,
             OverflowFix,
         )
 
@@ -275,10 +276,13 @@ def _quantize(
             # What reads pixels is a hundredth of the work, and rounding there moved
             # maps most.
             ignored_scope=nncf.IgnoredScope(types=["Convolution"], validate=False),
-            # Processors without VNNI add pairs of products in 16 bits, which 8-bit
-            # weights could overflow; a bit less of all of them cost more than that did.
             advanced_parameters=AdvancedQuantizationParameters(
-                overflow_fix=OverflowFix.DISABLE
+                # Processors without VNNI add pairs of products in 16 bits, which 8-bit
+                # weights could overflow; a bit less of each cost more than that did.
+                overflow_fix=OverflowFix.DISABLE,
+                # It fits every channel to the largest value that these pictures have,
+                # and cuts off what is larger in others.
+                smooth_quant_alphas=AdvancedSmoothQuantParameters(matmul=-1),
             ),
         )
     into_openvino(made, inside(manifest, "int8"))
