@@ -1,11 +1,14 @@
 """What 8-bit integers cost in accuracy and gain in size and time, setting by setting.
 
-    python benchmarks/int8.py --export=runs/mvtec/export --pictures=DATA/mpdd/metal_plate
+    python benchmarks/int8.py --export=EXPORT --pictures=DATA/mpdd/metal_plate
 
-takes OpenVINO's float32 model of an export, quantizes it by NNCF on every fourth normal
-picture, and scores the anomalous ones and the normal ones between with each model. Time
-is the process's CPU time of one picture, which a busy machine stretches less than the
-clock's. bfloat16 is left out where the processor has no such instructions.
+scores a class's test pictures, with their masks, by OpenVINO's models of an export:
+float32, bfloat16 where the processor has it, and the export's own 8-bit integers; with
+--only="transformer;weights alone" and --quantize-on=PICTURES also by the float32 one
+quantized in other ways, on pictures that are not to be scored. The models take turns at
+each picture, so that a change of the machine's load meets all of them; time is the
+process's CPU time of one picture, which a busy machine stretches less than the clock's.
+Size is of all that a model's files hold.
 """
 
 import argparse
@@ -21,8 +24,10 @@ from common import show
 from PIL import Image
 from scipy import ndimage
 
+from data_pipelines.pictures import DEFAULT_READING
 from kanoclip_jax.engine.export.formats import IR, load_openvino
 from kanoclip_jax.engine.export.program import INPUTS
+from kanoclip_jax.engine.export.quantized import IR_INT8, find_pictures
 from kanoclip_jax.engine.export.runtimes import import_openvino
 from kanoclip_jax.errors import InputError
 from kanoclip_jax.metrics.report import ClassMetrics
@@ -32,7 +37,7 @@ _COLUMNS |= {"pixel_aupro": "AUPRO"}
 
 
 def settings() -> dict[str, Callable[[Any, Any], Any]]:
-    """Ways to quantize a model on data; the first is the one that the export takes."""
+    """Ways to quantize a model on data, beside the export's own."""
     import nncf
     from nncf.quantization.advanced_parameters import (
         AdvancedQuantizationParameters,
@@ -54,8 +59,8 @@ def settings() -> dict[str, Callable[[Any, Any], Any]]:
 
     smooth = AdvancedSmoothQuantParameters(matmul=-1)
     return {
-        "transformer, 7-bit weights": way(**transformer, advanced=seven),
         "transformer": way(**transformer),
+        "transformer, 7-bit weights": way(**transformer, advanced=seven),
         "transformer, 7-bit weights, no SmoothQuant": way(
             **transformer, advanced=seven | {"smooth_quant_alphas": smooth}
         ),
@@ -73,69 +78,90 @@ def main() -> None:
     parser.add_argument("--export", type=Path, required=True)
     parser.add_argument("--pictures", type=Path, required=True, help="a class's folder")
     parser.add_argument("--most", type=int, default=0, help="pictures scored; 0 is all")
-    parser.add_argument("--only", help="settings, separated by semicolons")
+    parser.add_argument("--quantize-on", default="", help="pictures for other settings")
+    parser.add_argument("--only", default="", help="settings, separated by semicolons")
     parser.add_argument("--output")
     given = parser.parse_args()
-    openvino = import_openvino()
-    core = openvino.Core()
-    model = core.read_model(given.export / IR)
-    side = model.inputs[0].partial_shape[1].get_length()
-    names = [one.any_name for one in model.inputs]
-    normal = sorted((given.pictures / "test" / "good").iterdir())
     kinds = sorted((given.pictures / "test").iterdir())
-    bad = [p for kind in kinds if kind.name != "good" for p in sorted(kind.iterdir())]
-    scored = [*normal[1::2], *bad]
+    scored = [path for kind in kinds for path in sorted(kind.iterdir())]
     if given.most:
         scored = scored[:: -(-len(scored) // given.most)]
-
-    def feed(path: Path) -> dict[str, np.ndarray]:
-        both = dict(zip(INPUTS, (read(path, side)[None], np.zeros(1, np.int32))))
-        return {name: both[name] for name in names}
-
-    import nncf
-
-    data = nncf.Dataset(normal[::4], feed)
-    rows, exact = [], None
-    ways = settings()
-    chosen = given.only.split(";") if given.only else ["float32", "bfloat16", *ways]
     with tempfile.TemporaryDirectory() as folder:
-        for name in chosen:
-            source, precision = given.export, "float32"
-            if name in ways:
-                source = Path(folder)
-                made = ways[name](core.read_model(given.export / IR), data)
-                openvino.save_model(made, source / IR, compress_to_fp16=False)
-            elif name == "bfloat16":
-                precision = name
+        files = {"float32": given.export / IR, "bfloat16": given.export / IR}
+        if (given.export / IR_INT8).is_file():
+            files["8-bit integers, as exported"] = given.export / IR_INT8
+        for name in filter(None, given.only.split(";")):
+            files[name] = Path(folder) / f"{len(files)}.xml"
+            quantize(given.export / IR, files[name], name, given.quantize_on)
+        runs = {}
+        for name, file in files.items():
+            precision = name if name == "bfloat16" else "float32"
             try:
-                run = load_openvino(source, precision)
+                runs[name] = load_openvino(file.parent, precision, file.name)
             except InputError as error:
                 print(f"{name}: {error}", file=sys.stderr)
-                continue
-            found = score(run, scored, side)
-            exact = found if exact is None else exact
-            size = (source / IR).with_suffix(".bin").stat().st_size
-            rows.append(
-                {"model": name, **judge(found, exact, scored, side), "MB": size / 2**20}
-            )
-            print(rows[-1], file=sys.stderr, flush=True)
+        side = read_side(given.export / IR)
+        found = score(runs, scored, side)
+        rows = [
+            {
+                "model": name,
+                **judge(found[name], found["float32"], scored, side),
+                "MB": sum(
+                    files[name].with_suffix(end).stat().st_size / 2**20
+                    for end in (".xml", ".bin")
+                ),
+            }
+            for name in runs
+        ]
     show(f"8-bit integers, {len(scored)} pictures, {side} px", rows, given.output)
+
+
+def quantize(source: Path, target: Path, way: str, pictures: str) -> None:
+    """Write a model quantized by one of the `settings`, on pictures of a folder."""
+    import nncf
+
+    openvino = import_openvino()
+    model = openvino.Core().read_model(source)
+    names = [one.any_name for one in model.inputs]
+    data = []
+    for image in find_pictures(pictures, read_side(source), DEFAULT_READING):
+        both = dict(zip(INPUTS, (image[None], np.zeros(1, np.int32)), strict=True))
+        data.append({name: both[name] for name in names})
+    made = settings()[way](model, nncf.Dataset(data))
+    openvino.save_model(made, target, compress_to_fp16=False)
+
+
+def read_side(model: Path) -> int:
+    """The side of the pictures that a model takes, in pixels."""
+    read = import_openvino().Core().read_model(model)
+    return read.inputs[0].partial_shape[1].get_length()
 
 
 Found = tuple[np.ndarray, np.ndarray, float]
 
 
-def score(run: Callable, paths: list[Path], side: int) -> Found:
-    """Maps, scores, and the median CPU time of a picture in seconds."""
-    maps, scores, times = [], [], []
-    for path in paths:
+def score(
+    runs: Mapping[str, Callable], paths: list[Path], side: int
+) -> dict[str, Found]:
+    """Each model's maps, scores, and the median CPU time of a picture in seconds."""
+    maps, scores, times = ({name: [] for name in runs} for _ in range(3))
+    for number, path in enumerate(paths):
         image = read(path, side)[None]
-        started = time.process_time()
-        one, value = run(image, np.zeros(1, np.int32))
-        times.append(time.process_time() - started)
-        maps.append(one[0])
-        scores.append(float(value[0]))
-    return np.stack(maps), np.array(scores), float(np.median(times))
+        for name, run in runs.items():
+            started = time.process_time()
+            one, value = run(image, np.zeros(1, np.int32))
+            times[name].append(time.process_time() - started)
+            maps[name].append(one[0])
+            scores[name].append(float(value[0]))
+        print(f"{number + 1}/{len(paths)}", end="\r", file=sys.stderr, flush=True)
+    return {
+        name: (
+            np.stack(maps[name]),
+            np.array(scores[name]),
+            float(np.median(times[name])),
+        )
+        for name in runs
+    }
 
 
 def judge(found: Found, exact: Found, paths: list[Path], side: int) -> dict[str, float]:

@@ -184,7 +184,10 @@ class DualPathCLIP(FlaxCLIPModule):
                 prefix, before = self._text_block(block, prefix)
             words, _ = self._text_block(block, words, before)
         words = text.final_layer_norm(words)
-        return self.text_projection(words[jnp.arange(words.shape[0]), end - shared])
+        # A row for each prompt by its number is what ONNX has no word for, where any
+        # number of pictures brings its own prompts.
+        last = jnp.arange(words.shape[1]) == (end - shared)[:, None]
+        return self.text_projection(jnp.where(last[..., None], words, 0).sum(1))
 
     def _text_block(
         self,

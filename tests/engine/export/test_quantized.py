@@ -17,7 +17,9 @@ from kanoclip_jax.engine.export import progress, quantized, run
 from kanoclip_jax.engine.export.quantized import Drift, Pictures, compare
 from kanoclip_jax.errors import InputError
 
-KEPT = Drift(maps=0.1, mean=0.001, scores=0.01, turned=0.0, pictures=20)
+KEPT = Drift(
+    maps=0.1, mean=0.001, scores=0.01, order=0.02, turned=0.0, pictures=20, time=0.6
+)
 
 
 def test_what_lies_outside_its_bounds_is_named() -> None:
@@ -25,17 +27,23 @@ def test_what_lies_outside_its_bounds_is_named() -> None:
         "maps": 0.15,
         "mean": 0.01,
         "scores": 0.05,
+        "order": 0.05,
         "turned": 0.05,
     }
     assert KEPT.excess == []
     assert KEPT._replace(turned=None).excess == []
     assert str(KEPT) == (
-        "maps within 0.1 (mean 0.001), scores within 0.01 of float32's, 0.0% of "
-        "verdicts turned (20 pictures)"
+        "maps within 0.1 (mean 0.001), scores within 0.01 of float32's, 2.0% of pairs "
+        "in another order, 0.0% of verdicts turned (20 pictures); 0.60 of float32's time "
+        "here"
     )
     assert KEPT._replace(maps=0.4, turned=0.25).excess == [
         "a map's pixel by 0.4 (allowed is 0.15)",
         "verdicts (a share) by 0.25 (allowed is 0.05)",
+    ]
+    # However little scores moved that lie close together.
+    assert KEPT._replace(order=0.3, time=9.0).excess == [
+        "the order of scores (pairs, a share) by 0.3 (allowed is 0.05)"
     ]
     assert KEPT._replace(maps=float("nan")).excess == [
         "a map's pixel by nan (allowed is 0.15)"
@@ -71,9 +79,24 @@ def test_every_picture_is_compared_once(monkeypatch, batch_size) -> None:
     found = compare(Path(), Path(), given, manifest)
     assert found.maps == pytest.approx(0.08)
     assert found.mean == pytest.approx(0.08 / (5 * 16))
-    assert found.scores == pytest.approx(0.02)
-    assert (found.turned, found.pictures) == (pytest.approx(1 / 3), 5)
+    assert found.scores == pytest.approx(0.02, abs=1e-6)
+    assert (found.order, found.pictures) == (0.0, 5)
+    assert found.turned == pytest.approx(1 / 3)
+    assert found.time > 0
     assert compare(Path(), Path(), given, manifest | {"thresholds": {}}).turned is None
+
+
+def test_pairs_that_change_places() -> None:
+    before = np.float32([0.1, 0.2, 0.3, 0.4])
+    after = np.float32([0.1, 0.35, 0.3, 0.4])
+    one, two = np.zeros(4, np.int32), np.int32([0, 1, 0, 1])
+    assert quantized._reordered(before, before, one) == 0.0
+    # 0.2 and 0.3, of six pairs; of two classes, they are no pair.
+    assert quantized._reordered(before, after, one) == pytest.approx(1 / 6)
+    assert quantized._reordered(before, after, two) == 0.0
+    assert quantized._reordered(before, before[::-1], one) == 1.0
+    assert quantized._reordered(before, before * np.nan, one) == 1.0
+    assert quantized._reordered(before[:1], after[:1], one[:1]) == 0.0
 
 
 def test_what_moves_too_far_is_left_out_aloud(monkeypatch, capsys) -> None:
