@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from common import show
 from PIL import Image
-from scipy import ndimage
 
+from data_pipelines.masks import decode_mask, label_regions
 from data_pipelines.pictures import DEFAULT_READING
 from kanoclip_jax.engine.export.formats import IR, load_openvino
 from kanoclip_jax.engine.export.program import INPUTS
@@ -169,7 +169,7 @@ def judge(found: Found, exact: Found, paths: list[Path], side: int) -> dict[str,
     metrics = ClassMetrics(has_masks=True)
     for path, value, one in zip(paths, found[1], found[0], strict=True):
         mask = read_mask(path, side)
-        metrics.update(float(value), int(mask.any()), one, ndimage.label(mask)[0])
+        metrics.update(float(value), int(mask.any()), one, label_regions(mask))
     row: Mapping[str, Any] = metrics.compute()
     apart = np.abs(found[0] - exact[0])
     return {
@@ -193,10 +193,8 @@ def read_mask(path: Path, side: int) -> np.ndarray:
     truth = path.parents[2] / "ground_truth" / path.parent.name
     (file,) = list(truth.glob(f"{path.stem}_mask.*")) or [None]
     if file is None:
-        return np.zeros((side, side), bool)
-    with Image.open(file) as mask:
-        small = mask.convert("L").resize((side, side), Image.Resampling.NEAREST)
-        return np.asarray(small) > 0
+        return np.zeros((side, side), np.uint8)
+    return decode_mask(file.read_bytes(), str(file), side)
 
 
 if __name__ == "__main__":
