@@ -34,6 +34,10 @@ from kanoclip_jax.viz.scale import ABSOLUTE, CALIBRATED
 # A line lists so many regions, the highest scores first, and counts the others.
 _MOST_REGIONS = 1000
 _UNLABELLED, _FAILED = "without thresholds", "failed"
+_HOW_TO_LABEL = (
+    f"labels, regions and {coco_file.FILE} need thresholds: calibrate on normal pictures, "
+    "or give --threshold and --pixel-threshold"
+)
 
 
 class Results:
@@ -305,7 +309,10 @@ class Results:
 
     def remarks(self) -> list[str]:
         """What there is to say of the pictures as a whole, a line each."""
-        return [said for said in (self.tally.said(), self.shrinkage.said()) if said]
+        said = [self.tally.said(), self.shrinkage.said()]
+        if self._limits is None and self._counts[_UNLABELLED]:
+            said.append(_HOW_TO_LABEL)
+        return [line for line in said if line]
 
 
 def common_folder(paths: Sequence[Path]) -> Path:

@@ -90,8 +90,9 @@ def test_without_thresholds_there_is_no_file(photos, tmp_path, monkeypatch, caps
     capsys.readouterr()
     run_predict(monkeypatch, Painted(None), photos, tmp_path / "out")
     assert not (tmp_path / "out" / "coco.json").exists()
-    said = "0 predicted, 1 failed, 2 done before: in all 2 without thresholds"
-    assert said in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "0 predicted, 1 failed, 2 done before: in all 2 without thresholds" in out
+    assert "labels, regions and coco.json need thresholds: calibrate on normal" in out
 
 
 def test_pictures_are_as_they_were_read(tmp_path, monkeypatch):
