@@ -56,7 +56,8 @@ def hold(
     Args:
       folder: What is held; made where it is missing.
       mode: What is done there, for others to read.
-      remedy: What to do where another holds it, or where it cannot be written to.
+      remedy: What to do where it cannot be written to, or instead of waiting for
+        another that holds it.
       wait: Waits for another holder, aloud, instead of raising.
       name: The lock's file; folders may have several, for different files.
 
@@ -121,7 +122,9 @@ def _take(lock: FileLock, folder: Path, remedy: str, wait: bool) -> None:
         except Timeout:
             said = _read(path) or "another process"
             if not wait:
-                raise DataError(f"{folder} is held by {said}; {remedy}") from None
+                raise DataError(
+                    f"{folder} is held by {said}; wait until it has ended, or {remedy}"
+                ) from None
             logging.warning("waiting for %s to let go of %s", said, folder)
             lock.acquire()
     except NotImplementedError as error:

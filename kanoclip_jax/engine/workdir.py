@@ -102,7 +102,7 @@ def held(folder: Path, mode: str) -> Iterator[None]:
     Raises:
         InputError: another run holds it, or it cannot be written to.
     """
-    remedy = "wait until it has ended, or pass another --workdir"
+    remedy = "pass another --workdir"
     trained = (folder / "checkpoints").is_dir()
     if trained and mode in ("eval", "predict", "watch", "export", "save"):
         remedy += (

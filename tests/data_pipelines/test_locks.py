@@ -48,7 +48,8 @@ def test_a_second_one_is_told_who_holds_it_until_it_is_killed(tmp_path, other):
         pass
     assert re.fullmatch(
         rf"{tmp_path} is held by --mode=train \(process {other.pid} on \S+, since "
-        rf"\d{{4}}-\d\d-\d\dT[\d:]{{8}}\S*\); {REMEDY}",
+        rf"\d{{4}}-\d\d-\d\dT[\d:]{{8}}\S*\); wait until it has ended, or "
+        rf"{REMEDY}",
         str(caught.value),
     )
     assert holder_of(tmp_path).pid == other.pid
