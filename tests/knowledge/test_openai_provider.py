@@ -267,7 +267,7 @@ def test_a_key_that_no_header_takes_is_refused_unseen(make, key):
 
 def test_a_missing_package_is_named_with_its_extra(make, monkeypatch):
     monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(InputError, match=r"pip install -e '\.\[knowledge\]'"):
+    with pytest.raises(InputError, match=r"pip install 'kanoclip-jax\[knowledge\]'"):
         make()
 
 
