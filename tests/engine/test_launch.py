@@ -131,10 +131,7 @@ def test_debug_shows_the_traceback(demo):
 @pytest.mark.parametrize(
     ("error", "shown"),
     [
-        (
-            InputError("missing: pip install 'kanoclip-jax[export]'"),
-            "kanoclip-jax[export]",
-        ),
+        (InputError("missing: pip install -e '.[export]'"), "-e '.[export]'"),
         (InputError("'modle' is no setting"), "error: 'modle' is no setting"),
     ],
 )
