@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 from common import show
-from PIL import Image
 
 from data_pipelines.masks import decode_mask, label_regions
 from data_pipelines.pictures import DEFAULT_READING
+from data_pipelines.transforms import read_image
 from kanoclip_jax.engine.export.formats import IR, load_openvino
 from kanoclip_jax.engine.export.program import INPUTS
 from kanoclip_jax.engine.export.quantized import IR_INT8, find_pictures
@@ -146,7 +146,7 @@ def score(
     """Each model's maps, scores, and the median CPU time of a picture in seconds."""
     maps, scores, times = ({name: [] for name in runs} for _ in range(3))
     for number, path in enumerate(paths):
-        image = read(path, side)[None]
+        image = read_image(path, side, DEFAULT_READING)[0][None]
         for name, run in runs.items():
             started = time.process_time()
             one, value = run(image, np.zeros(1, np.int32))
@@ -179,13 +179,6 @@ def judge(found: Found, exact: Found, paths: list[Path], side: int) -> dict[str,
         "of scores": float(np.abs(found[1] - exact[1]).max()),
         "CPU ms": 1e3 * found[2],
     }
-
-
-def read(path: Path, side: int) -> np.ndarray:
-    """A picture as the model takes it."""
-    with Image.open(path) as image:
-        squared = image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
-        return np.asarray(squared)
 
 
 def read_mask(path: Path, side: int) -> np.ndarray:
