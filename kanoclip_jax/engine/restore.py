@@ -135,14 +135,13 @@ def saved_settings(checkpoint: str | os.PathLike) -> ConfigDict:
     if os.fspath(checkpoint).endswith(_ARCHIVES):
         place = os.fspath(checkpoint)
         saved = {"method": "", "model": {}, "clip": _PUBLISHED_CLIP}
-    elif head := hub.find(os.fspath(checkpoint)):
-        place = str(head)
-        meta = read_head(head).meta
-        saved, pictures = meta["config"], meta["pictures"]
+    elif folder := hub.find(os.fspath(checkpoint)):
+        place = str(folder)
+        head = read_head(folder)
+        saved, reading = head.meta["config"], head.pictures
         documents.check(saved, shapes.READING_OF_CLIP, place, "save it anew")
-        # By name: others may have written the file.
-        reading = {key: pictures[key] for key in ("value_range", "orientation")}
-        saved = {**saved, "data": reading, "predict": {"tiles": pictures["tiles"]}}
+        predict = {"tiles": reading.pop("tiles")}
+        saved = {**saved, "data": reading, "predict": predict}
     else:
         place = str(Path(checkpoint).expanduser().absolute())
         saved = _settings_of(Path(place))

@@ -284,10 +284,7 @@ class Detector(Detecting):
                 force_download=force_download,
                 local_files_only=local_files_only,
             )
-        # By name: others may have written the file, and it opens no folder here.
-        said = read_head(found).meta["pictures"]
-        own = {key: said[key] for key in ("tiles", "value_range", "orientation")}
-        return cls.load(found, **(own | options))
+        return cls.load(found, **(read_head(found).pictures | options))
 
     def save_pretrained(
         self,

@@ -48,6 +48,15 @@ class Head:
         """The file of its parameters."""
         return self.folder / WEIGHTS
 
+    @property
+    def pictures(self) -> dict[str, Any]:
+        """How pictures are cut (`tiles`) and read (`value_range`, `orientation`).
+
+        By name, whatever else the file says there: others may have written it.
+        """
+        said = self.meta["pictures"]
+        return {key: said[key] for key in ("tiles", "value_range", "orientation")}
+
 
 def is_head(folder: Path) -> bool:
     """Whether a folder is one, whole or not; others may have a `config.json`, too."""
